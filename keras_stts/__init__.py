@@ -1,0 +1,23 @@
+"""STTS token pruning and video language models for Keras 3."""
+
+from keras_stts import datasets
+from keras_stts import layers
+from keras_stts import ops
+from keras_stts.models.video_vlm import VideoVLM
+from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
+from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
+from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "VideoVLM",
+    "VideoVLMBackbone",
+    "VideoVLMPreprocessor",
+    "VideoVLMTokenizer",
+    "VideoVLMVideoConverter",
+    "datasets",
+    "layers",
+    "ops",
+]

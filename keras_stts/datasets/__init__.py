@@ -1,0 +1,1 @@
+from keras_stts.datasets import shapes as shapes

@@ -1,0 +1,277 @@
+"""Shapes: small videos whose questions need every event to be seen.
+
+A clip is 4 seconds at 2 frames a second, 48 x 48 pixels, cut into a grid of
+4 x 4 cells a frame. Rows are named a-d from the top, columns 1-4 from the
+left. In front of static noise lie
+
+- events, the only thing asked about: a mover (3 frames, one cell a frame, in
+  a straight line), two single-frame flashes in two different frames, and a
+  colour that flashes 1 to 4 times, each time in a frame and cell of its own;
+- clutter: 3 static shapes in other colours and 2 cells of fresh grey noise a
+  frame.
+
+Nothing happens in frame 0, and no cell shows two things in one frame. The
+four events have four different colours, so a colour names an object. About
+7 of the 128 cells show an event; with a patch size of 4 and blocks of 3 x 3
+patches a cell is a block.
+
+Everything follows from `(seed, split, index)`: a clip is the same on every
+machine, and the splits draw from different streams.
+"""
+
+import collections
+import json
+import operator
+import os
+
+import numpy as np
+
+from keras_stts.datasets import _shapes_checks as checks
+from keras_stts.datasets import _shapes_files as files
+from keras_stts.datasets import _shapes_render as world
+
+__all__ = [
+    "ANSWERS",
+    "CELLS",
+    "COLORS",
+    "Clip",
+    "FRAME_SIZE",
+    "KINDS",
+    "NUM_FRAMES",
+    "SHAPES",
+    "generate",
+    "load",
+    "render",
+    "write_video",
+]
+
+ANSWERS = world.ANSWERS  # kind of question -> its possible answers
+CELLS = world.CELLS  # rows and columns of cells in a frame
+COLORS = world.COLORS  # name -> (red, green, blue)
+FRAME_SIZE = world.FRAME_SIZE  # height and width, in pixels
+KINDS = world.KINDS
+NUM_FRAMES = world.NUM_FRAMES
+SHAPES = world.SHAPES
+
+# Raise it whenever a clip, its questions or its file would come out changed.
+VERSION = 1
+SCALE = 4
+
+
+class Clip(
+    collections.namedtuple("Clip", "frames questions informative labels")
+):
+    """One rendered clip.
+
+    Attributes:
+        frames: uint8 array of shape `(8, 48, 48, 3)`, RGB.
+        questions: list of 8 dicts with the strings `"kind"` (one of `KINDS`),
+            `"question"` and `"answer"` (one of `ANSWERS[kind]`).
+        informative: bool array of shape `(8, 16)`, frames and cells in row
+            order: true where an event is shown.
+        labels: int32 array of shape `(8, 16, 2)`: the colour (1 to 8, in the
+            order of `COLORS`) and the shape (1 to 4, in the order of
+            `SHAPES`) in each cell, 0 where there is none. The static shapes
+            count, the grey noise does not.
+    """
+
+    __slots__ = ()
+
+
+def render(split, index, seed=0):
+    """Renders one clip with its questions.
+
+    Args:
+        split: `"train"`, `"validation"` or `"test"`.
+        index: int, 0 or more: which clip of the split.
+        seed: int, 0 or more: another seed is another data set.
+
+    Returns:
+        A `Clip`.
+
+    Raises:
+        ValueError: if `split` is unknown, or `index` or `seed` is no whole
+            number from 0 to 2**32 - 1.
+
+    Example:
+
+    >>> from keras_stts.datasets import shapes
+    >>> clip = shapes.render("train", 0)
+    >>> clip.frames.shape
+    (8, 48, 48, 3)
+    >>> clip.questions[0]["question"], clip.questions[0]["answer"]
+    ('which way does the green object move?', 'left')
+    """
+    checks.check_split(split)
+    checks.check_integer("index", index, 0)
+    checks.check_integer("seed", seed, 0)
+    rng = world.open_stream(split, index, seed)
+    layout = world.draw_layout(rng)
+    return Clip(
+        world.draw_frames(rng, layout),
+        layout.questions,
+        world.mark_events(layout),
+        world.label_blocks(layout),
+    )
+
+
+def write_video(path, frames, fps=2.0, scale=SCALE):
+    """Writes frames as an mp4 file (H.264, yuv420p, high quality).
+
+    Each pixel becomes a square of `scale` x `scale` equal pixels. The file
+    appears under its name only when it is complete.
+
+    Args:
+        path: path that ends in `.mp4`. Its folder is made if need be, an
+            existing file is replaced.
+        frames: uint8 array of shape `(T, H, W, 3)`, RGB.
+        fps: float, frames a second.
+        scale: int, how many times larger to write the frames.
+
+    Raises:
+        ValueError: if `path`, `fps` or `scale` is wrong, `frames` has another
+            shape or dtype, or the video's height or width would be odd.
+
+    Example:
+
+    >>> import os
+    >>> import tempfile
+    >>> import imageio.v3 as iio
+    >>> from keras_stts.datasets import shapes
+    >>> path = os.path.join(tempfile.mkdtemp(), "clip.mp4")
+    >>> shapes.write_video(path, shapes.render("train", 0).frames)
+    >>> iio.imread(path, plugin="pyav").shape
+    (8, 192, 192, 3)
+    """
+    path = os.fspath(path)
+    frames = np.asarray(frames)
+    checks.check_integer("scale", scale, 1)
+    checks.check_video(path, frames, fps, scale)
+    with files.replace_when_done(path) as temporary:
+        large = frames.repeat(scale, 2).repeat(scale, 1)
+        files.encode(temporary, large, fps)
+
+
+def generate(directory, split, num_clips, seed=0, progress=False):
+    """Writes a split's videos and the list of its questions.
+
+    The videos are `directory/split/000000.mp4` and so on, the list is
+    `directory/split.jsonl`, one line a question. Complete videos are kept as
+    they are, missing and damaged ones are written, so a run that was cut
+    short goes on where it stopped. A list that holds more clips is kept.
+
+    Args:
+        directory: path of a folder, made if need be.
+        split: `"train"`, `"validation"` or `"test"`.
+        num_clips: int, 1 or more: clips 0 to `num_clips - 1`.
+        seed: int, 0 or more.
+        progress: bool, whether to count the clips on stderr.
+
+    Returns:
+        List of dicts, one a question: `"video"` (absolute path), `"clip"`
+        (int), `"kind"`, `"question"` and `"answer"`. In the file the path is
+        relative to `directory`.
+
+    Raises:
+        ValueError: if an argument is wrong, or `directory` holds the split
+            of another seed or version.
+
+    Example:
+
+    >>> import tempfile
+    >>> from keras_stts.datasets import shapes
+    >>> rows = shapes.generate(tempfile.mkdtemp(), "test", num_clips=2)
+    >>> len(rows), rows[-1]["clip"], rows[-1]["kind"]
+    (16, 1, 'where')
+    """
+    checks.check_request(split, num_clips, seed)
+    directory = os.path.abspath(directory)
+    folder = os.path.join(directory, split)
+    reuse = files.claim(folder, _key(split, seed))
+    rows, what = [], f"{split}: clips written"
+    with files.cheap_collection():
+        for index in files.counted(num_clips, what, progress):
+            video = f"{split}/{index:06d}.mp4"
+            path = os.path.join(directory, video)
+            if not (reuse and files.is_whole(path)):
+                write_video(path, render(split, index, seed).frames)
+            for question in _layout(split, index, seed).questions:
+                rows.append({"video": video, "clip": index, **question})
+    files.write_manifest(os.path.join(directory, f"{split}.jsonl"), rows)
+    return [
+        {**row, "video": os.path.join(directory, row["video"])} for row in rows
+    ]
+
+
+def load(directory, split, num_clips, seed=0, progress=False):
+    """Reads a split back from its videos, after writing what is missing.
+
+    What is returned has been through the mp4 files. The decoded frames are
+    kept in `directory/split.npz`, which later calls read instead if it holds
+    at least `num_clips` clips of the same seed and version.
+
+    Args:
+        directory: path of a folder, as for `generate`.
+        split: `"train"`, `"validation"` or `"test"`.
+        num_clips: int, 1 or more.
+        seed: int, 0 or more.
+        progress: bool, whether to count the clips on stderr.
+
+    Returns:
+        Dict of
+        - `"videos"`: uint8 array of shape `(num_clips, 8, 48, 48, 3)`, RGB,
+        - `"questions"`, `"answers"`, `"kinds"`: a list of 8 strings a clip,
+        - `"informative"`: bool array of shape `(num_clips, 8, 16)`,
+        - `"labels"`: int32 array of shape `(num_clips, 8, 16, 2)`,
+
+        the last five as in `Clip`.
+
+    Raises:
+        ValueError: as in `generate`, or if a video is no clip of this world.
+
+    Example:
+
+    >>> import tempfile
+    >>> from keras_stts.datasets import shapes
+    >>> data = shapes.load(tempfile.mkdtemp(), "test", num_clips=2)
+    >>> data["videos"].shape
+    (2, 8, 48, 48, 3)
+    >>> data["kinds"][0][:3]
+    ['direction', 'first', 'count']
+    """
+    generate(directory, split, num_clips, seed, progress)
+    layouts = [_layout(split, index, seed) for index in range(num_clips)]
+    asked = [layout.questions for layout in layouts]
+    return {
+        "videos": _videos(directory, split, num_clips, seed, progress),
+        "questions": [[row["question"] for row in rows] for rows in asked],
+        "answers": [[row["answer"] for row in rows] for rows in asked],
+        "kinds": [[row["kind"] for row in rows] for rows in asked],
+        "informative": np.stack([world.mark_events(x) for x in layouts]),
+        "labels": np.stack([world.label_blocks(x) for x in layouts]),
+    }
+
+
+def _layout(split, index, seed):
+    return world.draw_layout(world.open_stream(split, index, seed))
+
+
+def _videos(directory, split, num_clips, seed, progress):
+    cache, key = os.path.join(directory, f"{split}.npz"), _key(split, seed)
+    videos = files.load_cache(cache, key, num_clips)
+    if videos is not None:
+        return videos
+    shape = (num_clips, NUM_FRAMES, FRAME_SIZE, FRAME_SIZE, 3)
+    videos, what = np.empty(shape, "uint8"), f"{split}: clips read"
+    with files.cheap_collection():
+        for index in files.counted(num_clips, what, progress):
+            path = os.path.join(directory, split, f"{index:06d}.mp4")
+            videos[index] = files.decode(path, NUM_FRAMES, FRAME_SIZE, SCALE)
+    with files.replace_when_done(cache) as temporary:
+        np.savez(temporary, videos=videos, num_clips=num_clips, key=key)
+    return videos
+
+
+def _key(split, seed):
+    key = {"version": VERSION, "split": split, "seed": operator.index(seed)}
+    return json.dumps(key)

@@ -1,0 +1,113 @@
+import keras
+from keras import ops
+
+from keras_stts.ops import auxiliary_loss
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class AuxiliaryLoss(keras.layers.Layer):
+    """Adds the temporal auxiliary loss of STTS to a model's loss.
+
+    The layer hands its first input on unchanged, so that it can lie on the
+    way from the scores to a model's outputs.
+
+    Args:
+        coefficient: Float, or a schedule: a function of the number of
+            training steps so far, such as
+            `keras.optimizers.schedules.PolynomialDecay`. Defaults to `0.5`.
+        stop_gradient_target: Bool. Whether `1 - similarity` is a constant to
+            the gradient. Defaults to `False`, as in the published code.
+
+    Call arguments:
+        inputs: Tensor (or structure of tensors) of any shape.
+        scores: Tensor (B, T, P) in (0, 1).
+        similarity: Tensor (B, T, P), from
+            `keras_stts.ops.neighbor_similarity`.
+        frame_mask: Optional bool tensor (B, T), False for padding frames.
+
+    Returns:
+        `inputs`.
+
+    Attributes:
+        value: The mean squared error of the last call, without coefficient.
+
+    Example:
+    ```python
+    scores = np.array([[[0.5], [0.75]]])  # One video, two frames, a block.
+    similarity = np.array([[[0.0], [0.5]]])
+    layer = keras_stts.layers.AuxiliaryLoss(coefficient=0.5)
+    layer(scores, scores, similarity)
+    float(layer.losses[0])  # 0.5 * (0.75 - 0.5) ** 2 = 0.03125
+    ```
+
+    Reference:
+        STTS (arXiv 2603.18004), temporal auxiliary loss.
+    """
+
+    def __init__(
+        self, coefficient=0.5, stop_gradient_target=False, **kwargs
+    ):
+        # The scores stay in float32 whatever the layer's policy is.
+        super().__init__(autocast=False, **kwargs)
+        if isinstance(coefficient, dict):
+            coefficient = keras.saving.deserialize_keras_object(coefficient)
+        if not callable(coefficient) and not coefficient >= 0:
+            raise ValueError(
+                "`coefficient` must be a number of at least 0 or a schedule. "
+                f"Received: coefficient={coefficient}."
+            )
+        self.coefficient = coefficient
+        self.stop_gradient_target = stop_gradient_target
+        self.value = None
+        self.iterations = None
+
+    def build(self, *args, **kwargs):
+        if callable(self.coefficient):
+            self.iterations = self.add_weight(
+                name="iterations",
+                shape=(),
+                dtype="int32",
+                initializer="zeros",
+                trainable=False,
+            )
+        self.built = True
+
+    def call(
+        self, inputs, scores, similarity, frame_mask=None, training=None
+    ):
+        value = auxiliary_loss(
+            scores, similarity, frame_mask, self.stop_gradient_target
+        )
+        coefficient = self.coefficient
+        if callable(coefficient):
+            coefficient = ops.cast(coefficient(self.iterations), "float32")
+            if training:
+                self.iterations.assign(self.iterations + 1)
+        self.add_loss(coefficient * value)
+        self.value = ops.stop_gradient(value)
+        return inputs
+
+    def compute_output_spec(self, inputs, *args, **kwargs):
+        return keras.tree.map_structure(
+            lambda x: keras.KerasTensor(x.shape, dtype=x.dtype), inputs
+        )
+
+    def load_own_variables(self, store):
+        # Weights saved without a schedule load into a layer with one, which
+        # then starts at step 0.
+        if self.iterations is not None and len(store.keys()):
+            super().load_own_variables(store)
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("autocast", None)
+        coefficient = self.coefficient
+        if callable(coefficient):
+            coefficient = keras.saving.serialize_keras_object(coefficient)
+        config.update(
+            {
+                "coefficient": coefficient,
+                "stop_gradient_target": self.stop_gradient_target,
+            }
+        )
+        return config

@@ -1,0 +1,119 @@
+import keras
+from keras import ops
+
+from keras_stts.ops import block_mask
+from keras_stts.ops import frame_layout
+from keras_stts.ops import from_blocks
+from keras_stts.ops import grid_size
+from keras_stts.ops import pack_blocks
+from keras_stts.ops import plan_groups
+from keras_stts.ops import ragged_attention
+from keras_stts.ops import to_blocks
+from keras_stts.ops import unpack_blocks
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class RaggedPacking(keras.layers.Layer):
+    """Runs transformer blocks on kept patches alone, with static shapes.
+
+    Calling the layer takes the kept patches of each video, flat and in the
+    order of their frames. Everything but attention works on these as it is;
+    `attention` lets each patch see the kept patches of its own frame;
+    `unpack` puts them back on the grid.
+
+    Args:
+        window: Int. Side of a block in patches. Defaults to `3`.
+        grid: Optional (rows, columns) of a frame's patches. Defaults to a
+            square.
+
+    Call arguments:
+        inputs: Tensor (B, T, N, D).
+        selection: A `keras_stts.ops.Selection`, see `TokenPruning`.
+
+    Returns:
+        Tensor (B, K * g, D), g = window squared: the blocks of
+        `selection.index`, in each its patches in row order.
+
+    Example:
+    ```python
+    patches = np.random.rand(1, 4, 81, 16)
+    selection = keras_stts.layers.TokenPruning(0.5)(np.random.rand(1, 4, 9))
+    packing = keras_stts.layers.RaggedPacking(window=3)
+    x = packing(patches, selection)  # (1, 162, 16)
+    layout = packing.layout(selection)  # Once, for all blocks.
+    heads = keras.ops.reshape(x, (1, 162, 2, 8))
+    y = packing.attention(heads, heads, heads, layout)
+    packing.unpack(x, selection).shape  # (1, 4, 81, 16)
+    ```
+    """
+
+    def __init__(self, window=3, grid=None, **kwargs):
+        super().__init__(**kwargs)
+        self.window = window
+        self.grid = grid
+
+    def build(self, input_shape, *args, **kwargs):
+        self._grid = grid_size(input_shape[-2], self.grid)
+        mask = block_mask(self._grid, self.window)
+        self._patch_mask = None if mask.all() else mask.tolist()
+        self.built = True
+
+    def call(self, inputs, selection):
+        blocks = to_blocks(inputs, self.window, self.grid)
+        _, num_frames, num_blocks, size, width = blocks.shape
+        blocks = ops.reshape(
+            blocks, (-1, num_frames * num_blocks, size * width)
+        )
+        flat = pack_blocks(blocks, selection.index)
+        return ops.reshape(flat, (-1, flat.shape[1] * size, width))
+
+    def layout(self, selection):
+        """Where kept patches stand for attention; once a forward pass."""
+        groups = self._groups(selection)
+        patch_mask = self.patch_mask(selection)
+        return frame_layout(selection, groups), groups, patch_mask
+
+    def _groups(self, selection):
+        _, num_frames, num_blocks = selection.kept.shape
+        return plan_groups(num_frames, num_blocks, selection.index.shape[1])
+
+    def patch_mask(self, selection):
+        """Bool (B, K, g), where blocks hold patches; None if everywhere."""
+        if self._patch_mask is None:
+            return None
+        mask = ops.convert_to_tensor(self._patch_mask, "bool")
+        return ops.take(mask, selection.index % len(self._patch_mask), axis=0)
+
+    def attention(self, query, key, value, layout):
+        """Attention inside each frame.
+
+        Args:
+            query: Tensor (B, K * g, heads, head_dim).
+            key: Tensor of the same shape.
+            value: Tensor of the same shape.
+            layout: What `layout(selection)` returned.
+
+        Returns:
+            Tensor (B, K * g, heads, head_dim).
+        """
+        layout, groups, patch_mask = layout
+        return ragged_attention(
+            query, key, value, layout, groups, self.window, patch_mask
+        )
+
+    def unpack(self, x, selection):
+        """Back to the grid: (B, K * g, D) -> (B, T, N, D), zeros elsewhere."""
+        size, width = self.window**2, x.shape[-1]
+        blocks = ops.reshape(x, (-1, x.shape[1] // size, size, width))
+        blocks = unpack_blocks(blocks, selection)
+        return from_blocks(blocks, self.window, self._grid)
+
+    def compute_output_spec(self, inputs, selection):
+        num_kept = selection.index.shape[1] * self.window**2
+        shape = (inputs.shape[0], num_kept, inputs.shape[-1])
+        return keras.KerasTensor(shape, dtype=inputs.dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({"window": self.window, "grid": self.grid})
+        return config

@@ -1,0 +1,104 @@
+import keras
+
+from keras_stts.ops import RESCALE_MIN
+from keras_stts.ops import block_grid
+from keras_stts.ops import score_bias
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class ScoreBias(keras.layers.Layer):
+    """Turns scores into a bias for the attention of the next block.
+
+    Added to the attention logits, one value a key for all heads and queries,
+    it lets a low-scoring patch be seen less, and the gradient of whatever
+    loss comes later reach the scorer. It belongs to training and to
+    inference alike.
+
+    Args:
+        window: Int. Side of a block in patches. Defaults to `3`.
+        grid: Optional (rows, columns) of a frame's patches. Defaults to a
+            square whose side `window` divides.
+        rescale_axis: `"row"` or `"frame"`: over what the scores are min-max
+            rescaled. Defaults to `"row"`, as in the published code.
+        rescale_min: Float in (0, 1]. What the lowest score becomes. Defaults
+            to `exp(-2)`.
+
+    Call arguments:
+        inputs: Tensor (B, T, P) of scores.
+
+    Returns:
+        Float32 tensor (B, T, N) in [log(rescale_min), 0]; 0 in frame 0.
+
+    Example:
+    ```python
+    scores = np.random.rand(1, 4, 9)
+    bias = keras_stts.layers.ScoreBias(window=3)(scores)
+    bias.shape  # (1, 4, 81)
+    ```
+
+    Reference:
+        STTS (arXiv 2603.18004), score-biased attention.
+    """
+
+    def __init__(
+        self,
+        window=3,
+        grid=None,
+        rescale_axis="row",
+        rescale_min=RESCALE_MIN,
+        **kwargs,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        if rescale_axis not in ("row", "frame"):
+            raise ValueError(
+                '`rescale_axis` must be "row" or "frame". Received: '
+                f"rescale_axis={rescale_axis!r}."
+            )
+        if not 0 < rescale_min <= 1:
+            raise ValueError(
+                "`rescale_min` must lie in (0, 1]. Received: rescale_min="
+                f"{rescale_min}."
+            )
+        self.window = window
+        self.grid = grid
+        self.rescale_axis = rescale_axis
+        self.rescale_min = rescale_min
+
+    def _grid(self, num_blocks):
+        if self.grid is None:
+            side = int(round(num_blocks**0.5)) * self.window
+            grid = (side, side)
+        else:
+            grid = tuple(self.grid)
+        rows, columns = block_grid(grid, self.window)
+        if rows * columns != num_blocks:
+            raise ValueError(
+                "`grid` and `window` must make as many blocks as there are "
+                f"scores a frame. Received: {num_blocks} scores a frame, "
+                f"window={self.window}, grid={self.grid}."
+            )
+        return grid
+
+    def call(self, inputs):
+        grid = self._grid(inputs.shape[-1])
+        return score_bias(
+            inputs, self.window, grid, self.rescale_axis, self.rescale_min
+        )
+
+    def compute_output_spec(self, inputs):
+        rows, columns = self._grid(inputs.shape[-1])
+        shape = (*inputs.shape[:2], rows * columns)
+        return keras.KerasTensor(shape, dtype="float32")
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("autocast", None)
+        config.update(
+            {
+                "window": self.window,
+                "grid": self.grid,
+                "rescale_axis": self.rescale_axis,
+                "rescale_min": self.rescale_min,
+            }
+        )
+        return config

@@ -1,0 +1,127 @@
+import keras
+from keras import ops
+
+
+def scorer_initializer():
+    """Truncated normal with std 1 / sqrt(fan_in)."""
+    return keras.initializers.VarianceScaling(
+        scale=1.0, mode="fan_in", distribution="truncated_normal"
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class TokenPooler(keras.layers.Layer):
+    """Pools the patches of each block into one vector by attention.
+
+    The query is the mean of the block's patches, keys and values are the
+    patches.
+
+    Args:
+        num_heads: Int. Number of attention heads.
+        head_dim: Optional int. Width of a head. Defaults to the input's
+            width over `num_heads`.
+        output_dim: Optional int. Defaults to the input's width.
+
+    Call arguments:
+        inputs: Tensor (..., g, D), the g patches of each block, see
+            `keras_stts.ops.to_blocks`.
+        mask: Optional bool tensor broadcast to (..., g), False where a place
+            holds no patch. Each block has at least one patch.
+
+    Returns:
+        Tensor (..., output_dim).
+
+    Example:
+    ```python
+    patches = np.random.rand(1, 2, 36, 16)  # Two frames of 6x6 patches.
+    blocks = keras_stts.ops.to_blocks(patches, window=3)
+    pooled = keras_stts.layers.TokenPooler(num_heads=2)(blocks)
+    pooled.shape  # (1, 2, 4, 16)
+    ```
+
+    Reference:
+        STTS (arXiv 2603.18004), the scorer's pooling; Molmo2
+        (arXiv 2601.10611), the connector's.
+    """
+
+    def __init__(
+        self, num_heads, head_dim=None, output_dim=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.output_dim = output_dim
+
+    def build(self, input_shape):
+        width = input_shape[-1]
+        if self.head_dim is None and width % self.num_heads:
+            raise ValueError(
+                "`num_heads` must divide the width of the input, or `head_dim`"
+                f" be given. Received: num_heads={self.num_heads} and inputs "
+                f"of shape {tuple(input_shape)}."
+            )
+        self._head_dim = self.head_dim or width // self.num_heads
+        inner = self.num_heads * self._head_dim
+        outer = self.output_dim or width
+        names = {"query": inner, "key": inner, "value": inner}
+        for name, units in names.items():
+            setattr(self, name, self._dense(units, name))
+            getattr(self, name).build((None, width))
+        self.output_dense = self._dense(outer, "output_dense")
+        self.output_dense.build((None, inner))
+        self.built = True
+
+    def _dense(self, units, name):
+        return keras.layers.Dense(
+            units,
+            kernel_initializer=scorer_initializer(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def call(self, inputs, mask=None):
+        mean, weights = _mean_of_patches(inputs, mask)
+        query = self._split_heads(self.query(mean))  # (..., h, d)
+        key = self._split_heads(self.key(inputs))  # (..., g, h, d)
+        value = self._split_heads(self.value(inputs))
+        # One query a block: a product and a sum, no matrix multiplication.
+        logits = ops.sum(ops.expand_dims(query, -3) * key, axis=-1)
+        logits = ops.cast(logits, "float32") * self._head_dim**-0.5
+        if mask is not None:
+            logits = ops.where(
+                ops.expand_dims(weights > 0, -1), logits, -1e30
+            )
+        share = ops.softmax(logits, axis=-2)  # (..., g, h)
+        share = ops.expand_dims(ops.cast(share, value.dtype), -1)
+        pooled = ops.sum(share * value, axis=-3)  # (..., h, d)
+        shape = (*ops.shape(pooled)[:-2], self.num_heads * self._head_dim)
+        return self.output_dense(ops.reshape(pooled, shape))
+
+    def _split_heads(self, x):
+        shape = (*ops.shape(x)[:-1], self.num_heads, self._head_dim)
+        return ops.reshape(x, shape)
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-2], self.output_dim or input_shape[-1])
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_heads": self.num_heads,
+                "head_dim": self.head_dim,
+                "output_dim": self.output_dim,
+            }
+        )
+        return config
+
+
+def _mean_of_patches(x, mask):
+    """Mean over the patches that are there, and their weights (..., g)."""
+    if mask is None:
+        return ops.mean(x, axis=-2), None
+    weights = ops.cast(mask, x.dtype)
+    weights = ops.broadcast_to(weights, ops.shape(x)[:-1])
+    total = ops.sum(weights, axis=-1, keepdims=True)
+    mean = ops.sum(x * ops.expand_dims(weights, -1), axis=-2) / total
+    return mean, weights

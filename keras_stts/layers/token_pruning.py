@@ -1,0 +1,77 @@
+import keras
+
+from keras_stts.ops import Selection
+from keras_stts.ops import num_kept_blocks
+from keras_stts.ops import select_blocks
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class TokenPruning(keras.layers.Layer):
+    """Chooses which blocks of a video stay: the highest-scoring, and frame 0.
+
+    The choice is over the whole video at once, so a frame can keep anything
+    from nothing to all its blocks; how many the video keeps is known before
+    the run.
+
+    Args:
+        prune_ratio: Float in [0, 1). Share of the blocks removed.
+
+    Call arguments:
+        inputs: Tensor (B, T, P) of scores.
+        frame_mask: Optional bool tensor (B, T), False for padding frames,
+            which come after the real ones and are never kept. A shorter
+            video has a budget of its own.
+
+    Returns:
+        A `keras_stts.ops.Selection`: `index` (B, K), `mask` (B, K) and
+        `kept` (B, T, P), K = `P * T - int(P * prune_ratio * T)`. Of equal
+        scores the earlier block is removed first.
+
+    Raises:
+        ValueError: If `prune_ratio` is outside [0, 1), or so large for the
+            number of frames that frame 0 could not stay whole.
+
+    Example:
+    ```python
+    scores = np.array([[[0.1, 0.2], [0.9, 0.3], [0.4, 0.8]]])
+    selection = keras_stts.layers.TokenPruning(prune_ratio=0.34)(scores)
+    selection.index  # [[0, 1, 2, 5]]
+    ```
+
+    Reference:
+        STTS (arXiv 2603.18004), token pruning.
+    """
+
+    def __init__(self, prune_ratio, **kwargs):
+        super().__init__(autocast=False, **kwargs)
+        # Ratio alone; whether the frames suffice is known in `build`.
+        num_kept_blocks(1, 10**9, prune_ratio)
+        self.prune_ratio = prune_ratio
+
+    def build(self, input_shape, *args, **kwargs):
+        if len(input_shape) != 3:
+            raise ValueError(
+                "`TokenPruning` takes scores of shape (videos, frames, "
+                f"blocks). Received: shape {tuple(input_shape)}."
+            )
+        _, num_frames, num_blocks = input_shape
+        num_kept_blocks(num_blocks, num_frames, self.prune_ratio)
+        self.built = True
+
+    def call(self, inputs, frame_mask=None):
+        return select_blocks(inputs, self.prune_ratio, frame_mask)
+
+    def compute_output_spec(self, inputs, frame_mask=None):
+        batch, num_frames, num_blocks = inputs.shape
+        num_kept = num_kept_blocks(num_blocks, num_frames, self.prune_ratio)
+        return Selection(
+            keras.KerasTensor((batch, num_kept), dtype="int32"),
+            keras.KerasTensor((batch, num_kept), dtype="bool"),
+            keras.KerasTensor((batch, num_frames, num_blocks), dtype="bool"),
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("autocast", None)
+        config["prune_ratio"] = self.prune_ratio
+        return config

@@ -1,0 +1,120 @@
+import keras
+from keras import ops
+
+from keras_stts.layers.scorer_mlp import ScorerMLP
+from keras_stts.layers.token_pooler import TokenPooler
+from keras_stts.ops import block_mask
+from keras_stts.ops import grid_size
+from keras_stts.ops import to_blocks
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class TokenScorer(keras.layers.Layer):
+    """Scores the blocks of a video's frames: what is worth keeping.
+
+    Put it after an early block of a vision transformer (STTS: the fourth).
+
+    Args:
+        num_heads: Int. Heads of the pooling attention; STTS takes those of
+            the vision transformer.
+        hidden_dim: Int. Width of the scorer's hidden layers.
+        window: Int. Side of a block in patches. A grid that it does not
+            divide is padded on all sides. Defaults to `3`.
+        grid: Optional (rows, columns) of a frame's patches. Defaults to a
+            square.
+        aux_coefficient: Float, schedule or `None`. Weight of the temporal
+            auxiliary loss that the layer adds. Defaults to `0.5`.
+        stop_gradient_target: Bool. See `keras_stts.layers.AuxiliaryLoss`.
+
+    Call arguments:
+        inputs: Tensor (B, T, N, D), patches in row order.
+        frame_mask: Optional bool tensor (B, T), False for padding frames.
+
+    Returns:
+        Float32 tensor (B, T, P) in (0, 1), P blocks a frame in row order.
+
+    Example:
+    ```python
+    patches = np.random.rand(1, 4, 81, 16)  # Four frames of 9x9 patches.
+    scorer = keras_stts.layers.TokenScorer(num_heads=2, hidden_dim=32)
+    scorer(patches).shape  # (1, 4, 9)
+    ```
+
+    Reference:
+        STTS (arXiv 2603.18004), the token scorer.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        hidden_dim,
+        window=3,
+        grid=None,
+        aux_coefficient=0.5,
+        stop_gradient_target=False,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if window < 1:
+            raise ValueError(
+                "`window` is the side of a block in patches and must be at "
+                f"least 1. Received: window={window}."
+            )
+        self.window = window
+        self.grid = grid
+        self.pooler = TokenPooler(
+            num_heads, dtype=self.dtype_policy, name="pooler"
+        )
+        self.mlp = ScorerMLP(
+            hidden_dim,
+            aux_coefficient=aux_coefficient,
+            stop_gradient_target=stop_gradient_target,
+            dtype=self.dtype_policy,
+            name="mlp",
+        )
+
+    def build(self, input_shape, *args, **kwargs):
+        if len(input_shape) != 4:
+            raise ValueError(
+                "`TokenScorer` takes patches of shape (videos, frames, "
+                f"patches, width). Received: shape {tuple(input_shape)}."
+            )
+        patches, width = input_shape[-2:]
+        mask = block_mask(grid_size(patches, self.grid), self.window)
+        self._patch_mask = None if mask.all() else mask.tolist()
+        self.pooler.build((*input_shape[:2], *mask.shape, width))
+        self.mlp.build((*input_shape[:2], len(mask), width))
+        self.built = True
+
+    def call(self, inputs, frame_mask=None):
+        blocks = to_blocks(inputs, self.window, self.grid)
+        mask = self._patch_mask
+        if mask is not None:
+            mask = ops.convert_to_tensor(mask, "bool")
+        pooled = self.pooler(blocks, mask=mask)
+        *_, num_blocks, size, width = blocks.shape
+        features = ops.reshape(
+            blocks, (-1, blocks.shape[1], num_blocks, size * width)
+        )
+        return self.mlp(pooled, features=features, frame_mask=frame_mask)
+
+    def compute_output_spec(self, inputs, frame_mask=None):
+        grid = grid_size(inputs.shape[-2], self.grid)
+        num_blocks = len(block_mask(grid, self.window))
+        shape = (*inputs.shape[:2], num_blocks)
+        return keras.KerasTensor(shape, dtype="float32")
+
+    def get_config(self):
+        config = super().get_config()
+        mlp = self.mlp.get_config()
+        config.update(
+            {
+                "num_heads": self.pooler.num_heads,
+                "hidden_dim": self.mlp.hidden_dim,
+                "window": self.window,
+                "grid": self.grid,
+                "aux_coefficient": mlp["aux_coefficient"],
+                "stop_gradient_target": mlp["stop_gradient_target"],
+            }
+        )
+        return config

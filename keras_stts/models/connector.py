@@ -1,0 +1,90 @@
+import keras
+
+from keras_stts.layers import TokenPooler
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class Connector(keras.layers.Layer):
+    """Makes one language model embedding of the patches of a block.
+
+    Args:
+        num_heads: Int. Heads of the pooling attention.
+        head_dim: Int.
+        pooled_dim: Int. Width after pooling.
+        intermediate_dim: Int. Width of the SwiGLU projector.
+        output_dim: Int. Width of the language model.
+
+    Call arguments:
+        inputs: Tensor (B, K, g, F).
+        mask: Optional bool tensor broadcast to (B, K, g).
+
+    Returns:
+        Tensor (B, K, output_dim).
+
+    Reference:
+        Molmo2 (arXiv 2601.10611), the connector.
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        head_dim,
+        pooled_dim,
+        intermediate_dim,
+        output_dim,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.pooled_dim = pooled_dim
+        self.intermediate_dim = intermediate_dim
+        self.output_dim = output_dim
+        self.pooler = TokenPooler(
+            num_heads,
+            head_dim,
+            pooled_dim,
+            dtype=self.dtype_policy,
+            name="pooler",
+        )
+        self.gate = self._dense(intermediate_dim, "gate", "silu")
+        self.up = self._dense(intermediate_dim, "up")
+        self.down = self._dense(output_dim, "down")
+
+    def _dense(self, units, name, activation=None):
+        return keras.layers.Dense(
+            units,
+            activation=activation,
+            use_bias=False,
+            dtype=self.dtype_policy,
+            name=name,
+        )
+
+    def build(self, input_shape, *args, **kwargs):
+        self.pooler.build(input_shape)
+        pooled = (*input_shape[:-2], self.pooled_dim)
+        hidden = (*input_shape[:-2], self.intermediate_dim)
+        self.gate.build(pooled)
+        self.up.build(pooled)
+        self.down.build(hidden)
+        self.built = True
+
+    def call(self, inputs, mask=None):
+        x = self.pooler(inputs, mask=mask)
+        return self.down(self.gate(x) * self.up(x))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-2], self.output_dim)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_heads": self.num_heads,
+                "head_dim": self.head_dim,
+                "pooled_dim": self.pooled_dim,
+                "intermediate_dim": self.intermediate_dim,
+                "output_dim": self.output_dim,
+            }
+        )
+        return config

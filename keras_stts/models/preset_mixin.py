@@ -1,0 +1,94 @@
+import inspect
+import pathlib
+
+from keras_stts import _hub_compat as hub
+from keras_stts.models.presets import PRESETS
+
+
+def resolve_preset(preset):
+    """A built-in preset's handle or directory; anything else unchanged."""
+    preset = str(preset)
+    if preset in PRESETS:
+        handle = PRESETS[preset]["handle"]
+        if "://" in handle:
+            return handle
+        return str(pathlib.Path(__file__).parents[1] / handle)
+    if "://" in preset or pathlib.Path(preset).is_dir():
+        return preset
+    raise ValueError(
+        "`preset` must be a built-in name, a handle (hf://, kaggle://) or an "
+        f"existing directory. Received: preset={preset!r}. Built in are: "
+        f"{', '.join(PRESETS)}."
+    )
+
+
+def is_molmo2(preset):
+    """Whether a preset is a checkpoint in the format of Molmo2's authors."""
+    if not hub.check_file_exists(preset, hub.CONFIG_FILE):
+        raise FileNotFoundError(
+            f"A preset holds a `{hub.CONFIG_FILE}`. Received: preset="
+            f"{preset!r}, which has none. Save one with `save_to_preset`."
+        )
+    config = hub.load_json(preset, hub.CONFIG_FILE)
+    if "registered_name" in config:
+        return False
+    if config.get("model_type") == "molmo2":
+        return True
+    raise ValueError(
+        "A checkpoint must be in Keras format or of the model type `molmo2`. "
+        f"Received: preset={preset!r} of model type "
+        f"{config.get('model_type')!r}."
+    )
+
+
+def argument_names(cls):
+    """Names of the arguments of a class's constructor."""
+    parameters = inspect.signature(cls.__init__).parameters.values()
+    kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
+    return {p.name for p in parameters if p.kind not in kinds} - {"self"}
+
+
+def take_arguments(cls, kwargs, also=()):
+    """Move the arguments that `cls` knows out of `kwargs`."""
+    known = argument_names(cls) | set(also)
+    return {name: kwargs.pop(name) for name in list(kwargs) if name in known}
+
+
+def check_no_arguments_left(kwargs, known):
+    if kwargs:
+        raise TypeError(
+            "`from_preset` got arguments that nothing in the model knows. "
+            f"Received: {', '.join(sorted(kwargs))}. Known are: "
+            f"{', '.join(sorted(known))}."
+        )
+
+
+class PresetMixin:
+    """`from_preset` for built-in names and for Molmo2's own format.
+
+    Keras-format presets go to KerasHub's loader as they are.
+    """
+
+    @classmethod
+    def from_preset(cls, preset, **kwargs):
+        """Load from a preset.
+
+        Args:
+            preset: Str. A built-in name (see `presets`), a handle such as
+                `"hf://org/model"`, or a local directory in Keras or Molmo2
+                format.
+            **kwargs: Arguments of the constructor to change.
+
+        Raises:
+            ValueError: If the preset is unknown.
+            TypeError: If an argument is unknown.
+        """
+        preset = resolve_preset(preset)
+        known = argument_names(cls) | {"load_weights", "config_file", "dtype"}
+        unknown = {k: v for k, v in kwargs.items() if k not in known}
+        check_no_arguments_left(unknown, known)
+        if is_molmo2(preset):
+            from keras_stts.models import convert_molmo2
+
+            return convert_molmo2.load(cls, preset, **kwargs)
+        return super().from_preset(preset, **kwargs)

@@ -1,0 +1,395 @@
+import keras
+import keras_hub
+from keras import ops
+
+from keras_stts import _hub_compat as hub
+from keras_stts.layers import AuxiliaryLoss
+from keras_stts.models import inputs as model_inputs
+from keras_stts.models.preset_mixin import argument_names
+from keras_stts.models.preset_mixin import check_no_arguments_left
+from keras_stts.models.preset_mixin import is_molmo2
+from keras_stts.models.preset_mixin import resolve_preset
+from keras_stts.models.preset_mixin import take_arguments
+from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
+from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class VideoVLM(keras_hub.models.CausalLM):
+    """Answers questions about videos, on half of their tokens.
+
+    Args:
+        backbone: A `keras_stts.VideoVLMBackbone`.
+        preprocessor: A `keras_stts.VideoVLMPreprocessor`, or `None` to give
+            the model preprocessed inputs.
+        aux_coefficient: Float, schedule or `None`. Weight of the temporal
+            auxiliary loss, see `keras_stts.layers.AuxiliaryLoss`. Defaults to
+            `0.5`.
+        stop_gradient_target: Bool, see `keras_stts.layers.AuxiliaryLoss`.
+
+    Example:
+    ```python
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
+    clip = keras_stts.datasets.shapes.render("test", 0)
+    question = clip.questions[0]["question"]
+    model.generate({"videos": [clip.frames], "prompts": [question]})
+
+    model.fit(
+        {
+            "videos": [clip.frames],
+            "prompts": [question],
+            "responses": [clip.questions[0]["answer"]],
+        },
+        batch_size=1,
+    )
+    ```
+
+    References:
+        STTS (arXiv 2603.18004), Molmo2 (arXiv 2601.10611).
+    """
+
+    backbone_cls = VideoVLMBackbone
+    preprocessor_cls = VideoVLMPreprocessor
+
+    def __init__(
+        self,
+        backbone,
+        preprocessor=None,
+        aux_coefficient=0.5,
+        stop_gradient_target=False,
+        **kwargs,
+    ):
+        # === Layers ===
+        self.backbone = backbone
+        self.preprocessor = preprocessor
+        self.lm_head = keras.layers.Dense(
+            backbone.vocabulary_size,
+            use_bias=False,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            dtype=backbone.dtype_policy,
+            name="lm_head",
+        )
+
+        # === Functional Model ===
+        inputs = backbone.input
+        outputs = backbone(inputs)
+        hidden = outputs["hidden_states"]
+        auxiliary_loss = None
+        if backbone.vision_encoder.uses_scorer and aux_coefficient is not None:
+            auxiliary_loss = AuxiliaryLoss(
+                aux_coefficient,
+                stop_gradient_target,
+                dtype=backbone.dtype_policy,
+                name="auxiliary_loss",
+            )
+            hidden = auxiliary_loss(
+                hidden,
+                outputs["scores"],
+                outputs["similarity"],
+                inputs["frame_mask"],
+            )
+        logits = self.lm_head(hidden)
+        super().__init__(inputs=inputs, outputs=logits, **kwargs)
+
+        # === Config ===
+        self.aux_coefficient = aux_coefficient
+        self.stop_gradient_target = stop_gradient_target
+        self.auxiliary_loss = auxiliary_loss
+        if auxiliary_loss is not None:
+            self.aux_tracker = keras.metrics.Mean(name="aux_loss")
+
+    @classmethod
+    def from_preset(cls, preset, load_weights=True, **kwargs):
+        """Load a model, its weights and its preprocessor.
+
+        Args:
+            preset: Str. A built-in name (see `presets`), a handle such as
+                `"hf://org/model"`, or a local directory in Keras or Molmo2
+                format.
+            load_weights: Bool. `False` leaves the weights random.
+            **kwargs: Arguments of `VideoVLM`, `VideoVLMBackbone`,
+                `VideoVLMPreprocessor` or `VideoVLMVideoConverter` to change,
+                such as `prune_ratio`, `num_frames` or `dtype`. None of them
+                changes what weights there are.
+
+        Raises:
+            ValueError: If the preset is unknown.
+            TypeError: If an argument is unknown.
+        """
+        preset = resolve_preset(preset)
+        known = set().union(*map(argument_names, _parts(cls)), ["dtype"])
+        task = take_arguments(cls, kwargs, also=("name", "compile"))
+        used = dict(kwargs)
+        backbone = take_arguments(VideoVLMBackbone, kwargs, also=("dtype",))
+        converter = {
+            name: used[name]
+            for name in argument_names(VideoVLMVideoConverter) & set(used)
+        }
+        preprocessor = {
+            name: used[name]
+            for name in argument_names(VideoVLMPreprocessor) & set(used)
+        }
+        check_no_arguments_left(
+            {
+                name: value
+                for name, value in kwargs.items()
+                if name not in {*converter, *preprocessor}
+            },
+            known,
+        )
+        return _load_task(
+            cls, preset, load_weights, task, backbone, preprocessor, converter
+        )
+
+    def compute_loss(self, *args, **kwargs):
+        loss = super().compute_loss(*args, **kwargs)
+        if self.auxiliary_loss is not None:
+            self.aux_tracker.update_state(self.auxiliary_loss.value)
+        return loss
+
+    def fit(
+        self,
+        x=None,
+        y=None,
+        batch_size=None,
+        sample_weight=None,
+        validation_data=None,
+        validation_split=None,
+        shuffle=True,
+        **kwargs,
+    ):
+        """Train on raw or preprocessed videos; see `keras.Model.fit`.
+
+        Args:
+            x: A dict of `"videos"` (list of paths and of uint8 arrays of any
+                length, or one array), `"prompts"` and `"responses"`; or a
+                dict of preprocessed inputs, with `y` and `sample_weight`; or
+                a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator
+                of batches of either.
+            y: See `x`.
+            batch_size: Int. Defaults to 32.
+            sample_weight: See `x`.
+            validation_data: A tuple, or as `x`.
+            validation_split: Float. Share of a dict's examples, the last, to
+                validate on.
+            shuffle: Bool.
+            **kwargs: See `keras.Model.fit`.
+        """
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = model_inputs.split(
+                (x, y, sample_weight), validation_split
+            )
+        prepare = model_inputs.prepare
+        dataset = prepare(self, (x, y, sample_weight), batch_size, shuffle)
+        if validation_data is not None:
+            if not isinstance(validation_data, tuple):
+                validation_data = (validation_data,)
+            validation_data = prepare(self, validation_data, batch_size)
+        return keras.Model.fit(
+            self, dataset, validation_data=validation_data, **kwargs
+        )
+
+    def evaluate(
+        self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs
+    ):
+        """Loss and metrics of raw or preprocessed videos; see `fit`."""
+        if not kwargs.get("_use_cached_eval_dataset"):
+            x = model_inputs.prepare(self, (x, y, sample_weight), batch_size)
+        return keras.Model.evaluate(self, x, **kwargs)
+
+    def predict(self, x, batch_size=None, **kwargs):
+        """Logits (B, S', V) of the text part; see `fit` for `x`."""
+        x = model_inputs.prepare(self, (x,), batch_size)
+        return keras.Model.predict(self, x, **kwargs)
+
+    def generate(
+        self, inputs, max_length=None, stop_token_ids="auto", strip_prompt=True
+    ):
+        """Answer questions about videos.
+
+        Args:
+            inputs: Dict of `"videos"` and `"prompts"`, lists of the same
+                length, or one video and one str.
+            max_length: Int. Tokens of prompt, template and answer together.
+                Defaults to the preprocessor's `sequence_length`.
+            stop_token_ids: See `keras_hub.models.CausalLM.generate`.
+            strip_prompt: Bool. Whether to leave the prompt out. Defaults to
+                `True`.
+
+        Returns:
+            List of str, or a str for a single question; without preprocessor
+            a dict of token ids and padding mask.
+        """
+        if self.preprocessor is None:
+            model_inputs.check_placeholders(self, inputs)
+        return super().generate(
+            inputs,
+            max_length=max_length,
+            stop_token_ids=stop_token_ids,
+            strip_prompt=strip_prompt,
+        )
+
+    def _normalize_generate_inputs(self, inputs):
+        if not isinstance(inputs, dict) or self.preprocessor is None:
+            return super()._normalize_generate_inputs(inputs)
+        single = isinstance(inputs.get("prompts"), (str, bytes))
+        if single:
+            inputs = {name: [value] for name, value in inputs.items()}
+        return [inputs], single
+
+    def generate_step(self, inputs, stop_token_ids=None):
+        """Generate for one batch of preprocessed inputs.
+
+        Args:
+            inputs: Dict of the model's inputs.
+            stop_token_ids: Tuple of ints, or `None`.
+
+        Returns:
+            Dict of `"token_ids"` and `"padding_mask"`, (B, S') each.
+        """
+        token_ids, padding_mask = inputs["token_ids"], inputs["padding_mask"]
+        padding_mask = ops.cast(padding_mask, "bool")
+        hidden, prefix, cache = self.prefill(inputs)
+        row_lengths = ops.sum(ops.cast(padding_mask, "int32"), axis=-1)
+
+        def next(prompt, cache, index):
+            place = index - 1
+            batch_size = ops.shape(prompt)[0]
+            token = ops.slice(prompt, [0, place], [batch_size, 1])
+            hidden, cache = self.backbone.decode(
+                token, prefix, cache=cache, index=place
+            )
+            logits = ops.squeeze(self.lm_head(hidden), axis=1)
+            return logits, ops.squeeze(hidden, axis=1), cache
+
+        token_ids = self.sampler(
+            next=next,
+            prompt=token_ids,
+            cache=cache,
+            index=ops.min(row_lengths),
+            mask=padding_mask,
+            stop_token_ids=stop_token_ids,
+            hidden_states=hidden,
+            model=self,
+        )
+        return {
+            "token_ids": token_ids,
+            "padding_mask": _until_stop(
+                token_ids, padding_mask, stop_token_ids
+            ),
+        }
+
+    def prefill(self, inputs):
+        """Run videos and prompts.
+
+        Args:
+            inputs: Dict of the model's inputs.
+
+        Returns:
+            Tuple (hidden states of the text part (B, S', D), prefix, cache),
+            the latter two as `VideoVLMBackbone.decode` takes them.
+        """
+        backbone = self.backbone
+        vision = backbone.encode_video(inputs["videos"], inputs["frame_mask"])
+        prefix = backbone.encode_prefix(
+            inputs["vision_token_ids"], inputs["vision_mask"], vision
+        )
+        hidden, cache = backbone.decode(inputs["token_ids"], prefix)
+        return hidden, prefix, cache
+
+    def get_config(self):
+        config = super().get_config()
+        coefficient = self.aux_coefficient
+        if callable(coefficient):
+            coefficient = keras.saving.serialize_keras_object(coefficient)
+        config.update(
+            {
+                "aux_coefficient": coefficient,
+                "stop_gradient_target": self.stop_gradient_target,
+            }
+        )
+        return config
+
+    @classmethod
+    def from_config(cls, config):
+        config = dict(config)
+        coefficient = config.get("aux_coefficient")
+        if isinstance(coefficient, dict):
+            config["aux_coefficient"] = keras.saving.deserialize_keras_object(
+                coefficient
+            )
+        return super().from_config(config)
+
+
+def _parts(cls):
+    return (
+        cls,
+        VideoVLMBackbone,
+        VideoVLMPreprocessor,
+        VideoVLMVideoConverter,
+    )
+
+
+def _load_task(
+    cls, preset, load_weights, task, backbone, preprocessor, converter
+):
+    molmo2 = is_molmo2(preset)
+    if "backbone" not in task:
+        backbone.setdefault("dtype", keras.config.dtype_policy())
+        task["backbone"] = VideoVLMBackbone.from_preset(
+            preset, load_weights=load_weights, **backbone
+        )
+    if "preprocessor" not in task:
+        task["preprocessor"] = _load_preprocessor(
+            preset, molmo2, preprocessor, converter
+        )
+    if molmo2:
+        from keras_stts.models import convert_molmo2
+
+        model = cls(**task)
+        if load_weights:
+            convert_molmo2.load_head(model, preset)
+        return model
+    if hub.check_file_exists(preset, hub.TASK_CONFIG_FILE):
+        config = hub.load_json(preset, hub.TASK_CONFIG_FILE)["config"]
+        saved = {
+            name: config[name]
+            for name in ("aux_coefficient", "stop_gradient_target")
+            if name in config
+        }
+        task = {**saved, **task}
+    model = cls.from_config(task)
+    has_weights = hub.check_file_exists(preset, hub.TASK_WEIGHTS_FILE)
+    if load_weights and has_weights:
+        model.load_task_weights(hub.get_file(preset, hub.TASK_WEIGHTS_FILE))
+    return model
+
+
+def _load_preprocessor(preset, molmo2, preprocessor, converter):
+    """The preset's preprocessor with changes; None if it has none."""
+    if molmo2:
+        from keras_stts.models import convert_molmo2
+
+        return convert_molmo2.load_preprocessor(
+            preset, preprocessor, converter
+        )
+    if not hub.check_file_exists(preset, hub.PREPROCESSOR_CONFIG_FILE):
+        return None
+    if converter and "video_converter" not in preprocessor:
+        preprocessor["video_converter"] = VideoVLMVideoConverter.from_preset(
+            preset, **converter
+        )
+    return VideoVLMPreprocessor.from_preset(preset, **preprocessor)
+
+
+def _until_stop(token_ids, padding_mask, stop_token_ids):
+    """Bool (B, S'): the prompt and what was generated, to the first stop."""
+    if stop_token_ids is None:
+        return ops.ones_like(token_ids, dtype="bool")
+    stops = hub.any_equal(
+        token_ids, stop_token_ids, ops.logical_not(padding_mask)
+    )
+    stops = ops.cast(stops, "int32")
+    after = ops.cumsum(stops, axis=-1) - stops
+    return ops.logical_not(ops.cast(after, "bool"))

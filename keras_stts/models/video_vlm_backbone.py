@@ -1,0 +1,348 @@
+import keras
+import keras_hub
+
+from keras_stts.models.connector import Connector
+from keras_stts.models.decoder_block import DecoderBlock
+from keras_stts.models.preset_mixin import PresetMixin
+from keras_stts.models.vision_encoder import VisionEncoder
+from keras_stts.models.vision_sequence import AddVision
+from keras_stts.models.vision_sequence import TextSequence
+from keras_stts.models.vision_sequence import VisionSequence
+from keras_stts.ops import RESCALE_MIN
+from keras_stts.ops import block_grid
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
+    """Molmo2's video language model with STTS inside, without output head.
+
+    A sequence has two parts of fixed length: the vision part (start token,
+    then each frame's time and one placeholder a block) and the text part.
+    Vision tokens see each other both ways and never see the text, so the
+    vision part is run first, for its keys and values, and the text after it.
+
+    Args:
+        vocabulary_size: Int V. Ids that can be put out.
+        num_frames: Int T. Frames a video has, padding included.
+        image_size: Int. Side of the square frames in pixels.
+        patch_size: Int. Side of a patch in pixels.
+        vision_num_layers: Int. Blocks of the vision transformer.
+        vision_hidden_dim: Int.
+        vision_num_heads: Int.
+        vision_head_dim: Int.
+        vision_intermediate_dim: Int.
+        vision_feature_layers: Ints. Vision blocks, from 0, whose outputs are
+            joined into the features, in this order.
+        connector_hidden_dim: Int. Width of the pooled features.
+        connector_num_heads: Int.
+        connector_head_dim: Int.
+        connector_intermediate_dim: Int. Width of the projector.
+        num_layers: Int. Blocks of the language model.
+        hidden_dim: Int.
+        num_query_heads: Int.
+        num_key_value_heads: Int.
+        head_dim: Int.
+        intermediate_dim: Int.
+        image_patch_id: Int. Id of the placeholder of a block.
+        vision_token_ids: Ints. Ids of all vision tokens, the placeholder
+            among them.
+        additional_vocabulary_size: Int. Ids above `vocabulary_size` that can
+            only be put in.
+        window: Int. Side of a block in patches. Defaults to `3`.
+        prune_ratio: Float in [0, 1). Share of the blocks removed; `0` is
+            Molmo2. Defaults to `0.5`.
+        prune_layer: Int. Vision block whose output is scored. Defaults to
+            `3`.
+        pruning: Str. What ranks the blocks: `"stts"`, `"frame_similarity"` or
+            `"random"`.
+        rescale_axis: `"row"` or `"frame"`, see `keras_stts.layers.ScoreBias`.
+        rescale_min: Float, see `keras_stts.layers.ScoreBias`.
+        positions: `"consecutive"` or `"original"`: positions of what remains
+            of the sequence. Defaults to `"consecutive"`.
+        rope_max_wavelength: Number.
+        layer_norm_epsilon: Float.
+        vision_layer_norm_epsilon: Float.
+        vision_activation: Str.
+        activation: Str.
+        pixel_mean: Float. Subtracted from pixels of [0, 1].
+        pixel_std: Float. What that is divided by.
+        dtype: Str or dtype policy.
+
+    Inputs: a dict of
+    - `videos`: uint8 (B, T, image_size, image_size, 3)
+    - `frame_mask`: bool (B, T), False for padding frames, which come last
+    - `vision_token_ids`: int32 (B, S), `vision_mask`: bool (B, S)
+    - `token_ids`: int32 (B, S'), `padding_mask`: bool (B, S')
+
+    Outputs: a dict of
+    - `hidden_states`: (B, S', hidden_dim), of the text part
+    and, if `prune_ratio` is not 0,
+    - `scores`: float32 (B, T, P)
+    - `similarity`: float32 (B, T, P)
+    - `kept`: bool (B, T, P)
+
+    References:
+        STTS (arXiv 2603.18004), Molmo2 (arXiv 2601.10611).
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_frames,
+        image_size,
+        patch_size,
+        vision_num_layers,
+        vision_hidden_dim,
+        vision_num_heads,
+        vision_head_dim,
+        vision_intermediate_dim,
+        vision_feature_layers,
+        connector_hidden_dim,
+        connector_num_heads,
+        connector_head_dim,
+        connector_intermediate_dim,
+        num_layers,
+        hidden_dim,
+        num_query_heads,
+        num_key_value_heads,
+        head_dim,
+        intermediate_dim,
+        image_patch_id,
+        vision_token_ids,
+        additional_vocabulary_size=128,
+        window=3,
+        prune_ratio=0.5,
+        prune_layer=3,
+        pruning="stts",
+        rescale_axis="row",
+        rescale_min=RESCALE_MIN,
+        positions="consecutive",
+        rope_max_wavelength=5000000.0,
+        layer_norm_epsilon=1e-6,
+        vision_layer_norm_epsilon=1e-6,
+        vision_activation="gelu_pytorch_tanh",
+        activation="silu",
+        pixel_mean=0.5,
+        pixel_std=0.5,
+        dtype=None,
+        **kwargs,
+    ):
+        config = {
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "dtype", "kwargs", "__class__")
+        }
+        _check_kwargs(kwargs)
+
+        # === Layers ===
+        self.vision_encoder = VisionEncoder(
+            num_layers=vision_num_layers,
+            hidden_dim=vision_hidden_dim,
+            num_heads=vision_num_heads,
+            head_dim=vision_head_dim,
+            intermediate_dim=vision_intermediate_dim,
+            patch_size=patch_size,
+            feature_layers=vision_feature_layers,
+            window=window,
+            prune_ratio=prune_ratio,
+            prune_layer=prune_layer,
+            pruning=pruning,
+            rescale_axis=rescale_axis,
+            rescale_min=rescale_min,
+            pixel_mean=pixel_mean,
+            pixel_std=pixel_std,
+            activation=vision_activation,
+            layer_norm_epsilon=vision_layer_norm_epsilon,
+            dtype=dtype,
+            name="vision_encoder",
+        )
+        self.connector = Connector(
+            connector_num_heads,
+            connector_head_dim,
+            connector_hidden_dim,
+            connector_intermediate_dim,
+            hidden_dim,
+            dtype=dtype,
+            name="connector",
+        )
+        self.vision_sequence = VisionSequence(
+            image_patch_id,
+            vision_token_ids,
+            positions,
+            dtype=dtype,
+            name="vision_sequence",
+        )
+        self.token_embedding = keras.layers.Embedding(
+            vocabulary_size + additional_vocabulary_size,
+            hidden_dim,
+            embeddings_initializer=keras.initializers.RandomNormal(
+                stddev=0.02
+            ),
+            dtype=dtype,
+            name="token_embedding",
+        )
+        self.add_vision = AddVision(
+            image_patch_id, dtype=dtype, name="add_vision"
+        )
+        self.text_sequence = TextSequence(dtype=dtype, name="text_sequence")
+        self.transformer_layers = [
+            DecoderBlock(
+                num_query_heads,
+                num_key_value_heads,
+                head_dim,
+                intermediate_dim,
+                rope_max_wavelength,
+                layer_norm_epsilon,
+                activation,
+                dtype=dtype,
+                name=f"transformer_layer_{i}",
+            )
+            for i in range(num_layers)
+        ]
+        self.layer_norm = keras.layers.RMSNormalization(
+            epsilon=layer_norm_epsilon, dtype=dtype, name="layer_norm"
+        )
+
+        # === Functional Model ===
+        inputs = {
+            "videos": keras.Input(
+                (num_frames, image_size, image_size, 3),
+                dtype="uint8",
+                name="videos",
+            ),
+            "frame_mask": _input("frame_mask", "bool", num_frames),
+            "vision_token_ids": _input("vision_token_ids", "int32"),
+            "vision_mask": _input("vision_mask", "bool"),
+            "token_ids": _input("token_ids", "int32"),
+            "padding_mask": _input("padding_mask", "bool"),
+        }
+        vision = self.encode_video(inputs["videos"], inputs["frame_mask"])
+        prefix = self.encode_prefix(
+            inputs["vision_token_ids"], inputs["vision_mask"], vision
+        )
+        hidden, _ = self.decode(inputs["token_ids"], prefix)
+        outputs = {"hidden_states": hidden}
+        if prune_ratio:
+            outputs["scores"] = vision["scores"]
+            outputs["similarity"] = vision["similarity"]
+            outputs["kept"] = vision["selection"].kept
+        super().__init__(
+            inputs=inputs, outputs=outputs, dtype=dtype, **kwargs
+        )
+
+        # === Config ===
+        for name, value in config.items():
+            setattr(self, name, value)
+        self._config_names = tuple(config)
+
+    @property
+    def num_blocks(self):
+        """Blocks P of a frame."""
+        side = self.image_size // self.patch_size
+        rows, columns = block_grid((side, side), self.window)
+        return rows * columns
+
+    def encode_video(self, videos, frame_mask):
+        """Frames to language model embeddings of the kept blocks.
+
+        Args:
+            videos: Uint8 tensor (B, T, H, W, 3).
+            frame_mask: Bool tensor (B, T).
+
+        Returns:
+            The dict of `VisionEncoder`, with `"embeddings"` (B, K,
+            hidden_dim) in the place of `"features"`.
+        """
+        vision = dict(self.vision_encoder(videos, frame_mask=frame_mask))
+        features = vision.pop("features")
+        mask = self.vision_encoder.patch_mask(
+            features.shape[1], vision.get("selection")
+        )
+        vision["embeddings"] = self.connector(features, mask=mask)
+        return vision
+
+    def encode_prefix(self, token_ids, mask, vision):
+        """Run the vision part for the keys and values of every block.
+
+        Args:
+            token_ids: Int tensor (B, S).
+            mask: Bool tensor (B, S), False for padding.
+            vision: What `encode_video` returned.
+
+        Returns:
+            Dict of `"layers"`, a list of (key, value), one a block; `"mask"`,
+            a bool tensor (B, S'); `"length"`, an int32 tensor (B,), where
+            the text begins.
+        """
+        sequence, attention_mask, length = self.vision_sequence(
+            token_ids, mask, selection=vision.get("selection")
+        )
+        x = self.token_embedding(sequence.token_ids)
+        x = self.add_vision(x, vision["embeddings"], sequence)
+        layers = []
+        for layer in self.transformer_layers[:-1]:
+            x, key, value = layer(
+                x, positions=sequence.positions, attention_mask=attention_mask
+            )
+            layers.append((key, value))
+        # Nothing reads what the last block makes of the vision part.
+        layers.append(
+            self.transformer_layers[-1](
+                x, positions=sequence.positions, keys_only=True
+            )
+        )
+        return {"layers": layers, "mask": sequence.mask, "length": length}
+
+    def decode(self, token_ids, prefix, cache=None, index=None):
+        """Run the text part after a prefix.
+
+        Args:
+            token_ids: Int tensor (B * R, S), R texts a prefix, those of one
+                prefix side by side.
+            prefix: What `encode_prefix` returned.
+            cache: Optional list of (key, value), what `decode` returned for
+                a longer text, into which those of these tokens are written.
+            index: Int scalar tensor, where in that text the tokens stand.
+
+        Returns:
+            Tuple (hidden states (B * R, S, hidden_dim), cache).
+        """
+        positions, mask = self.text_sequence(
+            token_ids,
+            prefix["length"],
+            index=0 if index is None else index,
+            length=None if cache is None else cache[0][0].shape[1],
+        )
+        x = self.token_embedding(token_ids)
+        new_cache = []
+        for i, layer in enumerate(self.transformer_layers):
+            x, key, value = layer(
+                x,
+                positions=positions,
+                attention_mask=mask,
+                prefix=prefix["layers"][i],
+                prefix_mask=prefix["mask"],
+                cache=None if cache is None else cache[i],
+                cache_index=index,
+            )
+            new_cache.append((key, value))
+        return self.layer_norm(x), new_cache
+
+    def get_config(self):
+        config = super().get_config()
+        config.update({name: getattr(self, name) for name in self._config_names})
+        return config
+
+
+def _input(name, dtype, length=None):
+    return keras.Input((length,), dtype=dtype, name=name)
+
+
+def _check_kwargs(kwargs):
+    """Keras swallows arguments it does not know; a typo must not pass."""
+    unknown = sorted(set(kwargs) - {"name", "trainable"})
+    if unknown:
+        raise TypeError(
+            "`VideoVLMBackbone` got arguments it does not know. Received: "
+            f"{', '.join(unknown)}. Known are those of its docstring."
+        )

@@ -1,0 +1,106 @@
+import functools
+
+import keras
+from keras import ops
+
+from keras_stts.ops import attention
+
+
+def get_activation(name):
+    """An activation by the name that checkpoints give it."""
+    if name == "gelu_pytorch_tanh":
+        return functools.partial(keras.activations.gelu, approximate=True)
+    return keras.activations.get(name)
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class VisionBlock(keras.layers.Layer):
+    """A pre-norm vision transformer block that leaves attention open.
+
+    Args:
+        num_heads: Int. Number of attention heads.
+        head_dim: Int. Width of a head.
+        intermediate_dim: Int. Width of the MLP.
+        activation: Str. Activation of the MLP.
+        layer_norm_epsilon: Float.
+
+    Call arguments:
+        inputs: Tensor (rows, n, D).
+        attend: Optional function of query, key, value (rows, n, heads,
+            head_dim). Defaults to attention within each row.
+
+    Returns:
+        Tensor (rows, n, D).
+    """
+
+    def __init__(
+        self,
+        num_heads,
+        head_dim,
+        intermediate_dim,
+        activation="gelu_pytorch_tanh",
+        layer_norm_epsilon=1e-6,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.num_heads = num_heads
+        self.head_dim = head_dim
+        self.intermediate_dim = intermediate_dim
+        self.activation = activation
+        self.layer_norm_epsilon = layer_norm_epsilon
+
+    def build(self, input_shape, *args, **kwargs):
+        width = input_shape[-1]
+        inner = self.num_heads * self.head_dim
+        self.attention_norm = self._norm("attention_norm", width)
+        self.query = self._dense("query", width, inner)
+        self.key = self._dense("key", width, inner)
+        self.value = self._dense("value", width, inner)
+        self.attention_output = self._dense("attention_output", inner, width)
+        self.mlp_norm = self._norm("mlp_norm", width)
+        self.mlp_up = self._dense("mlp_up", width, self.intermediate_dim)
+        self.mlp_down = self._dense("mlp_down", self.intermediate_dim, width)
+        self.built = True
+
+    def _norm(self, name, width):
+        layer = keras.layers.LayerNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
+        )
+        layer.build((None, None, width))
+        return layer
+
+    def _dense(self, name, width, units):
+        layer = keras.layers.Dense(units, dtype=self.dtype_policy, name=name)
+        layer.build((None, None, width))
+        return layer
+
+    def call(self, inputs, attend=attention):
+        x = self.attention_norm(inputs)
+        heads = (-1, x.shape[1], self.num_heads, self.head_dim)
+        out = attend(
+            ops.reshape(self.query(x), heads),
+            ops.reshape(self.key(x), heads),
+            ops.reshape(self.value(x), heads),
+        )
+        joined = (-1, x.shape[1], self.num_heads * self.head_dim)
+        x = inputs + self.attention_output(ops.reshape(out, joined))
+        hidden = get_activation(self.activation)(
+            self.mlp_up(self.mlp_norm(x))
+        )
+        return x + self.mlp_down(hidden)
+
+    def compute_output_spec(self, inputs, attend=None):
+        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "num_heads": self.num_heads,
+                "head_dim": self.head_dim,
+                "intermediate_dim": self.intermediate_dim,
+                "activation": self.activation,
+                "layer_norm_epsilon": self.layer_norm_epsilon,
+            }
+        )
+        return config

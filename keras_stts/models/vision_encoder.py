@@ -1,0 +1,351 @@
+import functools
+
+import keras
+from keras import ops
+
+from keras_stts.layers import RaggedPacking
+from keras_stts.layers import ScoreBias
+from keras_stts.layers import TokenPruning
+from keras_stts.layers import TokenScorer
+from keras_stts.models.vision_block import VisionBlock
+from keras_stts.ops import RESCALE_MIN
+from keras_stts.ops import attention
+from keras_stts.ops import block_mask
+from keras_stts.ops import neighbor_similarity
+from keras_stts.ops import to_blocks
+
+RANKINGS = ("stts", "frame_similarity", "random")
+
+
+def patchify(frames, patch_size):
+    """Cut frames into patches.
+
+    Args:
+        frames: Tensor (B, T, H, W, C).
+        patch_size: Int.
+
+    Returns:
+        Tensor (B, T, N, patch_size * patch_size * C): patches in row order,
+        pixels in (row, column, channel) order.
+    """
+    _, num_frames, height, width, channels = frames.shape
+    rows, columns = height // patch_size, width // patch_size
+    shape = (-1, num_frames, rows, patch_size, columns, patch_size, channels)
+    x = ops.transpose(ops.reshape(frames, shape), (0, 1, 2, 4, 3, 5, 6))
+    return ops.reshape(
+        x, (-1, num_frames, rows * columns, patch_size**2 * channels)
+    )
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class VisionEncoder(keras.layers.Layer):
+    """A vision transformer that prunes its patches on the way.
+
+    Blocks 0 to `prune_layer` see whole frames; what they give is scored; the
+    next block runs with the scores as attention bias; the rest runs on the
+    kept patches alone.
+
+    Args:
+        num_layers: Int. Number of transformer blocks.
+        hidden_dim: Int. Width D.
+        num_heads: Int.
+        head_dim: Int.
+        intermediate_dim: Int. Width of the MLPs, and of the scorer's.
+        patch_size: Int. Side of a patch in pixels.
+        feature_layers: Ints. Blocks whose outputs are the features, in the
+            order in which they are joined.
+        window: Int. Side of a block in patches.
+        prune_ratio: Float in [0, 1). Share of the blocks removed; at 0 the
+            scorer keeps its weights and is not run.
+        prune_layer: Int. The block whose output is scored, from 0.
+        pruning: Str. What ranks the blocks: `"stts"`, the trained scorer;
+            `"frame_similarity"`, 1 - cosine with the previous frame;
+            `"random"`. The latter two leave the attention bias out.
+        rescale_axis: `"row"` or `"frame"`.
+        rescale_min: Float.
+        pixel_mean: Float. Subtracted from pixels of [0, 1].
+        pixel_std: Float. What that is divided by.
+        activation: Str. Activation of the MLPs.
+        layer_norm_epsilon: Float.
+
+    Call arguments:
+        inputs: Uint8 tensor (B, T, H, W, 3).
+        frame_mask: Bool tensor (B, T), False for padding frames.
+
+    Returns:
+        Dict of
+        - `"features"`: tensor (B, K, g, F), the patches of the kept blocks,
+        and, if anything is pruned,
+        - `"selection"`: the `keras_stts.ops.Selection` of those blocks,
+        - `"scores"`: float32 tensor (B, T, P),
+        - `"similarity"`: float32 tensor (B, T, P), of each block to the same
+          block of the previous frame.
+
+    Reference:
+        STTS (arXiv 2603.18004); SigLIP 2 as in Molmo2 (arXiv 2601.10611).
+    """
+
+    def __init__(
+        self,
+        num_layers,
+        hidden_dim,
+        num_heads,
+        head_dim,
+        intermediate_dim,
+        patch_size,
+        feature_layers,
+        window=3,
+        prune_ratio=0.5,
+        prune_layer=3,
+        pruning="stts",
+        rescale_axis="row",
+        rescale_min=RESCALE_MIN,
+        pixel_mean=0.5,
+        pixel_std=0.5,
+        activation="gelu_pytorch_tanh",
+        layer_norm_epsilon=1e-6,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self._config = {
+            "num_layers": num_layers,
+            "hidden_dim": hidden_dim,
+            "num_heads": num_heads,
+            "head_dim": head_dim,
+            "intermediate_dim": intermediate_dim,
+            "patch_size": patch_size,
+            "feature_layers": tuple(feature_layers),
+            "window": window,
+            "prune_ratio": prune_ratio,
+            "prune_layer": prune_layer,
+            "pruning": pruning,
+            "rescale_axis": rescale_axis,
+            "rescale_min": rescale_min,
+            "pixel_mean": pixel_mean,
+            "pixel_std": pixel_std,
+            "activation": activation,
+            "layer_norm_epsilon": layer_norm_epsilon,
+        }
+        for name, value in self._config.items():
+            setattr(self, name, value)
+        self._check_layers()
+        if pruning not in RANKINGS:
+            raise ValueError(
+                f"`pruning` must be one of {', '.join(RANKINGS)}. Received: "
+                f"pruning={pruning!r}."
+            )
+        self.select = TokenPruning(prune_ratio, name="select")
+        self.seed_generator = None
+        if pruning == "random":
+            self.seed_generator = keras.random.SeedGenerator(0)
+        self.patch_embedding = keras.layers.Dense(
+            hidden_dim, dtype=self.dtype_policy, name="patch_embedding"
+        )
+        self.blocks = [
+            VisionBlock(
+                num_heads,
+                head_dim,
+                intermediate_dim,
+                activation,
+                layer_norm_epsilon,
+                dtype=self.dtype_policy,
+                name=f"block_{i}",
+            )
+            for i in range(num_layers)
+        ]
+
+    def _check_layers(self):
+        if not 0 <= self.prune_layer < self.num_layers - 1:
+            raise ValueError(
+                "`prune_layer` is scored and the block after it is the last "
+                "to see whole frames, so it must lie in [0, num_layers - 2]. "
+                f"Received: prune_layer={self.prune_layer}, num_layers="
+                f"{self.num_layers}."
+            )
+        bad = [i for i in self.feature_layers if not 0 <= i < self.num_layers]
+        if bad or not self.feature_layers:
+            raise ValueError(
+                "`feature_layers` must name blocks from 0 to num_layers - 1. "
+                f"Received: feature_layers={self.feature_layers}, num_layers="
+                f"{self.num_layers}."
+            )
+
+    def build(self, input_shape, *args, **kwargs):
+        _, num_frames, height, width, channels = input_shape
+        patch = self.patch_size
+        if height % patch or width % patch:
+            raise ValueError(
+                "`patch_size` must divide the height and width of the frames. "
+                f"Received: patch_size={patch}, frames of {height}x{width}."
+            )
+        grid = (height // patch, width // patch)
+        num_patches = grid[0] * grid[1]
+        self._build_pruning(grid, num_frames, num_patches)
+        self.patch_embedding.build((None, None, patch**2 * channels))
+        self.position_embedding = self.add_weight(
+            name="position_embedding",
+            shape=(num_patches, self.hidden_dim),
+            initializer=keras.initializers.RandomNormal(stddev=0.02),
+        )
+        for block in self.blocks:
+            block.build((None, num_patches, self.hidden_dim))
+        self.built = True
+
+    def _build_pruning(self, grid, num_frames, num_patches):
+        options = {"window": self.window, "grid": grid}
+        # Its weights are there at every ratio, so that a ratio can change.
+        self.scorer = TokenScorer(
+            self.num_heads,
+            self.intermediate_dim,
+            aux_coefficient=None,
+            dtype=self.dtype_policy,
+            name="scorer",
+            **options,
+        )
+        self.scorer.build((None, num_frames, num_patches, self.hidden_dim))
+        if not self.uses_scorer:
+            self.scorer.trainable = False
+        self.bias = ScoreBias(
+            rescale_axis=self.rescale_axis,
+            rescale_min=self.rescale_min,
+            name="bias",
+            **options,
+        )
+        self.packing = RaggedPacking(
+            dtype=self.dtype_policy, name="packing", **options
+        )
+        self.packing.build((None, num_frames, num_patches, self.hidden_dim))
+        num_blocks = len(block_mask(grid, self.window))
+        self.select.build((None, num_frames, num_blocks))
+
+    @property
+    def uses_scorer(self):
+        """Whether the scorer is run, and trained."""
+        return bool(self.prune_ratio) and self.pruning == "stts"
+
+    def embed_patches(self, frames):
+        """Uint8 frames (B, T, H, W, 3) -> embedded patches (B, T, N, D)."""
+        x = ops.cast(patchify(frames, self.patch_size), "float32")
+        x = (x / 255.0 - self.pixel_mean) / self.pixel_std
+        x = self.patch_embedding(ops.cast(x, self.compute_dtype))
+        return x + ops.cast(self.position_embedding, x.dtype)
+
+    def call(self, inputs, frame_mask=None):
+        return self.encode(self.embed_patches(inputs), frame_mask)
+
+    def encode(self, x, frame_mask=None):
+        """Run the blocks on embedded patches (B, T, N, D); see `call`."""
+        *_, num_frames, num_patches, width = x.shape
+        grid_shape = (-1, num_frames, num_patches, width)
+        x = ops.reshape(x, (-1, num_patches, width))
+        if not self.prune_ratio:
+            wanted = self._run(x, self.blocks)
+            wanted = {
+                i: ops.reshape(h, grid_shape) for i, h in wanted.items()
+            }
+            return {"features": self._join(wanted)}
+        scored = self.prune_layer + 1
+        hidden = self._run(x, self.blocks[:scored], {self.prune_layer})
+        hidden_scored = ops.reshape(hidden[self.prune_layer], grid_shape)
+        similarity = self._similarity(hidden_scored)
+        scores, attend = self._rank(hidden_scored, similarity)
+        selection = self.select(scores, frame_mask)
+        x = self.blocks[scored](hidden[self.prune_layer], attend=attend)
+        hidden[scored] = x
+        packed = {
+            i: self.packing(ops.reshape(h, grid_shape), selection)
+            for i, h in hidden.items()
+            if i in self.feature_layers or i == scored
+        }
+        attend = functools.partial(
+            self.packing.attention, layout=self.packing.layout(selection)
+        )
+        packed |= self._run(
+            packed[scored], self.blocks[scored + 1 :], attend=attend
+        )
+        return {
+            "features": self._join_packed(packed),
+            "selection": selection,
+            "scores": scores,
+            "similarity": similarity,
+        }
+
+    def _rank(self, x, similarity):
+        """Scores (B, T, P), and the attention of the block after them."""
+        if self.pruning == "frame_similarity":
+            return 1.0 - similarity, attention
+        if self.pruning == "random":
+            shape = ops.shape(similarity)
+            return keras.random.uniform(shape, seed=self.seed_generator), (
+                attention
+            )
+        scores = self.scorer(x)
+        bias = ops.reshape(self.bias(scores), (-1, 1, 1, x.shape[2]))
+        return scores, functools.partial(attention, bias=bias)
+
+    def _run(self, x, blocks, also=(), attend=attention):
+        """Run blocks; keep the outputs that are features, or `also`."""
+        outputs = {}
+        for block in blocks:
+            x = block(x, attend=attend)
+            index = self.blocks.index(block)
+            if index in self.feature_layers or index in also:
+                outputs[index] = x
+        return outputs
+
+    def _similarity(self, x):
+        blocks = to_blocks(x, self.window, self.packing.grid)
+        *_, num_frames, num_blocks, size, width = blocks.shape
+        return neighbor_similarity(
+            ops.reshape(blocks, (-1, num_frames, num_blocks, size * width))
+        )
+
+    def _join(self, hidden):
+        """Whole frames to features (B, T * P, g, F)."""
+        blocks = [
+            to_blocks(hidden[i], self.window, self.packing.grid)
+            for i in self.feature_layers
+        ]
+        x = ops.concatenate(blocks, axis=-1)
+        return ops.reshape(x, (-1, x.shape[1] * x.shape[2], *x.shape[3:]))
+
+    def _join_packed(self, packed):
+        """Kept patches to features (B, K, g, F)."""
+        x = ops.concatenate([packed[i] for i in self.feature_layers], axis=-1)
+        size = self.window**2
+        return ops.reshape(x, (-1, x.shape[1] // size, size, x.shape[2]))
+
+    def patch_mask(self, num_kept, selection=None):
+        """Which places of the kept blocks hold patches; None: all do."""
+        if selection is not None:
+            return self.packing.patch_mask(selection)
+        mask = self.packing._patch_mask
+        if mask is None:
+            return None
+        return ops.tile(
+            ops.convert_to_tensor(mask, "bool"), (num_kept // len(mask), 1)
+        )
+
+    def compute_output_spec(self, inputs, frame_mask=None):
+        batch, num_frames = inputs.shape[:2]
+        num_blocks = len(block_mask(self.packing.grid, self.window))
+        scores = keras.KerasTensor(
+            (batch, num_frames, num_blocks), dtype="float32"
+        )
+        num_kept = num_frames * num_blocks
+        outputs = {}
+        if self.prune_ratio:
+            selection = self.select.compute_output_spec(scores)
+            num_kept = selection.index.shape[1]
+            outputs = {
+                "selection": selection,
+                "scores": scores,
+                "similarity": keras.KerasTensor(scores.shape, "float32"),
+            }
+        width = self.hidden_dim * len(self.feature_layers)
+        shape = (batch, num_kept, self.window**2, width)
+        features = keras.KerasTensor(shape, dtype=self.compute_dtype)
+        return {"features": features, **outputs}
+
+    def get_config(self):
+        return {**super().get_config(), **self._config}

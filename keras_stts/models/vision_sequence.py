@@ -1,0 +1,154 @@
+import keras
+from keras import ops
+
+from keras_stts.ops import pack_blocks
+from keras_stts.ops.sequence import Sequence
+from keras_stts.ops.sequence import prune_sequence
+from keras_stts.ops.sequence import vision_mask
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class VisionSequence(keras.layers.Layer):
+    """Takes pruned placeholders out of the vision part of a sequence.
+
+    Args:
+        placeholder_id: Int. Id of the token that stands for a block.
+        vision_token_ids: Ints. Tokens that see each other both ways.
+        positions: `"consecutive"` or `"original"`.
+
+    Call arguments:
+        inputs: Int tensor (B, S), token ids.
+        padding_mask: Bool tensor (B, S).
+        selection: Optional `keras_stts.ops.Selection`.
+
+    Returns:
+        Tuple (sequence, attention mask, length): the
+        `keras_stts.ops.Sequence`, a bool tensor (B, 1, S', S'), and the int32
+        tensor (B,) of the position at which what follows begins.
+    """
+
+    def __init__(
+        self,
+        placeholder_id,
+        vision_token_ids,
+        positions="consecutive",
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        if positions not in ("consecutive", "original"):
+            raise ValueError(
+                '`positions` must be "consecutive" or "original". Received: '
+                f"positions={positions!r}."
+            )
+        self.placeholder_id = placeholder_id
+        self.vision_token_ids = tuple(vision_token_ids)
+        self.positions = positions
+
+    def call(self, inputs, padding_mask, selection=None):
+        sequence = prune_sequence(
+            inputs,
+            padding_mask,
+            self.placeholder_id,
+            selection,
+            self.positions,
+        )
+        mask = vision_mask(sequence, self.vision_token_ids)
+        whole = padding_mask if self.positions == "original" else sequence.mask
+        length = ops.sum(ops.cast(whole, "int32"), axis=-1)
+        return sequence, mask, length
+
+    def compute_output_spec(self, inputs, padding_mask, selection=None):
+        batch, length = inputs.shape
+        if selection is not None and length is not None:
+            _, num_frames, num_blocks = selection.kept.shape
+            length -= num_frames * num_blocks - selection.index.shape[1]
+        ids, mask, positions, block = (
+            keras.KerasTensor((batch, length), dtype=dtype)
+            for dtype in ("int32", "bool", "int32", "int32")
+        )
+        return (
+            Sequence(ids, mask, positions, block),
+            keras.KerasTensor((batch, 1, length, length), dtype="bool"),
+            keras.KerasTensor((batch,), dtype="int32"),
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "placeholder_id": self.placeholder_id,
+                "vision_token_ids": self.vision_token_ids,
+                "positions": self.positions,
+            }
+        )
+        return config
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class TextSequence(keras.layers.Layer):
+    """Positions and causal mask of texts that follow a prefix.
+
+    Call arguments:
+        inputs: Int tensor (B * R, S), R texts a prefix, those of one prefix
+            side by side.
+        start: Int32 tensor (B,), the position at which a text begins.
+        index: Optional int scalar tensor, where in a longer text the tokens
+            stand. Defaults to its beginning.
+        length: Optional int, of that longer text. Defaults to S.
+
+    Returns:
+        Tuple (positions, mask): int32 tensor (B * R, S) and bool tensor
+        (1, 1, S, length).
+    """
+
+    def call(self, inputs, start, index=0, length=None):
+        place = ops.arange(inputs.shape[1], dtype="int32") + index
+        keys = ops.arange(length or inputs.shape[1], dtype="int32")
+        mask = (keys[None, :] <= place[:, None])[None, None]
+        texts = ops.zeros_like(inputs[:, :1], dtype="int32")
+        texts = ops.reshape(texts, (ops.shape(start)[0], -1))
+        start = ops.reshape(texts + start[:, None], (-1, 1))
+        return start + place[None], mask
+
+    def compute_output_spec(self, inputs, start, index=0, length=None):
+        size = inputs.shape[1]
+        return (
+            keras.KerasTensor(inputs.shape, dtype="int32"),
+            keras.KerasTensor((1, 1, size, length or size), dtype="bool"),
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class AddVision(keras.layers.Layer):
+    """Adds each kept block to the embedding of its placeholder.
+
+    Args:
+        placeholder_id: Int.
+
+    Call arguments:
+        inputs: Tensor (B, S, D), embeddings of the tokens.
+        vision: Tensor (B, K, D).
+        sequence: The `keras_stts.ops.Sequence` of the tokens.
+
+    Returns:
+        Tensor (B, S, D).
+    """
+
+    def __init__(self, placeholder_id, **kwargs):
+        super().__init__(**kwargs)
+        self.placeholder_id = placeholder_id
+
+    def call(self, inputs, vision, sequence):
+        sequence = Sequence(*sequence)
+        at_tokens = pack_blocks(vision, sequence.block)
+        is_block = sequence.mask & (sequence.token_ids == self.placeholder_id)
+        is_block = ops.cast(is_block, inputs.dtype)
+        return inputs + at_tokens * ops.expand_dims(is_block, -1)
+
+    def compute_output_shape(self, input_shape, *args, **kwargs):
+        return input_shape
+
+    def get_config(self):
+        config = super().get_config()
+        config["placeholder_id"] = self.placeholder_id
+        return config

@@ -1,0 +1,115 @@
+"""Softmax attention, the one place where it is called."""
+
+import keras
+from keras import ops
+
+
+def _allow_flash():
+    """None: where Keras finds it fit. On a TPU it takes a given mask from
+    the first element of the batch only, so not there."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        if jax.default_backend() == "tpu":
+            return False
+    return None
+
+
+def attention(query, key, value, mask=None, bias=None):
+    """Scaled dot-product attention.
+
+    Args:
+        query: Tensor (B, S, heads, head_dim).
+        key: Tensor (B, S2, key_heads, head_dim); `key_heads` divides `heads`
+            (grouped-query attention).
+        value: Tensor of the shape of `key`.
+        mask: Optional bool tensor broadcast to (B, heads, S, S2), True where
+            a query may see a key; each query sees at least one.
+        bias: Optional tensor broadcast to (B, heads, S, S2), added to the
+            logits. Not together with `mask`.
+
+    Returns:
+        Tensor (B, S, heads, head_dim).
+    """
+    repeats = query.shape[2] // key.shape[2]
+    if repeats > 1:
+        key = ops.repeat(key, repeats, axis=2)
+        value = ops.repeat(value, repeats, axis=2)
+    if bias is not None:
+        bias = ops.cast(bias, query.dtype)
+    return ops.dot_product_attention(
+        query,
+        key,
+        value,
+        bias=bias,
+        mask=mask,
+        flash_attention=_allow_flash(),
+    )
+
+
+def prefix_attention(query, prefix, key, value, prefix_mask, mask):
+    """Attention to a shared prefix and to a sequence of one's own.
+
+    One softmax over both, without joining their keys and values: the prefix
+    of a video is long, and decoding would copy it at every step.
+
+    Args:
+        query: Tensor (B * R, S, heads, head_dim), R sequences a prefix, those
+            of one prefix side by side.
+        prefix: Tuple (key, value) of tensors (B, S1, key_heads, head_dim).
+        key: Tensor (B * R, S2, key_heads, head_dim).
+        value: Tensor of the shape of `key`.
+        prefix_mask: Bool tensor (B, S1), True where the prefix is real.
+        mask: Bool tensor broadcast to (B * R, 1, S, S2).
+
+    Returns:
+        Tensor (B * R, S, heads, head_dim).
+    """
+    heads, head_dim = query.shape[2:]
+    length, key_heads = query.shape[1], key.shape[2]
+    grouped = (length, key_heads, heads // key_heads, head_dim)
+    query = query * ops.cast(head_dim**-0.5, query.dtype)
+    own = _logits(ops.reshape(query, (-1, *grouped)), key)
+    own = _hide(own, mask[:, :, None])
+    # All sequences of a prefix as one long row of queries.
+    batch = ops.shape(prefix[0])[0]
+    shared_shape = (batch, -1, *grouped[1:])
+    shared = _logits(ops.reshape(query, shared_shape), prefix[0])
+    shared = _hide(shared, prefix_mask[:, None, None, None, :])
+    shared = _split_rows(shared, length)
+    size = shared.shape[-1]
+    weights = ops.softmax(ops.concatenate([shared, own], axis=-1), axis=-1)
+    weights = ops.cast(weights, value.dtype)
+    out = ops.einsum("bkgqs,bskd->bqkgd", weights[..., size:], value)
+    weights = _join_rows(weights[..., :size], batch)
+    seen = ops.einsum("bkgqs,bskd->bqkgd", weights, prefix[1])
+    out = out + ops.reshape(seen, (-1, *grouped))
+    return ops.reshape(out, (-1, length, heads, head_dim))
+
+
+def _logits(query, key):
+    """(B, S, key_heads, G, d), (B, S2, key_heads, d) -> float32 logits."""
+    logits = ops.einsum("bqkgd,bskd->bkgqs", query, key)
+    return ops.cast(logits, "float32")
+
+
+def _hide(logits, mask):
+    return ops.where(mask, logits, ops.cast(-1e30, logits.dtype))
+
+
+def _split_rows(x, length):
+    """(B, k, g, R * S, n) -> (B * R, k, g, S, n)."""
+    if x.shape[3] == length:
+        return x
+    _, k, g, _, n = x.shape
+    x = ops.reshape(x, (-1, k, g, x.shape[3] // length, length, n))
+    x = ops.transpose(x, (0, 3, 1, 2, 4, 5))
+    return ops.reshape(x, (-1, k, g, length, n))
+
+
+def _join_rows(x, batch):
+    """Undo `_split_rows`: (B * R, k, g, S, n) -> (B, k, g, R * S, n)."""
+    _, k, g, length, n = x.shape
+    x = ops.reshape(x, (batch, -1, k, g, length, n))
+    x = ops.transpose(x, (0, 2, 3, 1, 4, 5))
+    return ops.reshape(x, (batch, k, g, -1, n))

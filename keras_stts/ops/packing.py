@@ -1,0 +1,220 @@
+"""Attention inside frames of unequal length, with static shapes.
+
+Pruning leaves frame t with n_t blocks, unknown before the run, but their sum
+K is known. So the kept blocks lie flat, (B, K, ...), and everything but
+attention runs on exactly these. For attention the frames are ranked by n_t:
+frame 0 keeps P, and the i-th largest of the others keeps at most
+`min(P, (K - P) // i)`, because the i largest are each at least that and sum
+to at most K - P. These caps hold for any scores. Neighbouring ranks share a
+group padded to its largest cap; the groups are chosen once, in Python.
+"""
+
+import functools
+from collections import namedtuple
+
+from keras import ops
+
+from keras_stts.ops.attention import attention
+
+Layout = namedtuple("Layout", ["rows", "masks", "slots"])
+Layout.__doc__ = """Where each kept block stands in the padded groups.
+
+Attributes:
+    rows: List of int32 tensors (B, frames * cap), one a group: the flat
+        place of the block at each place of the group.
+    masks: List of bool tensors (B, frames, cap) or None (no padding): True
+        where the group holds a block of the frame.
+    slots: Int32 tensor (B, K): the place of each flat block among those of
+        all groups, one after the other.
+"""
+
+
+def rank_caps(num_frames, num_blocks, num_kept):
+    """The most blocks the frame of each rank can keep, in falling order."""
+    free = num_kept - num_blocks
+    caps = [min(num_blocks, free // i) for i in range(1, num_frames)]
+    return [num_blocks] + caps
+
+
+@functools.lru_cache(maxsize=None)
+def plan_groups(num_frames, num_blocks, num_kept, num_groups=8):
+    """Cut the ranks into groups so that attention costs least.
+
+    Args:
+        num_frames: Int T.
+        num_blocks: Int P.
+        num_kept: Int K, at least P.
+        num_groups: Int. Most groups to cut, frame 0's own not counted.
+
+    Returns:
+        Tuple of (frames, cap), the sizes of the groups from the highest rank
+        down. Ranks that can keep nothing are in none. The first is
+        `(1, num_blocks)`: frame 0, which needs no padding.
+    """
+    caps = rank_caps(num_frames, num_blocks, num_kept)[1:]
+    caps = [cap for cap in caps if cap > 0]
+    cost = [(0, ())]  # of the first i ranks: least cost, groups
+    cost += [(float("inf"), ())] * len(caps)
+    best = [cost]
+    for _ in range(min(num_groups, len(caps))):
+        best.append(_one_more_group(caps, best[-1]))
+    groups = min((level[len(caps)] for level in best), key=lambda x: x[0])[1]
+    return ((1, num_blocks), *groups)
+
+
+def _one_more_group(caps, level):
+    """Best cuts of the first 0, 1, ... ranks with one group more."""
+    result = [level[0]]
+    for end in range(1, len(caps) + 1):
+        options = [level[end]]
+        for start in range(end):
+            cost, groups = level[start]
+            frames, cap = end - start, caps[start]
+            options.append(
+                (cost + frames * cap**2, (*groups, (frames, cap)))
+            )
+        result.append(min(options, key=lambda option: option[0]))
+    return result
+
+
+def frame_layout(selection, groups):
+    """Find each kept block's place in the groups; once a forward pass.
+
+    Args:
+        selection: A `Selection`.
+        groups: From `plan_groups`.
+
+    Returns:
+        A `Layout`.
+    """
+    num_frames, num_blocks = selection.kept.shape[1:]
+    num_kept = selection.index.shape[1]
+    count = ops.sum(ops.cast(selection.kept, "int32"), axis=-1)  # (B, T)
+    start = ops.cumsum(count, axis=-1) - count
+    # Unique keys: the larger frame first, of equal ones the earlier.
+    key = count * num_frames + ops.arange(num_frames - 1, -1, -1, dtype="int32")
+    frame_of_rank = ops.cast(ops.argsort(-key, axis=-1), "int32")
+    rank_of_frame = ops.cast(ops.argsort(frame_of_rank, axis=-1), "int32")
+    start_of_rank = _take_rows(start, frame_of_rank)
+    count_of_rank = _take_rows(count, frame_of_rank)
+    rows, masks, offsets = _place_groups(
+        groups, start_of_rank, count_of_rank, num_kept
+    )
+    offsets += [0] * (num_frames - len(offsets))
+    offset_of_rank = ops.convert_to_tensor(offsets, "int32")
+    frame = selection.index // num_blocks  # (B, K)
+    offset = ops.take(offset_of_rank, _take_rows(rank_of_frame, frame))
+    place = ops.arange(num_kept, dtype="int32") - _take_rows(start, frame)
+    slots = ops.where(selection.mask, offset + place, 0)
+    return Layout(rows, masks, slots)
+
+
+def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
+    """Flat places and masks of each group, and each rank's first slot."""
+    rows, masks, offsets = [], [], []
+    rank = slot = 0
+    for frames, cap in groups:
+        place = ops.arange(cap, dtype="int32")
+        start = start_of_rank[:, rank : rank + frames, None]
+        count = count_of_rank[:, rank : rank + frames, None]
+        flat = ops.minimum(start + place, num_kept - 1)
+        rows.append(ops.reshape(flat, (-1, frames * cap)))
+        # A frame with nothing left sees one block, so that no row of the
+        # softmax is empty; nobody reads what it gets.
+        masks.append(place < ops.maximum(count, 1) if rank else None)
+        offsets += [slot + i * cap for i in range(frames)]
+        rank += frames
+        slot += frames * cap
+    return rows, masks, offsets
+
+
+def _take_rows(x, index):
+    """x[b, index[b]] for x (B, M, ...) and index (B, K)."""
+    batch, size = ops.shape(x)[0], x.shape[1]
+    base = ops.arange(batch, dtype="int32")[:, None] * size
+    flat = ops.reshape(x, (-1, *x.shape[2:]))
+    return ops.take(flat, base + index, axis=0)
+
+
+def pack_blocks(x, index):
+    """Take the kept blocks: (B, M, ...) at (B, K) -> (B, K, ...)."""
+    return _take_rows(x, index)
+
+
+def unpack_blocks(x, selection):
+    """Put kept blocks back, zeros where pruned.
+
+    Args:
+        x: Tensor (B, K, ...).
+        selection: The `Selection` that `x` was packed with.
+
+    Returns:
+        Tensor (B, T, P, ...).
+    """
+    num_frames, num_blocks = selection.kept.shape[1:]
+    kept = ops.reshape(selection.kept, (-1, num_frames * num_blocks))
+    # The kept blocks stand in order, so a block's flat place is how many
+    # were kept before it.
+    place = ops.cumsum(ops.cast(kept, "int32"), axis=-1) - 1
+    place = ops.clip(place, 0, x.shape[1] - 1)
+    trailing = x.shape[2:]
+    full = _take_rows(x, place)
+    mask = ops.reshape(kept, (*ops.shape(kept), *(1 for _ in trailing)))
+    full = ops.where(mask, full, ops.zeros_like(full))
+    return ops.reshape(full, (-1, num_frames, num_blocks, *trailing))
+
+
+def ragged_attention(
+    query, key, value, layout, groups, window=1, patch_mask=None
+):
+    """Attention of kept patches to the kept patches of their own frame.
+
+    Args:
+        query: Tensor (B, K * g, heads, head_dim), K kept blocks of g patches
+            each, in the order of `Selection.index`.
+        key: Tensor of the same shape.
+        value: Tensor of the same shape.
+        layout: From `frame_layout`.
+        groups: From `plan_groups`.
+        window: Int. g is its square.
+        patch_mask: Optional bool tensor (B, K, g), False for places of a
+            block that hold no patch (at the rim of a padded grid).
+
+    Returns:
+        Tensor (B, K * g, heads, head_dim).
+    """
+    g = window**2
+    heads = query.shape[-2:]
+    num_kept = query.shape[1] // g
+    blocks = [
+        ops.reshape(x, (-1, num_kept, g * heads[0] * heads[1]))
+        for x in (query, key, value)
+    ]
+    outputs = []
+    for (frames, cap), rows, mask in zip(groups, layout.rows, layout.masks):
+        q, k, v = (
+            ops.reshape(_take_rows(x, rows), (-1, cap * g, *heads))
+            for x in blocks
+        )
+        mask = _key_mask(rows, mask, patch_mask, frames, cap, g)
+        out = attention(q, k, v, mask=mask)
+        outputs.append(
+            ops.reshape(out, (-1, frames * cap, g * heads[0] * heads[1]))
+        )
+    joined = ops.concatenate(outputs, axis=1)
+    flat = _take_rows(joined, layout.slots)
+    return ops.reshape(flat, (-1, num_kept * g, *heads))
+
+
+def _key_mask(rows, mask, patch_mask, frames, cap, g):
+    """Which keys a frame of a group may see: (B * frames, 1, 1, cap * g)."""
+    if mask is None and patch_mask is None:
+        return None
+    parts = []
+    if mask is not None:
+        parts.append(ops.repeat(ops.reshape(mask, (-1, cap)), g, axis=-1))
+    if patch_mask is not None:
+        inside = _take_rows(patch_mask, rows)
+        parts.append(ops.reshape(inside, (-1, cap * g)))
+    mask = functools.reduce(ops.logical_and, parts)
+    return mask[:, None, None, :]

@@ -1,0 +1,126 @@
+"""The scores of blocks: neighbours in time, loss and attention bias.
+
+Everything here is computed in float32, whatever the inputs are.
+"""
+
+import math
+
+from keras import ops
+
+from keras_stts.ops.grid import block_grid
+from keras_stts.ops.grid import spread_to_patches
+
+RESCALE_MIN = math.exp(-2.0)
+
+
+def concat_previous_frame(x):
+    """Put the previous frame's features before those of each frame.
+
+    Args:
+        x: Tensor (B, T, P, D).
+
+    Returns:
+        Tensor (B, T, P, 2 * D); frame 0 follows a frame of zeros.
+
+    Reference:
+        STTS (arXiv 2603.18004), the scorer's input.
+    """
+    previous = ops.concatenate([ops.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+    return ops.concatenate([previous, x], axis=-1)
+
+
+def neighbor_similarity(x, epsilon=1e-12):
+    """Cosine of each block with the same block of the previous frame.
+
+    Args:
+        x: Tensor (B, T, P, D), a block's patch vectors side by side.
+        epsilon: Float. Least squared length, so that a zero vector has
+            similarity 0 and a finite gradient.
+
+    Returns:
+        Float32 tensor (B, T, P) in [-1, 1]; frame 0, which has no previous
+        frame, gets 0.
+    """
+    x = ops.cast(x, "float32")
+    dots = ops.sum(x[:, 1:] * x[:, :-1], axis=-1)
+    squares = ops.maximum(ops.sum(ops.square(x), axis=-1), epsilon)
+    similarity = dots * ops.rsqrt(squares[:, 1:]) * ops.rsqrt(squares[:, :-1])
+    first = ops.zeros_like(squares[:, :1])
+    return ops.concatenate([first, similarity], axis=1)
+
+
+def auxiliary_loss(
+    scores, similarity, frame_mask=None, stop_gradient_target=False
+):
+    """Squared error of the scores against what changed since last frame.
+
+    Args:
+        scores: Tensor (B, T, P) in (0, 1).
+        similarity: Tensor (B, T, P) from `neighbor_similarity`.
+        frame_mask: Optional bool tensor (B, T), False for padding frames.
+        stop_gradient_target: Bool. Whether the target is a constant to the
+            gradient. The published code lets the gradient through.
+
+    Returns:
+        Float32 scalar: the mean of `(score - (1 - similarity)) ** 2` over the
+        blocks of all real frames but the first of each video.
+
+    Reference:
+        STTS (arXiv 2603.18004), temporal auxiliary loss.
+    """
+    target = 1.0 - similarity
+    if stop_gradient_target:
+        target = ops.stop_gradient(target)
+    error = ops.square(ops.cast(scores, "float32") - target)[:, 1:]
+    if frame_mask is None:
+        return ops.mean(error)
+    real = ops.cast(frame_mask, "float32")[:, 1:, None]
+    count = ops.sum(real) * error.shape[-1]
+    return ops.sum(error * real) / ops.maximum(count, 1.0)
+
+
+def rescale_scores(scores, block_rows, axis="row", minimum=RESCALE_MIN):
+    """Min-max rescale scores to [minimum, 1], frame 0 to 1.
+
+    Args:
+        scores: Tensor (B, T, P), blocks in row order.
+        block_rows: Int. Rows of blocks in a frame.
+        axis: `"row"` (each row of a frame by itself, as the published code
+            does) or `"frame"`.
+        minimum: Float in (0, 1]. What the lowest score becomes; a constant
+            row becomes it throughout.
+
+    Returns:
+        Float32 tensor (B, T, P).
+    """
+    scores = ops.cast(scores, "float32")
+    num_frames, num_blocks = scores.shape[1:]
+    rows = block_rows if axis == "row" else 1
+    x = ops.reshape(scores, (-1, num_frames, rows, num_blocks // rows))
+    low = ops.min(x, axis=-1, keepdims=True)
+    high = ops.max(x, axis=-1, keepdims=True)
+    x = minimum + (1.0 - minimum) * (x - low) / (high - low + 1e-6)
+    x = ops.reshape(x, (-1, num_frames, num_blocks))
+    return ops.concatenate([ops.ones_like(x[:, :1]), x[:, 1:]], axis=1)
+
+
+def score_bias(scores, window, grid, axis="row", minimum=RESCALE_MIN):
+    """Scores as a bias on the attention logits of the next block.
+
+    Args:
+        scores: Tensor (B, T, P).
+        window: Int. Side of a block in patches.
+        grid: (rows, columns) of patches in a frame.
+        axis: `"row"` or `"frame"`, see `rescale_scores`.
+        minimum: Float, see `rescale_scores`.
+
+    Returns:
+        Float32 tensor (B, T, N), one bias a key patch, in [log(minimum), 0].
+
+    Reference:
+        STTS (arXiv 2603.18004): the only road by which the language model's
+        loss reaches the scorer.
+    """
+    block_rows = block_grid(grid, window)[0]
+    rescaled = rescale_scores(scores, block_rows, axis, minimum)
+    return spread_to_patches(ops.log(rescaled), window, grid)

@@ -1,0 +1,95 @@
+"""Token sequences whose placeholders of pruned blocks are taken out."""
+
+from collections import namedtuple
+
+from keras import ops
+
+from keras_stts.ops.packing import pack_blocks
+
+Sequence = namedtuple("Sequence", ["token_ids", "mask", "positions", "block"])
+Sequence.__doc__ = """The vision part of a sequence.
+
+Attributes:
+    token_ids: Int32 tensor (B, S).
+    mask: Bool tensor (B, S), False for padding, which is at the end.
+    positions: Int32 tensor (B, S).
+    block: Int32 tensor (B, S): which of the kept blocks (of K) belongs to a
+        placeholder; at other tokens any valid place.
+"""
+
+
+def prune_sequence(
+    token_ids, mask, placeholder_id, selection=None, positions="consecutive"
+):
+    """Take the placeholders of pruned blocks out of a sequence.
+
+    Args:
+        token_ids: Int tensor (B, S). The i-th placeholder stands for the i-th
+            block of the video.
+        mask: Bool tensor (B, S), False for padding at the end.
+        placeholder_id: Int.
+        selection: `Selection` of the blocks that stay; `None` if all do.
+        positions: `"consecutive"` (as the published preprocessor makes them)
+            or `"original"` (those of the unpruned sequence).
+
+    Returns:
+        A `Sequence` of static length S - (T * P - K).
+    """
+    mask = ops.cast(mask, "bool")
+    place = ops.arange(token_ids.shape[1], dtype="int32")[None]
+    place = ops.broadcast_to(place, ops.shape(token_ids))
+    if selection is not None:
+        stay = mask & _stays(token_ids == placeholder_id, selection)
+        order = _places_that_stay(stay, place, selection)
+        token_ids = pack_blocks(token_ids, order)
+        mask = pack_blocks(stay, order)
+        if positions == "original":
+            place = order
+        else:
+            place = place[:, : order.shape[1]]
+    is_block = ops.cast(mask & (token_ids == placeholder_id), "int32")
+    block = ops.maximum(ops.cumsum(is_block, axis=1) - 1, 0)
+    return Sequence(token_ids, mask, place, block)
+
+
+def _stays(is_block, selection):
+    """Bool (B, S): not a placeholder of a pruned block."""
+    num_blocks = selection.kept.shape[1] * selection.kept.shape[2]
+    kept = ops.reshape(selection.kept, (-1, num_blocks))
+    which = ops.cumsum(ops.cast(is_block, "int32"), axis=1) - 1
+    which = ops.clip(which, 0, num_blocks - 1)
+    return ops.logical_not(is_block) | pack_blocks(kept, which)
+
+
+def _places_that_stay(stay, place, selection):
+    """Their places in order, padding last: (B, S - (T * P - K))."""
+    length = stay.shape[1]
+    _, num_frames, num_blocks = selection.kept.shape
+    removed = num_frames * num_blocks - selection.index.shape[1]
+    # Unique keys, so every backend sorts them alike.
+    key = ops.where(stay, place, place + length)
+    order = ops.sort(key, axis=-1)[:, : length - removed]
+    return ops.where(order < length, order, order - length)
+
+
+def vision_mask(sequence, vision_token_ids):
+    """Who may see whom in the vision part.
+
+    Causal, and all vision tokens see each other.
+
+    Args:
+        sequence: A `Sequence`.
+        vision_token_ids: Ints, the ids of vision tokens.
+
+    Returns:
+        Bool tensor (B, 1, S, S), True where the query (third axis) may see
+        the key.
+    """
+    is_vision = sequence.token_ids == vision_token_ids[0]
+    for token_id in vision_token_ids[1:]:
+        is_vision = is_vision | (sequence.token_ids == token_id)
+    place = ops.arange(sequence.token_ids.shape[1], dtype="int32")
+    causal = place[None, :] <= place[:, None]
+    both = is_vision[:, :, None] & is_vision[:, None, :]
+    allowed = (causal[None] | both) & sequence.mask[:, None, :]
+    return allowed[:, None]

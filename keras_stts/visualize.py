@@ -1,0 +1,255 @@
+"""Pictures of which blocks of a video were kept, and of their scores.
+
+Everywhere: frames are uint8 (T, H, W, 3), kept is bool (T, P) and scores are
+(T, P) in [0, 1], P blocks a frame in row order. `grid` is `(rows, columns)`
+of the blocks, by default a square. What is not so is a ValueError; where
+matplotlib is needed and missing, an ImportError says so.
+"""
+
+import math
+import os
+
+import numpy as np
+
+COLORMAP, INK, GREY = "viridis", "#1f2328", "#6e7781"
+
+
+def overlay(frames, kept, grid=None, scale=1):
+    """Dims the pruned blocks of frames.
+
+    Args:
+        frames, kept, grid: see the top of this module.
+        scale: int. Each pixel becomes `scale` by `scale` pixels.
+
+    Returns:
+        uint8 (T, H * scale, W * scale, 3).
+
+    Example:
+
+    >>> frames = np.full((1, 4, 4, 3), 200, "uint8")
+    >>> kept = np.array([[True, True, False, False]])
+    >>> overlay(frames, kept)[0, :, 0, 0].tolist()
+    [200, 200, 72, 72]
+    """
+    frames, kept, _, grid = _check(frames, kept, None, grid)
+    rule = "`scale` must be a whole number from 1."
+    _require(scale == int(scale) > 0, rule, f"scale={scale}", "Pass 1.")
+    frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
+    # Mostly luma, with a hint of the colour, at a third of the light.
+    luma = frames @ np.array([0.299, 0.587, 0.114], "float32")
+    dim = np.rint(0.09 * frames + 0.27 * luma[..., None]).astype("uint8")
+    return np.where(_stretch(kept[..., None], grid, frames), frames, dim)
+
+
+def plot_kept(
+    frames,
+    kept,
+    scores=None,
+    timestamps=None,
+    title=None,
+    max_frames=8,
+    grid=None,
+):
+    """Draws frames with pruned blocks dimmed, and their scores below.
+
+    Args:
+        frames, kept, scores, grid: see the top of this module.
+        timestamps: (T,) seconds, written under the frames.
+        title: str.
+        max_frames: int. Of more, as many evenly spaced ones, frame 0 first.
+
+    Returns:
+        A matplotlib `Figure`, 150 dots an inch when saved.
+
+    Example:
+
+    >>> frames = np.zeros((2, 48, 48, 3), "uint8")
+    >>> kept = np.arange(32).reshape(2, 16) < 20
+    >>> figure = plot_kept(frames, kept, title="A dark day")
+    """
+    return plot_comparison(
+        frames, {"": kept}, scores, timestamps, title, max_frames, grid
+    )
+
+
+def plot_comparison(
+    frames,
+    kept_by_name,
+    scores=None,
+    timestamps=None,
+    title=None,
+    max_frames=8,
+    grid=None,
+):
+    """Draws the same frames once a variant, one row each, as `plot_kept`.
+
+    Args:
+        kept_by_name: dict of label to bool (T, P), the rows from the top.
+        frames, scores, timestamps, title, max_frames, grid: see `plot_kept`.
+
+    Example:
+
+    >>> frames = np.zeros((2, 48, 48, 3), "uint8")
+    >>> half = np.arange(32).reshape(2, 16) < 16
+    >>> figure = plot_comparison(frames, {"0%": half | True, "50%": half})
+    """
+    rule = "There must be a variant to draw, and max_frames at least 1."
+    received = f"kept_by_name={kept_by_name}, max_frames={max_frames}"
+    _require(kept_by_name and max_frames > 0, rule, received, "Pass both.")
+    for kept in kept_by_name.values():
+        frames, _, scores, blocks = _check(frames, kept, scores, grid)
+    total, form = len(frames), "frame {}" if timestamps is None else "{:.1f} s"
+    times = range(total) if timestamps is None else timestamps
+    rule = "`timestamps` must be (T,), one a frame."
+    received = f"shape {np.shape(times)} for {total} frames"
+    _require(np.shape(times) == (total,), rule, received, "Pass all or None.")
+    shown = np.linspace(0, total - 0.5, min(total, max_frames)).astype(int)
+    frames = frames[shown]
+    figure, axes = _page(frames, kept_by_name, scores, title)
+    for row, (name, kept) in zip(axes, kept_by_name.items()):
+        _label(row[0], name, f"{np.mean(kept):.0%} kept")
+        _draw_kept(row, frames, np.asarray(kept)[shown], blocks)
+    for axis, frame in zip(row, shown):
+        axis.set_xlabel(form.format(times[frame]), color=INK)
+    if scores is not None:
+        scores = _stretch(scores[shown, :, None], blocks, frames)
+        _draw_scores(figure, axes[-1], scores)
+    return figure
+
+
+def write_annotated(path, frames, kept, scores=None, fps=2.0, scale=None):
+    """Writes a video with pruned blocks dimmed, beside its scores if given.
+
+    Args:
+        path: str or path-like, ending in `.mp4` or `.gif`.
+        frames, kept, scores: see the top of this module; P is a square.
+        fps: float. Frames a second.
+        scale: int. Enlarges pixels; default: to 360 a side or more.
+
+    Example:
+
+    >>> frames = np.zeros((2, 48, 48, 3), "uint8")
+    >>> write_annotated("/tmp/a.gif", frames, np.ones((2, 16), "bool"))
+    """
+    import imageio.v3 as iio
+
+    ending = os.path.splitext(path)[1].lower()
+    rule = "`path` must end in .mp4 or .gif."
+    _require(ending in (".mp4", ".gif"), rule, f"path={path}", "Rename it.")
+    frames, kept, scores, grid = _check(frames, kept, scores, None)
+    scale = scale or math.ceil(360 / max(frames.shape[1:3]))
+    video = overlay(frames, kept, grid, scale)
+    if scores is not None:
+        colors = _matplotlib().colormaps[COLORMAP](scores, bytes=True)
+        heat = _stretch(colors[..., :3], grid, video)
+        gutter = np.full_like(video[:, :, :8], 255)
+        video = np.concatenate([video, gutter, heat], axis=2)
+    if ending == ".gif":
+        return iio.imwrite(path, video, duration=1000 / fps, loop=0)
+    # H.264 wants even sides.
+    odd = [(0, side % 2) for side in video.shape[1:3]]
+    video = np.pad(video, [(0, 0), *odd, (0, 0)], mode="edge")
+    iio.imwrite(path, video, plugin="pyav", codec="libx264", fps=fps)
+
+
+def _matplotlib():
+    try:
+        import matplotlib
+        import matplotlib.figure
+    except ImportError as error:
+        raise ImportError("Drawing needs it: pip install matplotlib") from error
+    return matplotlib
+
+
+def _page(frames, names, scores, title):
+    """Gives a white slide and its axes, rows of variants (and scores)."""
+    rows, columns = len(names) + (scores is not None), len(frames)
+    ratio = frames.shape[1] / frames.shape[2]
+    # Inches: at most a 16:9 slide of 13.33 by 7.5.
+    side = min(11.3 / columns, 6.3 / rows / ratio)
+    size = columns * side + 2, rows * side * ratio + 0.6 + 0.6 * bool(title)
+    figure = _matplotlib().figure.Figure(size, dpi=150, layout="compressed")
+    figure.get_layout_engine().set(rect=(0.01, 0.02, 0.98, 0.96))
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set(xticks=[], yticks=[])
+        axis.spines[:].set_visible(False)
+        axis.xaxis.label.set_size(min(12, 11 * side))
+    figure.suptitle(title or "", x=0.02, ha="left", size=19, weight="bold")
+    return figure, axes
+
+
+def _draw_kept(row, frames, kept, grid):
+    height, width = frames.shape[1] / grid[0], frames.shape[2] / grid[1]
+    style = dict(color="white", linewidth=1, capstyle="projecting")
+    masks = kept.reshape(-1, *grid)
+    for axis, picture, mask in zip(row, overlay(frames, kept, grid), masks):
+        _show(axis, picture)
+        # Lines where a kept block meets a pruned one.
+        y, x = np.argwhere(mask[:, 1:] != mask[:, :-1]).T * 1.0
+        x, y = (x + 1) * width - 0.5, y * height - 0.5
+        axis.vlines(x, y, y + height, **style)
+        y, x = np.argwhere(mask[1:] != mask[:-1]).T * 1.0
+        x, y = x * width - 0.5, (y + 1) * height - 0.5
+        axis.hlines(y, x, x + width, **style)
+
+
+def _draw_scores(figure, row, heat):
+    _label(row[0], "", "score")
+    for axis, picture in zip(row, heat):
+        image = _show(axis, picture)
+    inset = axis.inset_axes([1.06, 0, 0.06, 1])
+    figure.colorbar(image, inset, ticks=[0, 0.5, 1]).outline.set_visible(False)
+    inset.tick_params(length=0, labelcolor=GREY)
+
+
+def _show(axis, picture):
+    # Few pixels stay crisp, many are averaged.
+    smooth = "nearest" if picture.shape[1] < 128 else "antialiased"
+    return axis.imshow(picture, COLORMAP, interpolation=smooth, vmin=0, vmax=1)
+
+
+def _label(axis, name, note):
+    place = dict(xy=(0, 0.5), xycoords="axes fraction", ha="right")
+    bold = dict(va="bottom", weight="bold", size=14, color=INK)
+    light = dict(va="top" if name else "center", size=12, color=GREY)
+    for text, up, style in ((name, 2, bold), (note, -2 * bool(name), light)):
+        style.update(xytext=(-10, up), textcoords="offset points")
+        axis.annotate(text, **place, **style)
+
+
+def _stretch(blocks, grid, frames):
+    """Repeats (T, P, C) blocks to the frames' size: (T, H, W, C)."""
+    rows = np.arange(frames.shape[1]) * grid[0] // frames.shape[1]
+    columns = np.arange(frames.shape[2]) * grid[1] // frames.shape[2]
+    blocks = blocks.reshape(len(blocks), *grid, -1)
+    return blocks[:, rows[:, None], columns]
+
+
+def _require(good, rule, received, advice):
+    if not good:
+        raise ValueError(f"{rule} Received: {received}. {advice}")
+
+
+def _check(frames, kept, scores, grid):
+    frames, kept = np.asarray(frames), np.asarray(kept)
+    good = frames.dtype == "uint8" and frames.shape[3:] == (3,) and frames.size
+    rule = "`frames` must be uint8 (T, H, W, 3), none of them 0."
+    received = f"shape {frames.shape}, dtype {frames.dtype}"
+    _require(good, rule, received, "Stack RGB frames of 0 to 255.")
+    good = kept.ndim == 2 and kept.dtype == "bool" and len(kept) == len(frames)
+    rule = "`kept` must be bool (T, P), T as in the frames."
+    received = f"shape {kept.shape}, dtype {kept.dtype}, {len(frames)} frames"
+    _require(good, rule, received, "Pass True for each block that is kept.")
+    side = math.isqrt(kept.shape[1])
+    grid = (side, side) if grid is None else tuple(grid)
+    good = len(grid) == 2 and math.prod(grid) == kept.shape[1]
+    rule = "The P blocks must fill a grid of rows * columns = P."
+    received = f"P={kept.shape[1]}, grid={grid}"
+    _require(good, rule, received, "Pass grid=(rows, columns).")
+    if scores is not None:
+        scores = np.asarray(scores)
+        rule = "`scores` must be (T, P) as `kept`."
+        received = f"shape {scores.shape} for kept of shape {kept.shape}"
+        _require(scores.shape == kept.shape, rule, received, "Reshape them.")
+    return frames, kept, scores, grid

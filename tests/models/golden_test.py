@@ -1,0 +1,209 @@
+"""Agreement with the published code's figures, gradients included."""
+
+import pathlib
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_stts import VideoVLM
+from keras_stts.models import convert_molmo2
+from keras_stts.models.vision_encoder import VisionEncoder
+from keras_stts.ops import auxiliary_loss
+from keras_stts.ops import from_blocks
+from keras_stts.ops import unpack_blocks
+from tests.gradients import loss_and_gradients
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+VIDEOS = ("video5_prune30", "video5_prune50", "video6_prune80")
+TOLERANCE = 1e-4
+
+
+def load(name):
+    return dict(np.load(GOLDEN / f"{name}.npz"))
+
+
+def encoder(golden):
+    num_frames = golden["patches"].shape[0]
+    layer = VisionEncoder(
+        num_layers=7,
+        hidden_dim=16,
+        num_heads=2,
+        head_dim=8,
+        intermediate_dim=40,
+        patch_size=14,
+        feature_layers=[6],
+        prune_ratio=round(float(golden["prune_ratio"]), 2),
+    )
+    layer.build((None, num_frames, 378, 378, 3))
+    for name, variable in names(layer).items():
+        value = golden["weight/" + name]
+        variable.assign(value.T if variable.name == "kernel" else value)
+    return layer
+
+
+def names(layer):
+    """Published name of each variable of the encoder's blocks and scorer."""
+    table = {}
+    for i, block in enumerate(layer.blocks):
+        convert_molmo2._add_vision_block(table, f"resblocks.{i}.", block)
+    scorer = "temporal_token_scorer."
+    pooler = scorer + "patch_token_pooler."
+    convert_molmo2._add_pooler(table, pooler, layer.scorer.pooler)
+    mlp = layer.scorer.mlp
+    for i, dense in enumerate((mlp.hidden_1, mlp.hidden_2, mlp.score), 1):
+        convert_molmo2._add_dense(table, f"{scorer}mlp.w{i}", dense)
+    return {keys[0]: variables[0] for keys, variables in table.items()}
+
+
+def unpacked(features, selection):
+    blocks = unpack_blocks(features, selection)
+    return from_blocks(blocks, 3, (27, 27))
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_vision_forward(name):
+    golden = load(name)
+    layer = encoder(golden)
+    result = layer.encode(ops.convert_to_tensor(golden["patches"])[None])
+    got = {key: value for key, value in result.items()}
+    kept = ops.convert_to_numpy(got["selection"].kept)[0]
+    np.testing.assert_array_equal(kept, golden["kept_blocks"])
+    scores = ops.convert_to_numpy(got["scores"])[0]
+    np.testing.assert_allclose(scores, golden["scores"], atol=TOLERANCE)
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(got["similarity"])[0, 1:],
+        golden["neighbor_similarity"],
+        atol=TOLERANCE,
+    )
+    hidden = unpacked(got["features"], got["selection"])
+    np.testing.assert_allclose(
+        ops.convert_to_numpy(hidden)[0],
+        golden["hidden_after_block6"],
+        atol=TOLERANCE,
+    )
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_hidden_states_before_pruning(name):
+    golden = load(name)
+    layer = encoder(golden)
+    layer.feature_layers = (3, 4)
+    patches = ops.convert_to_tensor(golden["patches"])[None]
+    result = layer.encode(patches)
+    for i, block in enumerate((3, 4)):
+        features = result["features"][..., 16 * i : 16 * (i + 1)]
+        hidden = unpacked(features, result["selection"])
+        kept = golden["kept_tokens"][..., None]
+        np.testing.assert_allclose(
+            ops.convert_to_numpy(hidden)[0],
+            golden[f"hidden_after_block{block}"] * kept,
+            atol=TOLERANCE,
+        )
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_losses_and_gradients(name):
+    golden = load(name)
+    layer = encoder(golden)
+    variables = names(layer)
+    target = ops.convert_to_tensor(golden["loss_target"])
+    num_kept = golden["kept_tokens"].sum()
+
+    def losses(patches):
+        result = layer.encode(patches[None])
+        hidden = unpacked(result["features"], result["selection"])[0]
+        task = ops.sum(hidden * target) / num_kept
+        aux = auxiliary_loss(result["scores"], result["similarity"])
+        return task + 0.5 * aux, task, aux
+
+    parts = [
+        float(ops.convert_to_numpy(part))
+        for part in losses(ops.convert_to_tensor(golden["patches"]))
+    ]
+    for got, wanted in zip(parts, ("loss", "task_loss", "aux_mse")):
+        np.testing.assert_allclose(got, golden[wanted], atol=TOLERANCE)
+    _, patch_gradient, gradients = loss_and_gradients(
+        lambda patches: losses(patches)[0],
+        golden["patches"],
+        list(variables.values()),
+    )
+    np.testing.assert_allclose(
+        patch_gradient, golden["grad/patches"], atol=TOLERANCE
+    )
+    checked = 0
+    for (key, variable), gradient in zip(variables.items(), gradients):
+        if "grad/" + key in golden:
+            gradient = gradient.T if variable.name == "kernel" else gradient
+            np.testing.assert_allclose(
+                gradient, golden["grad/" + key], atol=TOLERANCE, err_msg=key
+            )
+            checked += 1
+    assert checked == sum(key.startswith("grad/resblocks") or
+                          key.startswith("grad/temporal") for key in golden)
+
+
+def tiny_inputs(golden):
+    """The golden sequence cut into the vision part and the text part."""
+    ids = golden["token_ids"]
+    cut = int(np.flatnonzero(golden["vision_token"])[-1]) + 1
+    pixels = golden["pixel_values_int8"].astype("int32") + 128
+    patches = pixels.astype("uint8").reshape(4, 27, 27, 14, 14, 3)
+    frames = patches.transpose(0, 1, 3, 2, 4, 5).reshape(4, 378, 378, 3)
+    vision, text = ids[:cut], ids[cut:]
+    return cut, {
+        "videos": frames[None],
+        "frame_mask": np.ones((1, 4), bool),
+        "vision_token_ids": vision[None],
+        "vision_mask": np.ones((1, cut), bool),
+        "token_ids": text[None],
+        "padding_mask": np.ones((1, len(text)), bool),
+    }
+
+
+def tiny_model(**kwargs):
+    # Pixels are stored as int8 / 127: with these two, uint8 gives the same.
+    return VideoVLM.from_preset(
+        str(GOLDEN / "molmo2_tiny"),
+        num_frames=4,
+        pixel_mean=128 / 255,
+        pixel_std=127 / 255,
+        **kwargs,
+    )
+
+
+def test_molmo2_unpruned_equals_transformers():
+    golden = load("molmo2_tiny")
+    cut, inputs = tiny_inputs(golden)
+    model = tiny_model(prune_ratio=0)
+    logits = ops.convert_to_numpy(model(inputs))[0]
+    np.testing.assert_allclose(
+        logits, golden["logits_unpruned"][cut:], atol=TOLERANCE
+    )
+
+
+def test_molmo2_pruned():
+    golden = load("molmo2_tiny")
+    _, inputs = tiny_inputs(golden)
+    model = tiny_model(prune_ratio=0.5)
+    table = {}
+    scorer = model.backbone.vision_encoder.scorer
+    convert_molmo2._add_pooler(table, "patch_token_pooler.", scorer.pooler)
+    mlp = scorer.mlp
+    for i, dense in enumerate((mlp.hidden_1, mlp.hidden_2, mlp.score), 1):
+        convert_molmo2._add_dense(table, f"mlp.w{i}", dense)
+    for (key,), (variable,) in table.items():
+        value = golden["scorer/" + key]
+        variable.assign(value.T if variable.name == "kernel" else value)
+    outputs = model.backbone(inputs)
+    kept = ops.convert_to_numpy(outputs["kept"])[0]
+    np.testing.assert_array_equal(kept, golden["kept_blocks"])
+    scores = ops.convert_to_numpy(outputs["scores"])[0]
+    np.testing.assert_allclose(scores, golden["scores"], atol=TOLERANCE)
+    logits = ops.convert_to_numpy(model(inputs))[0]
+    length = logits.shape[0]
+    np.testing.assert_allclose(
+        logits, golden["logits"][-length:], atol=TOLERANCE
+    )
+    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
