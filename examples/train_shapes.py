@@ -326,7 +326,7 @@ def main():
     log("features", features.shape, features.dtype, float(features.std()))
     test_features = cache_features(model, test["videos"])
     done = 0
-    plan = [(0.25, 0.35), (0.5, 0.3), (1.0, 0.35)]
+    plan = [(0.25, 0.35), (0.5, 0.3), (1.0, 0.35)] if args.lm_steps else []
     for keep, share in plan:
         steps = int(args.lm_steps * share)
         clips = Clips(model, data, 16, vision=features, seed=int(keep * 100))

@@ -3,13 +3,14 @@
 from keras_stts import datasets
 from keras_stts import layers
 from keras_stts import ops
+from keras_stts import visualize
+from keras_stts.benchmark import benchmark
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
-
-__version__ = "0.1.0"
+from keras_stts.version import __version__
 
 __all__ = [
     "VideoVLM",
@@ -17,7 +18,10 @@ __all__ = [
     "VideoVLMPreprocessor",
     "VideoVLMTokenizer",
     "VideoVLMVideoConverter",
+    "__version__",
+    "benchmark",
     "datasets",
     "layers",
     "ops",
+    "visualize",
 ]

@@ -2,8 +2,7 @@
 
 Everywhere: frames are uint8 (T, H, W, 3), kept is bool (T, P) and scores are
 (T, P) in [0, 1], P blocks a frame in row order. `grid` is `(rows, columns)`
-of the blocks, by default a square. What is not so is a ValueError; where
-matplotlib is needed and missing, an ImportError says so.
+of the blocks, by default a square. All else is a ValueError.
 """
 
 import math
@@ -29,16 +28,17 @@ def overlay(frames, kept, grid=None, scale=1):
     >>> frames = np.full((1, 4, 4, 3), 200, "uint8")
     >>> kept = np.array([[True, True, False, False]])
     >>> overlay(frames, kept)[0, :, 0, 0].tolist()
-    [200, 200, 72, 72]
+    [200, 200, 71, 71]
     """
     frames, kept, _, grid = _check(frames, kept, None, grid)
     rule = "`scale` must be a whole number from 1."
-    _require(scale == int(scale) > 0, rule, f"scale={scale}", "Pass 1.")
-    frames = frames.repeat(scale, axis=1).repeat(scale, axis=2)
-    # Mostly luma, with a hint of the colour, at a third of the light.
-    luma = frames @ np.array([0.299, 0.587, 0.114], "float32")
-    dim = np.rint(0.09 * frames + 0.27 * luma[..., None]).astype("uint8")
-    return np.where(_stretch(kept[..., None], grid, frames), frames, dim)
+    _require(scale in range(1, 1000), rule, f"scale={scale}", "Pass 1.")
+    frames = frames.repeat(int(scale), axis=1).repeat(int(scale), axis=2)
+    # In 256ths: mostly luma, with a hint of the colour, at a third of light.
+    luma = frames @ np.array([77, 150, 29], "uint16") >> 8
+    dim = 23 * frames.astype("uint16") + 69 * luma[..., None] >> 8
+    mask = _stretch(kept[..., None], grid, frames)
+    return np.where(mask, frames, dim.astype("uint8"))
 
 
 def plot_kept(
@@ -54,8 +54,7 @@ def plot_kept(
 
     Args:
         frames, kept, scores, grid: see the top of this module.
-        timestamps: (T,) seconds, written under the frames.
-        title: str.
+        timestamps, title: (T,) seconds, written under the frames, and str.
         max_frames: int. Of more, as many evenly spaced ones, frame 0 first.
 
     Returns:
@@ -93,9 +92,11 @@ def plot_comparison(
     >>> half = np.arange(32).reshape(2, 16) < 16
     >>> figure = plot_comparison(frames, {"0%": half | True, "50%": half})
     """
-    rule = "There must be a variant to draw, and max_frames at least 1."
-    received = f"kept_by_name={kept_by_name}, max_frames={max_frames}"
-    _require(kept_by_name and max_frames > 0, rule, received, "Pass both.")
+    shapes = [np.shape(kept) for kept in kept_by_name.values()]
+    rule = "Variants must have one shape (T, P), and max_frames be 1 or more."
+    received = f"shapes={shapes}, max_frames={max_frames}"
+    good = len(set(shapes)) == 1 and max_frames > 0
+    _require(good, rule, received, "Pass at least one variant and frame.")
     for kept in kept_by_name.values():
         frames, _, scores, blocks = _check(frames, kept, scores, grid)
     total, form = len(frames), "frame {}" if timestamps is None else "{:.1f} s"
@@ -110,10 +111,10 @@ def plot_comparison(
         _label(row[0], name, f"{np.mean(kept):.0%} kept")
         _draw_kept(row, frames, np.asarray(kept)[shown], blocks)
     for axis, frame in zip(row, shown):
-        axis.set_xlabel(form.format(times[frame]), color=INK)
+        axis.set_xlabel(form.format(times[frame]), size=min(12, 125 / len(row)))
     if scores is not None:
-        scores = _stretch(scores[shown, :, None], blocks, frames)
-        _draw_scores(figure, axes[-1], scores)
+        heat = scores[shown, :, None]
+        _draw_scores(figure, axes[-1], _stretch(heat, blocks, frames))
     return figure
 
 
@@ -128,14 +129,14 @@ def write_annotated(path, frames, kept, scores=None, fps=2.0, scale=None):
 
     Example:
 
-    >>> frames = np.zeros((2, 48, 48, 3), "uint8")
-    >>> write_annotated("/tmp/a.gif", frames, np.ones((2, 16), "bool"))
+    >>> write_annotated("kept.mp4", frames, kept)  # doctest: +SKIP
     """
     import imageio.v3 as iio
 
     ending = os.path.splitext(path)[1].lower()
-    rule = "`path` must end in .mp4 or .gif."
-    _require(ending in (".mp4", ".gif"), rule, f"path={path}", "Rename it.")
+    rule = "`path` must end in .mp4 or .gif, and `fps` be positive."
+    good = ending in (".mp4", ".gif") and fps > 0
+    _require(good, rule, f"path={path}, fps={fps}", "Change it.")
     frames, kept, scores, grid = _check(frames, kept, scores, None)
     scale = scale or math.ceil(360 / max(frames.shape[1:3]))
     video = overlay(frames, kept, grid, scale)
@@ -148,13 +149,12 @@ def write_annotated(path, frames, kept, scores=None, fps=2.0, scale=None):
         return iio.imwrite(path, video, duration=1000 / fps, loop=0)
     # H.264 wants even sides.
     odd = [(0, side % 2) for side in video.shape[1:3]]
-    video = np.pad(video, [(0, 0), *odd, (0, 0)], mode="edge")
+    video = np.pad(video, [(0, 0), *odd, (0, 0)], "edge")
     iio.imwrite(path, video, plugin="pyav", codec="libx264", fps=fps)
 
 
 def _matplotlib():
     try:
-        import matplotlib
         import matplotlib.figure
     except ImportError as error:
         raise ImportError("Drawing needs it: pip install matplotlib") from error
@@ -162,7 +162,6 @@ def _matplotlib():
 
 
 def _page(frames, names, scores, title):
-    """Gives a white slide and its axes, rows of variants (and scores)."""
     rows, columns = len(names) + (scores is not None), len(frames)
     ratio = frames.shape[1] / frames.shape[2]
     # Inches: at most a 16:9 slide of 13.33 by 7.5.
@@ -170,20 +169,17 @@ def _page(frames, names, scores, title):
     size = columns * side + 2, rows * side * ratio + 0.6 + 0.6 * bool(title)
     figure = _matplotlib().figure.Figure(size, dpi=150, layout="compressed")
     figure.get_layout_engine().set(rect=(0.01, 0.02, 0.98, 0.96))
-    axes = figure.subplots(rows, columns, squeeze=False)
-    for axis in axes.flat:
-        axis.set(xticks=[], yticks=[])
-        axis.spines[:].set_visible(False)
-        axis.xaxis.label.set_size(min(12, 11 * side))
+    bare = dict(xticks=[], yticks=[], frame_on=False)
+    axes = figure.subplots(rows, columns, squeeze=False, subplot_kw=bare)
     figure.suptitle(title or "", x=0.02, ha="left", size=19, weight="bold")
     return figure, axes
 
 
 def _draw_kept(row, frames, kept, grid):
-    height, width = frames.shape[1] / grid[0], frames.shape[2] / grid[1]
+    height, width = np.divide(frames.shape[1:3], grid)
     style = dict(color="white", linewidth=1, capstyle="projecting")
-    masks = kept.reshape(-1, *grid)
-    for axis, picture, mask in zip(row, overlay(frames, kept, grid), masks):
+    pictures, masks = overlay(frames, kept, grid), kept.reshape(-1, *grid)
+    for axis, picture, mask in zip(row, pictures, masks):
         _show(axis, picture)
         # Lines where a kept block meets a pruned one.
         y, x = np.argwhere(mask[:, 1:] != mask[:, :-1]).T * 1.0
@@ -222,8 +218,7 @@ def _stretch(blocks, grid, frames):
     """Repeats (T, P, C) blocks to the frames' size: (T, H, W, C)."""
     rows = np.arange(frames.shape[1]) * grid[0] // frames.shape[1]
     columns = np.arange(frames.shape[2]) * grid[1] // frames.shape[2]
-    blocks = blocks.reshape(len(blocks), *grid, -1)
-    return blocks[:, rows[:, None], columns]
+    return blocks.reshape(-1, *grid, blocks.shape[2])[:, rows[:, None], columns]
 
 
 def _require(good, rule, received, advice):
@@ -248,7 +243,7 @@ def _check(frames, kept, scores, grid):
     received = f"P={kept.shape[1]}, grid={grid}"
     _require(good, rule, received, "Pass grid=(rows, columns).")
     if scores is not None:
-        scores = np.asarray(scores)
+        scores = np.asarray(scores, "float32")
         rule = "`scores` must be (T, P) as `kept`."
         received = f"shape {scores.shape} for kept of shape {kept.shape}"
         _require(scores.shape == kept.shape, rule, received, "Reshape them.")

@@ -2,7 +2,11 @@
 
 import os
 
+import av
+import imageio.v3 as iio
 import numpy as np
+
+from keras_stts.data._collection import cheap_collection
 
 RULES = ("molmo2_hf", "uniform_last_frame")
 
@@ -66,6 +70,7 @@ def _check_rule(rule, **positive):
             )
 
 
+@cheap_collection()
 def read_video(source, num_frames, max_fps=2.0, sampling="molmo2_hf"):
     """Reads the frames that `sample_indices` chooses from a video file.
 
@@ -75,8 +80,7 @@ def read_video(source, num_frames, max_fps=2.0, sampling="molmo2_hf"):
 
     Args:
         source: str or path-like. A file in any format FFmpeg reads.
-        num_frames, max_fps: the most frames to read, in all and a second.
-        sampling: str. `"molmo2_hf"` or `"uniform_last_frame"`.
+        num_frames, max_fps, sampling: as in `sample_indices`.
 
     Returns:
         `(frames, timestamps)`: uint8 (T, H, W, 3), RGB, and float64 (T,),
@@ -92,15 +96,17 @@ def read_video(source, num_frames, max_fps=2.0, sampling="molmo2_hf"):
     """
     _check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
     path = _check_file(source)
-    total, fps, duration = _inspect(path)
-    indices = sample_indices(total, fps, num_frames, max_fps, sampling)
-    frames = _decode(path, indices)
-    if frames is None:
-        # Headers may count frames that are never shown.
+    rule = (num_frames, max_fps, sampling)
+    # Opened rarely: imageio collects garbage at each closing.
+    with _open(path) as file:
+        total, fps, duration = _inspect(path, file)
+        video = _decode(path, file, total, fps, rule) if total else None
+    if video is None:
+        # The header counts no frames, or some that are never shown.
         total = _count(path, fps, duration)
-        indices = sample_indices(total, fps, num_frames, max_fps, sampling)
-        frames = _decode(path, indices)
-    return frames, indices / fps
+        with _open(path) as file:
+            video = _decode(path, file, total, fps, rule)
+    return video
 
 
 def _check_file(source):
@@ -119,8 +125,6 @@ def _fail(path, what, error=ValueError):
 
 
 def _open(path):
-    import imageio.v3 as iio
-
     try:
         return iio.imopen(path, "r", plugin="pyav")
     except OSError as error:
@@ -130,11 +134,9 @@ def _open(path):
         _fail(path, what)
 
 
-def _inspect(path):
-    """Gives frames in all, frames a second, seconds (None if unsaid)."""
-    with _open(path) as file:
-        total = file.properties().n_images
-        facts = file.metadata()
+def _inspect(path, file):
+    """Gives frames in all (or 0), frames a second, seconds (or None)."""
+    total, facts = file.properties().n_images, file.metadata()
     fps, duration = facts["fps"], facts.get("duration")
     # FFmpeg draws text files as pictures, and plays covers at 90000 a second.
     if facts["codec"] in ("ansi", "bintext", "idf", "xbin") or fps > 10000:
@@ -144,51 +146,52 @@ def _inspect(path):
     if duration is None and "DURATION" in facts:
         clock = [float(part) for part in facts["DURATION"].split(":")]
         duration = float(np.dot(clock, [3600, 60, 1]))
-    if not total:
-        return _count(path, fps, duration), fps, duration
-    if duration and total < 0.99 * duration * fps:
+    if duration and 0 < total < 0.99 * duration * fps:
         # The rate varies, and the header gives its peak: take the mean.
         return total, total / duration, duration
     if duration and "major_brand" in facts:
         # A trimmed mp4 counts frames before its start that are not shown.
         total = min(total, max(round(duration * fps), 1))
-    return total, fps, total / fps
+    return total, fps, total / fps or duration
 
 
-def _read(path, *filters):
-    import av
-
-    with _open(path) as file:
-        try:
-            yield from file.iter(filter_sequence=filters, thread_type="FRAME")
-        except av.FFmpegError:
-            _fail(path, "is truncated or damaged. Copy or download it again.")
+def _read(path, file, *filters):
+    try:
+        yield from file.iter(filter_sequence=filters, thread_type="FRAME")
+    except av.FFmpegError:
+        _fail(path, "is truncated or damaged. Copy or download it again.")
 
 
-def _decode(path, indices):
+def _decode(path, file, total, fps, rule):
+    """Gives frames and times, or None if the file holds fewer frames."""
+    indices = sample_indices(total, fps, *rule)
     # FFmpeg drops the other frames before it turns them into RGB.
     wanted = "+".join(f"eq(n,{index})" for index in indices)
-    for row, frame in enumerate(_read(path, ("select", wanted))):
+    for row, frame in enumerate(_read(path, file, ("select", wanted))):
         if row == 0:
             frames = np.empty((len(indices),) + frame.shape, "uint8")
         frames[row] = frame
         if row == len(indices) - 1:
-            return _upright(path, frames)
+            return _upright(file, frames), indices / fps
 
 
-def _upright(path, frames):
-    with _open(path) as file:
-        matrix = file.metadata(index=0).get("DISPLAYMATRIX", bytes(8))
-    across, down = np.frombuffer(matrix, "int32")[:2]
+def _upright(file, frames):
+    try:
+        facts = file.metadata(index=0, constant_framerate=False)
+    except OSError:  # Raw streams cannot be rewound, and are never turned.
+        return frames
+    across, down = np.frombuffer(facts.get("DISPLAYMATRIX", bytes(8)), "i4")[:2]
     turns = round(-np.arctan2(down, across) / (np.pi / 2))
     return np.ascontiguousarray(np.rot90(frames, turns, axes=(1, 2)))
 
 
 def _count(path, fps, duration):
-    """Counts frames by decoding; a file that ends too early is an error."""
-    count = sum(1 for _ in _read(path, ("scale", "16:16:flags=neighbor")))
+    with _open(path) as file:
+        small = ("scale", "16:16:flags=neighbor")
+        count = sum(1 for _ in _read(path, file, small))
     if count == 0:
         _fail(path, "has no frame. Copy or download it again.")
+    # Headers may be one frame off.
     if duration is None or count >= duration * fps - 1:
         return count
     with _open(path) as file:

@@ -26,6 +26,7 @@ import os
 
 import numpy as np
 
+from keras_stts.data._collection import cheap_collection
 from keras_stts.datasets import _shapes_checks as checks
 from keras_stts.datasets import _shapes_files as files
 from keras_stts.datasets import _shapes_render as world
@@ -189,7 +190,7 @@ def generate(directory, split, num_clips, seed=0, progress=False):
     folder = os.path.join(directory, split)
     reuse = files.claim(folder, _key(split, seed))
     rows, what = [], f"{split}: clips written"
-    with files.cheap_collection():
+    with cheap_collection():
         for index in files.counted(num_clips, what, progress):
             video = f"{split}/{index:06d}.mp4"
             path = os.path.join(directory, video)
@@ -263,7 +264,7 @@ def _videos(directory, split, num_clips, seed, progress):
         return videos
     shape = (num_clips, NUM_FRAMES, FRAME_SIZE, FRAME_SIZE, 3)
     videos, what = np.empty(shape, "uint8"), f"{split}: clips read"
-    with files.cheap_collection():
+    with cheap_collection():
         for index in files.counted(num_clips, what, progress):
             path = os.path.join(directory, split, f"{index:06d}.mp4")
             videos[index] = files.decode(path, NUM_FRAMES, FRAME_SIZE, SCALE)

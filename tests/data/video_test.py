@@ -1,3 +1,4 @@
+import gc
 import json
 import pathlib
 import wave
@@ -13,6 +14,14 @@ from keras_stts.data import sample_indices
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 STEP = 4
+
+
+@pytest.fixture(autouse=True, scope="module")
+def cheap_collections():
+    """imageio collects garbage at each closing: slow beside big libraries."""
+    gc.freeze()
+    yield
+    gc.unfreeze()
 
 
 def write_video(path, num_frames=60, fps=10, codec="libx264", size=(32, 48)):

@@ -1,0 +1,432 @@
+"""Speed-up by pruning, beside what counting operations allows.
+
+    python benchmarks/pruning.py --backend jax
+
+times, in one process and in turns, a transformer block on kept patches, the
+vision transformer (forward and train step), the whole prefill and the whole
+train step, unpruned and at each ratio. Beside each speed-up stand the one
+that the operations of our layout allow, and that of an ideal ragged kernel.
+The last line is one JSON object.
+
+On a CPU the sizes are So400m's and Qwen3-4B's with fewer blocks; on a GPU
+they are Molmo2-4B's, random weights, bfloat16.
+"""
+
+import argparse
+import json
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+
+SO400M = {
+    "image_size": 378,
+    "patch_size": 14,
+    "vision_hidden_dim": 1152,
+    "vision_num_heads": 16,
+    "vision_head_dim": 72,
+    "vision_intermediate_dim": 4304,
+    "connector_hidden_dim": 1152,
+    "connector_num_heads": 16,
+    "connector_head_dim": 72,
+    "connector_intermediate_dim": 9728,
+}
+QWEN3_4B = {
+    "hidden_dim": 2560,
+    "num_query_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_dim": 9728,
+}
+# Of six vision blocks two run whole: about the share of Molmo2's 5 of 25.
+CPU = {
+    "vocabulary_size": 1024,
+    "vision_num_layers": 6,
+    "vision_feature_layers": (5, 3),
+    "prune_layer": 0,
+    "num_layers": 3,
+}
+GPU = {
+    "vocabulary_size": 151936,
+    "vision_num_layers": 25,
+    "vision_feature_layers": (24, 18),
+    "prune_layer": 3,
+    "num_layers": 36,
+}
+TEXT, TIME_TOKENS = 64, 8
+PHASES = ("block", "block_train", "vit", "vit_train", "prefill", "train_step")
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--backend", default="jax")
+    parser.add_argument("--frames", type=int, nargs="+", default=[8, 16])
+    parser.add_argument(
+        "--ratios", type=float, nargs="+", default=[0.3, 0.5, 0.8]
+    )
+    parser.add_argument("--phases", nargs="+", default=list(PHASES))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument(
+        "--peak", nargs=2, type=float, help=argparse.SUPPRESS
+    )
+    return parser.parse_args()
+
+
+args = parse_arguments()
+os.environ["KERAS_BACKEND"] = args.backend
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+from keras import ops  # noqa: E402
+
+import keras_stts  # noqa: E402
+from keras_stts.benchmark import compiled  # noqa: E402
+from keras_stts.benchmark import wait  # noqa: E402
+from keras_stts.flops import block_flops  # noqa: E402
+from keras_stts.flops import packed_pairs  # noqa: E402
+from keras_stts.layers import RaggedPacking  # noqa: E402
+from keras_stts.layers import TokenPruning  # noqa: E402
+from keras_stts.ops import num_kept_blocks  # noqa: E402
+
+
+def on_gpu():
+    if args.backend == "jax":
+        import jax
+
+        return jax.default_backend() == "gpu"
+    if args.backend == "torch":
+        import torch
+
+        return torch.cuda.is_available()
+    import tensorflow as tf
+
+    return bool(tf.config.list_physical_devices("GPU"))
+
+
+def build(num_frames, prune_ratio):
+    sizes = {**SO400M, **QWEN3_4B, **(GPU if on_gpu() else CPU)}
+    first = sizes["vocabulary_size"]
+    backbone = keras_stts.VideoVLMBackbone(
+        **sizes,
+        num_frames=num_frames,
+        prune_ratio=prune_ratio,
+        image_patch_id=first + 2,
+        vision_token_ids=[first + 2, first + 7, first + 8],
+        dtype="bfloat16" if on_gpu() else "float32",
+    )
+    model = keras_stts.VideoVLM(backbone)
+    model.compile(
+        optimizer=keras.optimizers.SGD(1e-4), loss=model.loss, sampler="greedy"
+    )
+    return model
+
+
+def make_batch(model):
+    """One video of noise, in which frames change unevenly."""
+    backbone = model.backbone
+    rng = np.random.default_rng(0)
+    frames, size = backbone.num_frames, backbone.image_size
+    videos = rng.integers(0, 256, (1, frames, size, size, 3), dtype="uint8")
+    patch = backbone.image_patch_id
+    frame = [1] * TIME_TOKENS + [patch + 5] + [patch] * backbone.num_blocks
+    ids = np.array([[0] + (frame + [patch + 6]) * frames], "int32")
+    text = rng.integers(0, 1000, (1, TEXT + 1)).astype("int32")
+    x = {
+        "videos": videos,
+        "frame_mask": np.ones((1, frames), bool),
+        "vision_token_ids": ids,
+        "vision_mask": np.ones(ids.shape, bool),
+        "token_ids": text[:, :-1],
+        "padding_mask": np.ones((1, TEXT), bool),
+    }
+    return x, text[:, 1:], np.ones((1, TEXT), "float32")
+
+
+def gradients_of(model, function, variables):
+    """Compiled function of tensors: gradients of the sum of its outputs."""
+    if args.backend == "jax":
+        import jax
+
+        def total(values, rest, inputs):
+            mapping = list(zip(variables, values)) + rest
+            with keras.StatelessScope(state_mapping=mapping):
+                return ops.mean(function(*inputs))
+
+        run = jax.jit(
+            lambda values, inputs: jax.grad(total)(values, [], inputs)
+        )
+        return lambda *inputs: run([v.value for v in variables], inputs)
+    if args.backend == "torch":
+        import torch
+
+        def run(*inputs):
+            values = [v.value for v in variables]
+            return torch.autograd.grad(
+                ops.mean(function(*inputs)), values, allow_unused=True
+            )
+
+        return run
+    import tensorflow as tf
+
+    @tf.function(jit_compile=True)
+    def run(*inputs):
+        with tf.GradientTape() as tape:
+            value = ops.mean(function(*inputs))
+        return tape.gradient(value, [v.value for v in variables])
+
+    return run
+
+
+def block_function(model, ratio):
+    """A vision block past the pruning, and patches to run it on."""
+    encoder = model.backbone.vision_encoder
+    block = encoder.blocks[-1]
+    frames, patches = model.backbone.num_frames, 729
+    dtype = encoder.compute_dtype
+    if not ratio:
+        x = keras.random.normal((frames, patches, 1152), dtype=dtype)
+        return block, block, x
+    scores = np.random.default_rng(0).beta(0.5, 0.5, (1, frames, 81))
+    selection = TokenPruning(ratio)(scores.astype("float32"))
+    packing = RaggedPacking(window=3, dtype=dtype)
+    packing.build((1, frames, patches, 1152))
+
+    def run(x, *flat):
+        chosen = keras.tree.pack_sequence_as(selection, list(flat))
+        layout = packing.layout(chosen)
+
+        def attend(q, k, v):
+            return packing.attention(q, k, v, layout)
+
+        return block(x, attend=attend)
+
+    kept = selection.index.shape[1] * 9
+    x = keras.random.normal((1, kept, 1152), dtype=dtype)
+    return block, run, x, *keras.tree.flatten(selection)
+
+
+def phases_of(model, ratio, batch):
+    """Functions without arguments, one a phase, that run and wait."""
+    x, y, weight = batch
+    x = {name: ops.convert_to_tensor(value) for name, value in x.items()}
+    encoder = model.backbone.vision_encoder
+    block, run, *inputs = block_function(model, ratio)
+    videos = (x["videos"], x["frame_mask"])
+
+    def vit(videos, mask):
+        return encoder(videos, frame_mask=mask)["features"]
+
+    functions = {
+        "block": (compiled(model, run), inputs),
+        "block_train": (
+            gradients_of(model, run, block.trainable_variables),
+            inputs,
+        ),
+        "vit": (compiled(model, vit), videos),
+        "vit_train": (
+            gradients_of(model, vit, encoder.trainable_variables),
+            videos,
+        ),
+        "prefill": (compiled(model, model.prefill), (x,)),
+    }
+
+    def make(function, inputs):
+        return lambda: wait(function(*inputs))
+
+    runs = {name: make(*pair) for name, pair in functions.items()}
+    runs["train_step"] = lambda: keras.Model.train_on_batch(
+        model, x, y, weight
+    )
+    return {name: runs[name] for name in args.phases}
+
+
+def counts(model, ratio, layout):
+    """Operations of each phase."""
+    frames, sizes = model.backbone.num_frames, (1152, 1152, 4304)
+    flops = model.flops(prune_ratio=ratio, layout=layout, text_length=TEXT)
+    if ratio:
+        kept = num_kept_blocks(81, frames, ratio)
+        pairs = packed_pairs(frames, 81, kept, 9, layout)
+        block = block_flops(*sizes, kept * 9, pairs)
+    else:
+        block = block_flops(*sizes, frames * 729, frames * 729**2)
+    vit, total = flops["vision_encoder"], flops["total"]
+    return dict(zip(PHASES, (block, block, vit, vit, total, total)))
+
+
+def first_fit_rows(counts):
+    """Rows of 729 that first-fit-descending packs frames into."""
+    rooms = []
+    for count in sorted(counts, reverse=True):
+        for i, room in enumerate(rooms):
+            if room >= count:
+                rooms[i] -= count
+                break
+        else:
+            rooms.append(729 - count)
+    return len(rooms)
+
+
+def measure(num_frames):
+    ratios = [0.0] + args.ratios
+    models = {ratio: build(num_frames, ratio) for ratio in ratios}
+    weights = models[0.0].get_weights()
+    for ratio in args.ratios:
+        models[ratio].set_weights(weights)
+    batch = make_batch(models[0.0])
+    runs = {r: phases_of(model, r, batch) for r, model in models.items()}
+    times = {(r, p): [] for r in ratios for p in args.phases}
+    for phase in args.phases:
+        for ratio in ratios:
+            runs[ratio][phase]()
+        for _ in range(args.rounds):
+            for ratio in ratios:
+                start = time.perf_counter()
+                runs[ratio][phase]()
+                times[ratio, phase].append(time.perf_counter() - start)
+        print(f"  {phase} timed", file=sys.stderr, flush=True)
+    return models, times
+
+
+def report(num_frames, models, times):
+    base = {p: np.median(times[0.0, p]) for p in args.phases}
+    whole = {
+        layout: counts(models[0.0], 0, layout) for layout in ("packed", "ideal")
+    }
+    rows = []
+    print(f"\n{num_frames} frames, {args.backend}, median of {args.rounds}")
+    print(
+        f"{'':12}{'ratio':>6}{'seconds':>9}{'spread':>8}{'speed-up':>10}"
+        f"{'layout allows':>15}{'reached':>9}{'ideal kernel':>14}"
+    )
+    for phase in args.phases:
+        print(f"{phase:12}{0:6}{base[phase]:9.2f}"
+              f"{np.ptp(times[0.0, phase]):8.2f}")
+        for ratio in args.ratios:
+            seconds = np.median(times[ratio, phase])
+            allowed, ideal = (
+                whole[layout][phase]
+                / counts(models[ratio], ratio, layout)[phase]
+                for layout in ("packed", "ideal")
+            )
+            speedup = base[phase] / seconds
+            print(
+                f"{'':12}{ratio:6}{seconds:9.2f}"
+                f"{np.ptp(times[ratio, phase]):8.2f}{speedup:10.2f}"
+                f"{allowed:15.2f}{speedup / allowed:9.2f}{ideal:14.2f}"
+            )
+            rows.append(
+                {
+                    "frames": num_frames,
+                    "phase": phase,
+                    "ratio": ratio,
+                    "seconds": float(seconds),
+                    "unpruned_seconds": float(base[phase]),
+                    "speedup": float(speedup),
+                    "layout_allows": allowed,
+                    "ideal_allows": ideal,
+                }
+            )
+    return rows
+
+
+def report_layout(num_frames=32):
+    """The layout's count beside the ideal's, and the published packer's."""
+    print(f"\n{num_frames} frames, blocks after pruning, counted")
+    rows = []
+    for ratio in args.ratios:
+        kept = num_kept_blocks(81, num_frames, ratio)
+        sizes = (1152, 1152, 4304)
+        whole = block_flops(*sizes, num_frames * 729, num_frames * 729**2)
+        ours, ideal = (
+            whole
+            / block_flops(
+                *sizes, kept * 9, packed_pairs(num_frames, 81, kept, 9, layout)
+            )
+            for layout in ("packed", "ideal")
+        )
+        scores = np.random.default_rng(0).beta(
+            0.5, 0.5, (1, num_frames, 81)
+        )
+        chosen = TokenPruning(ratio)(scores.astype("float32"))
+        per_frame = ops.convert_to_numpy(chosen.kept)[0].sum(-1) * 9
+        first_fit = first_fit_rows(per_frame.tolist())
+        print(
+            f"  ratio {ratio}: ours {ours:.2f}, ideal {ideal:.2f}, share "
+            f"{ours / ideal:.3f}; tokens a block: ours {kept * 9}, "
+            f"first fit {first_fit * 729} ({first_fit} rows), unpruned "
+            f"{num_frames * 729}"
+        )
+        rows.append(
+            {
+                "frames": num_frames,
+                "ratio": ratio,
+                "ours": ours,
+                "ideal": ideal,
+                "tokens": kept * 9,
+                "first_fit_tokens": first_fit * 729,
+            }
+        )
+    return rows
+
+
+def peak(num_frames, ratio):
+    """Train one step and print the highest memory of this process, in MiB."""
+    model = build(int(num_frames), ratio)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    keras.Model.train_on_batch(model, *make_batch(model))
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    if on_gpu() and args.backend == "torch":
+        import torch
+
+        after, before = torch.cuda.max_memory_allocated() / 1024, 0
+    if on_gpu() and args.backend == "jax":
+        import jax
+
+        stats = jax.devices()[0].memory_stats()
+        after, before = stats["peak_bytes_in_use"] / 1024, 0
+    print(json.dumps({"peak_mib": (after - before) / 1024}))
+
+
+def report_peaks(num_frames):
+    """One process a ratio, so that none inherits another's peak."""
+    print(f"\n{num_frames} frames, peak memory of the train step")
+    rows = {}
+    for ratio in [0.0] + args.ratios:
+        command = [sys.executable, __file__, "--backend", args.backend]
+        command += ["--peak", str(num_frames), str(ratio)]
+        out = subprocess.run(
+            command, capture_output=True, text=True, check=True
+        ).stdout
+        rows[ratio] = json.loads(out.strip().split("\n")[-1])["peak_mib"]
+        print(f"  ratio {ratio}: {rows[ratio]:.0f} MiB")
+    return rows
+
+
+def main():
+    if args.peak:
+        peak(*args.peak)
+        return
+    rows = []
+    for num_frames in args.frames:
+        rows += report(num_frames, *measure(num_frames))
+    layout = report_layout()
+    peaks = report_peaks(args.frames[-1]) if "train_step" in args.phases else {}
+    result = {
+        "benchmark": "pruning",
+        "backend": args.backend,
+        "date": time.strftime("%Y-%m-%d"),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "keras_stts": keras_stts.__version__,
+        "rows": rows,
+        "layout": layout,
+        "peak_mib": peaks,
+    }
+    print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,178 @@
+"""Timing a model where it runs."""
+
+import time
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_stts.models import inputs as model_inputs
+
+PHASES = ("prefill", "decode", "train_step")
+
+
+def benchmark(model, inputs, phases=("prefill", "decode"), repeats=5):
+    """Time the phases of a `VideoVLM`, compilation apart.
+
+    Args:
+        model: A `VideoVLM`; to time its train step, compiled.
+        inputs: Dict as `generate` takes it, or `fit` for the train step, or
+            already preprocessed.
+        phases: Which of `"prefill"` (videos and prompts, once a request),
+            `"decode"` (one more token a row) and `"train_step"` (one batch;
+            the weights are put back afterwards).
+        repeats: Int. Timed runs after one that compiles and one to warm up.
+
+    Returns:
+        Dict of phase to a dict of seconds: `"compile"` (the first run),
+        `"median"` and `"spread"` (largest less smallest) of the repeats.
+
+    Example:
+    ```python
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+    clip = keras_stts.datasets.shapes.render("test", 0)
+    inputs = {"videos": [clip.frames], "prompts": ["how many?"]}
+    keras_stts.benchmark(model, inputs)["prefill"]["median"]  # Seconds.
+    ```
+    """
+    unknown = set(phases) - set(PHASES)
+    if unknown or repeats < 1:
+        raise ValueError(
+            f"`phases` must be of {', '.join(PHASES)}, `repeats` at least 1. "
+            f"Received: phases={tuple(phases)}, repeats={repeats}."
+        )
+    batch = model_inputs.preprocess_batch(model, inputs)
+    runs = make_runs(model, batch, phases)
+    try:
+        return {name: measure(run, repeats) for name, run in runs.items()}
+    finally:
+        for run in runs.values():
+            run.restore()
+
+
+def measure(run, repeats=5):
+    """Seconds of a function's first call, and of those after."""
+    start = time.perf_counter()
+    run()
+    first = time.perf_counter() - start
+    run()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - start)
+    return {
+        "compile": first,
+        "median": float(np.median(times)),
+        "spread": max(times) - min(times),
+    }
+
+
+def make_runs(model, batch, phases=PHASES):
+    """Functions that run a phase and wait for it, by name."""
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    x = {name: ops.convert_to_tensor(value) for name, value in x.items()}
+    runs = {}
+    if "prefill" in phases:
+        runs["prefill"] = _Run(model, model.prefill, x)
+    if "decode" in phases:
+        runs["decode"] = _decode_run(model, x)
+    if "train_step" in phases:
+        if y is None:
+            raise ValueError(
+                'To time the train step the inputs need "responses" (or '
+                "labels, if they are preprocessed). Received: inputs without."
+            )
+        runs["train_step"] = _TrainRun(model, (x, y, sample_weight))
+    return runs
+
+
+def _decode_run(model, x):
+    _, prefix, cache = compiled(model, model.prefill)(x)
+    index = ops.convert_to_tensor(x["token_ids"].shape[1] - 1, "int32")
+    state = {
+        "token": x["token_ids"][:, -1:],
+        "prefix": prefix,
+        "cache": cache,
+        "index": index,
+    }
+
+    def step(state):
+        hidden, _ = model.backbone.decode(
+            state["token"],
+            state["prefix"],
+            cache=state["cache"],
+            index=state["index"],
+        )
+        return model.lm_head(hidden)
+
+    return _Run(model, step, state)
+
+
+def compiled(model, function):
+    """`function` of tensors, compiled as the backend does for inference."""
+    backend = keras.config.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        return tf.function(function, jit_compile=True)
+    if backend == "torch":
+        import torch
+
+        return torch.no_grad()(function)
+    import jax
+
+    @jax.jit
+    def stateless(values, *args):
+        mapping = list(zip(model.variables, values))
+        with keras.StatelessScope(state_mapping=mapping):
+            return function(*args)
+
+    return lambda *args: stateless([v.value for v in model.variables], *args)
+
+
+class _Run:
+    """Calls a compiled function on fixed arguments and waits."""
+
+    def __init__(self, model, function, *args):
+        self.function = compiled(model, function)
+        self.args = args
+
+    def __call__(self):
+        wait(self.function(*self.args))
+
+    def restore(self):
+        pass
+
+
+class _TrainRun:
+    """Trains on one batch; `restore` puts the weights back."""
+
+    def __init__(self, model, batch):
+        self.model = model
+        self.batch = batch
+        self.weights = model.get_weights()
+
+    def __call__(self):
+        x, y, sample_weight = self.batch
+        keras.Model.train_on_batch(self.model, x, y, sample_weight)
+
+    def restore(self):
+        self.model.set_weights(self.weights)
+
+
+def wait(outputs):
+    """Return once the outputs are computed."""
+    backend = keras.config.backend()
+    if backend == "jax":
+        import jax
+
+        jax.block_until_ready(outputs)
+    elif backend == "torch":
+        import torch
+
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+    else:
+        last = keras.tree.flatten(outputs)[-1]
+        ops.convert_to_numpy(last)

@@ -1,0 +1,138 @@
+"""Counting the operations of a model from its sizes, without running it."""
+
+from keras_stts.ops import num_kept_blocks
+from keras_stts.ops import plan_groups
+
+LAYOUTS = ("packed", "ideal")
+
+
+def count_flops(
+    backbone,
+    num_frames=None,
+    prune_ratio=None,
+    text_length=64,
+    time_tokens=8,
+    layout="packed",
+):
+    """Floating point operations of the prefill of one video.
+
+    A multiplication and an addition count as two; norms, activations and the
+    softmax are left out. A train step costs three times a forward pass.
+
+    Args:
+        backbone: A `VideoVLMBackbone`.
+        num_frames: Int. Defaults to the backbone's.
+        prune_ratio: Float. Defaults to the backbone's.
+        text_length: Int. Tokens of the text part.
+        time_tokens: Int. Tokens of a frame's time.
+        layout: `"packed"` counts what this package runs, padding of attention
+            groups included; `"ideal"` a kernel that needs no padding, on
+            frames that keep equally many patches.
+
+    Returns:
+        Dict of `"vision_encoder"` (of which `"scorer"`), `"connector"`,
+        `"language_model"` (the output head included) and `"total"`.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(
+            f"`layout` must be one of {', '.join(LAYOUTS)}. Received: layout="
+            f"{layout!r}."
+        )
+    num_frames = num_frames or backbone.num_frames
+    if prune_ratio is None:
+        prune_ratio = backbone.prune_ratio
+    num_kept = num_kept_blocks(backbone.num_blocks, num_frames, prune_ratio)
+    vision_length = num_frames * (2 + time_tokens) + 1 + num_kept
+    vision = _vision_encoder(backbone, num_frames, prune_ratio, layout)
+    scorer = _scorer(backbone, num_frames) if prune_ratio else 0
+    connector = _connector(backbone, num_kept)
+    text = _language_model(backbone, vision_length, text_length)
+    return {
+        "vision_encoder": vision + scorer,
+        "scorer": scorer,
+        "connector": connector,
+        "language_model": text,
+        "total": vision + scorer + connector + text,
+    }
+
+
+def block_flops(width, inner, intermediate, num_tokens, pairs):
+    """A vision block: linear layers on tokens, attention on pairs of them."""
+    linear = 4 * width * inner + 2 * width * intermediate
+    return 2 * (linear * num_tokens + 2 * inner * pairs)
+
+
+def _vision_sizes(backbone):
+    inner = backbone.vision_num_heads * backbone.vision_head_dim
+    return (
+        backbone.vision_hidden_dim,
+        inner,
+        backbone.vision_intermediate_dim,
+    )
+
+
+def packed_pairs(num_frames, num_blocks, num_kept, patches, layout="packed"):
+    """Query-key pairs of one packed attention."""
+    if layout == "ideal":
+        return num_frames * (num_kept * patches / num_frames) ** 2
+    groups = plan_groups(num_frames, num_blocks, num_kept)
+    return sum(frames * (cap * patches) ** 2 for frames, cap in groups)
+
+
+def _vision_encoder(backbone, num_frames, prune_ratio, layout):
+    sizes = _vision_sizes(backbone)
+    side = backbone.image_size // backbone.patch_size
+    whole = num_frames * side**2
+    whole_block = block_flops(*sizes, whole, num_frames * side**4)
+    pixels = 3 * backbone.patch_size**2
+    embedding = 2 * pixels * backbone.vision_hidden_dim * whole
+    num_layers = backbone.vision_num_layers
+    if not prune_ratio:
+        return embedding + num_layers * whole_block
+    before = backbone.prune_layer + 2
+    num_blocks, patches = backbone.num_blocks, backbone.window**2
+    num_kept = num_kept_blocks(num_blocks, num_frames, prune_ratio)
+    pairs = packed_pairs(num_frames, num_blocks, num_kept, patches, layout)
+    packed_block = block_flops(*sizes, num_kept * patches, pairs)
+    after = num_layers - before
+    return embedding + before * whole_block + after * packed_block
+
+
+def _pooler(in_dim, inner, out_dim, num_blocks, patches):
+    each = in_dim * inner * (1 + 2 * patches) + 2 * inner * patches
+    return 2 * num_blocks * (each + inner * out_dim)
+
+
+def _scorer(backbone, num_frames):
+    width, inner, hidden = _vision_sizes(backbone)
+    num_blocks = num_frames * backbone.num_blocks
+    mlp = 2 * width * hidden + hidden**2 + hidden
+    pooler = _pooler(width, inner, width, num_blocks, backbone.window**2)
+    return pooler + 2 * num_blocks * mlp
+
+
+def _connector(backbone, num_kept):
+    inner = backbone.connector_num_heads * backbone.connector_head_dim
+    pooled = backbone.connector_hidden_dim
+    hidden = backbone.connector_intermediate_dim
+    width = backbone.vision_hidden_dim * len(backbone.vision_feature_layers)
+    projector = 2 * pooled * hidden + hidden * backbone.hidden_dim
+    pooler = _pooler(width, inner, pooled, num_kept, backbone.window**2)
+    return pooler + 2 * num_kept * projector
+
+
+def _language_model(backbone, vision_length, text_length):
+    width = backbone.hidden_dim
+    queries = backbone.num_query_heads * backbone.head_dim
+    keys = backbone.num_key_value_heads * backbone.head_dim
+    token = 2 * width * (2 * queries + 2 * keys + 3 * backbone.intermediate_dim)
+    pairs = 4 * queries
+    vision = vision_length * (token + pairs * vision_length)
+    text = text_length * (
+        token + pairs * (vision_length + text_length)
+    )
+    depth = backbone.num_layers
+    # The last block computes only keys and values of the vision part.
+    last = vision_length * 2 * width * 2 * keys
+    head = 2 * text_length * width * backbone.vocabulary_size
+    return (depth - 1) * vision + last + depth * text + head
