@@ -1,5 +1,6 @@
 """STTS token pruning and video language models for Keras 3."""
 
+from keras_stts import data
 from keras_stts import datasets
 from keras_stts import layers
 from keras_stts import ops
@@ -20,6 +21,7 @@ __all__ = [
     "VideoVLMVideoConverter",
     "__version__",
     "benchmark",
+    "data",
     "datasets",
     "layers",
     "ops",

@@ -1,0 +1,111 @@
+"""Counting operations, and timing that at least ran."""
+
+import numpy as np
+import pytest
+
+import keras_stts
+from keras_stts.flops import block_flops
+from keras_stts.flops import packed_pairs
+from tests.tiny import tiny_batch
+from tests.tiny import tiny_model
+
+
+def test_block_flops_by_hand():
+    # One token: q, k, v, o of 2x2, an MLP of 2x3 twice; one pair of width 2.
+    assert block_flops(2, 2, 3, 1, 1) == 2 * (4 * 4 + 12) + 2 * 2 * 2
+
+
+@pytest.mark.parametrize(
+    ("ratio", "share"), [(0.3, 0.94), (0.5, 0.90), (0.8, 0.85)]
+)
+def test_layout_is_close_to_an_ideal_kernel(ratio, share):
+    kept = keras_stts.ops.num_kept_blocks(81, 32, ratio)
+    ours, ideal = (
+        block_flops(
+            1152,
+            1152,
+            4304,
+            kept * 9,
+            packed_pairs(32, 81, kept, 9, layout),
+        )
+        for layout in ("packed", "ideal")
+    )
+    assert ideal / ours >= share
+
+
+def test_flops_fall_with_the_ratio():
+    model = tiny_model()
+    totals = [model.flops(prune_ratio=r)["total"] for r in (0, 0.25, 0.5)]
+    assert totals == sorted(totals, reverse=True)
+    assert model.flops(layout="ideal")["total"] <= model.flops()["total"]
+    whole = model.flops(prune_ratio=0)
+    assert whole["scorer"] == 0
+    parts = ("vision_encoder", "connector", "language_model")
+    assert whole["total"] == sum(whole[name] for name in parts)
+
+
+def test_flops_of_molmo2_4b_allow_what_the_paper_counts():
+    """2.09x at 128 frames and 2.30x at 256, at most, by halving tokens."""
+    sizes = {
+        "num_frames": 128,
+        "image_size": 378,
+        "patch_size": 14,
+        "window": 3,
+        "prune_layer": 3,
+        "prune_ratio": 0.5,
+        "num_blocks": 81,
+        "vision_num_layers": 25,
+        "vision_hidden_dim": 1152,
+        "vision_num_heads": 16,
+        "vision_head_dim": 72,
+        "vision_intermediate_dim": 4304,
+        "vision_feature_layers": (24, 18),
+        "connector_hidden_dim": 1152,
+        "connector_num_heads": 16,
+        "connector_head_dim": 72,
+        "connector_intermediate_dim": 9728,
+        "num_layers": 36,
+        "hidden_dim": 2560,
+        "num_query_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "intermediate_dim": 9728,
+        "vocabulary_size": 151936,
+    }
+    backbone = type("Sizes", (), sizes)
+    for frames, wanted in ((128, 2.09), (256, 2.30)):
+        whole, half = (
+            keras_stts.flops.count_flops(backbone, frames, ratio)["total"]
+            for ratio in (0, 0.5)
+        )
+        # Ours counts time marks and padding too.
+        assert wanted - 0.2 < whole / half < wanted + 0.1
+
+
+def test_unknown_layout():
+    with pytest.raises(ValueError, match="`layout` must be one of"):
+        tiny_model().flops(layout="best")
+
+
+def test_benchmark_reports_each_phase_and_restores_the_weights():
+    model = tiny_model()
+    before = model.get_weights()
+    phases = ("prefill", "decode", "train_step")
+    result = keras_stts.benchmark(
+        model, tiny_batch(model), phases=phases, repeats=2
+    )
+    assert tuple(result) == phases
+    for row in result.values():
+        assert row["median"] > 0 and row["spread"] >= 0
+        assert row["compile"] > 0
+    for old, new in zip(before, model.get_weights()):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_benchmark_bad_input():
+    model = tiny_model()
+    with pytest.raises(ValueError, match="`phases` must be of"):
+        keras_stts.benchmark(model, tiny_batch(model), phases=("fit",))
+    x, *_ = tiny_batch(model)
+    with pytest.raises(ValueError, match="train step the inputs need"):
+        keras_stts.benchmark(model, x, phases=("train_step",))
