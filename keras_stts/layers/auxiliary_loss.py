@@ -44,9 +44,7 @@ class AuxiliaryLoss(keras.layers.Layer):
         STTS (arXiv 2603.18004), temporal auxiliary loss.
     """
 
-    def __init__(
-        self, coefficient=0.5, stop_gradient_target=False, **kwargs
-    ):
+    def __init__(self, coefficient=0.5, stop_gradient_target=False, **kwargs):
         # The scores stay in float32 whatever the layer's policy is.
         super().__init__(autocast=False, **kwargs)
         if isinstance(coefficient, dict):
@@ -72,9 +70,7 @@ class AuxiliaryLoss(keras.layers.Layer):
             )
         self.built = True
 
-    def call(
-        self, inputs, scores, similarity, frame_mask=None, training=None
-    ):
+    def call(self, inputs, scores, similarity, frame_mask=None, training=None):
         value = auxiliary_loss(
             scores, similarity, frame_mask, self.stop_gradient_target
         )

@@ -1,6 +1,8 @@
 import keras
 from keras import ops
 
+from keras_stts.ops import Selection
+from keras_stts.ops import block_grid
 from keras_stts.ops import block_mask
 from keras_stts.ops import frame_layout
 from keras_stts.ops import from_blocks
@@ -10,6 +12,7 @@ from keras_stts.ops import plan_groups
 from keras_stts.ops import ragged_attention
 from keras_stts.ops import to_blocks
 from keras_stts.ops import unpack_blocks
+from keras_stts.ops.grid import check_window
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -49,10 +52,16 @@ class RaggedPacking(keras.layers.Layer):
 
     def __init__(self, window=3, grid=None, **kwargs):
         super().__init__(**kwargs)
+        check_window(window)
         self.window = window
-        self.grid = grid
+        self.grid = None if grid is None else tuple(grid)
 
     def build(self, input_shape, *args, **kwargs):
+        if len(input_shape) != 4:
+            raise ValueError(
+                "`RaggedPacking` takes patches of shape (videos, frames, "
+                f"patches, width). Received: shape {tuple(input_shape)}."
+            )
         self._grid = grid_size(input_shape[-2], self.grid)
         mask = block_mask(self._grid, self.window)
         self._patch_mask = None if mask.all() else mask.tolist()
@@ -61,6 +70,7 @@ class RaggedPacking(keras.layers.Layer):
     def call(self, inputs, selection):
         blocks = to_blocks(inputs, self.window, self.grid)
         _, num_frames, num_blocks, size, width = blocks.shape
+        selection = _checked(selection, num_frames, num_blocks)
         blocks = ops.reshape(
             blocks, (-1, num_frames * num_blocks, size * width)
         )
@@ -109,6 +119,8 @@ class RaggedPacking(keras.layers.Layer):
         return from_blocks(blocks, self.window, self._grid)
 
     def compute_output_spec(self, inputs, selection):
+        rows, columns = block_grid(self._grid, self.window)
+        selection = _checked(selection, inputs.shape[1], rows * columns)
         num_kept = selection.index.shape[1] * self.window**2
         shape = (inputs.shape[0], num_kept, inputs.shape[-1])
         return keras.KerasTensor(shape, dtype=inputs.dtype)
@@ -117,3 +129,16 @@ class RaggedPacking(keras.layers.Layer):
         config = super().get_config()
         config.update({"window": self.window, "grid": self.grid})
         return config
+
+
+def _checked(selection, num_frames, num_blocks):
+    """The selection, if it was made for frames of that many blocks."""
+    selection = Selection(*selection)  # A loaded model holds a plain tuple.
+    if selection.kept.shape[1:] != (num_frames, num_blocks):
+        raise ValueError(
+            "`selection` must be of the frames and blocks of the patches. "
+            f"Received: a selection of {selection.kept.shape[1]} frames of "
+            f"{selection.kept.shape[2]} blocks, and patches of {num_frames} "
+            f"frames of {num_blocks}. Check `window` and `grid`."
+        )
+    return selection

@@ -3,6 +3,8 @@ import keras
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import block_grid
 from keras_stts.ops import score_bias
+from keras_stts.ops.grid import check_window
+from keras_stts.ops.scoring import check_rescale
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -49,27 +51,28 @@ class ScoreBias(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(autocast=False, **kwargs)
-        if rescale_axis not in ("row", "frame"):
-            raise ValueError(
-                '`rescale_axis` must be "row" or "frame". Received: '
-                f"rescale_axis={rescale_axis!r}."
-            )
-        if not 0 < rescale_min <= 1:
-            raise ValueError(
-                "`rescale_min` must lie in (0, 1]. Received: rescale_min="
-                f"{rescale_min}."
-            )
+        check_window(window)
+        check_rescale(rescale_axis, rescale_min)
         self.window = window
-        self.grid = grid
+        self.grid = None if grid is None else tuple(grid)
         self.rescale_axis = rescale_axis
         self.rescale_min = rescale_min
+
+    def build(self, input_shape):
+        if len(input_shape) != 3:
+            raise ValueError(
+                "`ScoreBias` takes scores of shape (videos, frames, blocks). "
+                f"Received: shape {tuple(input_shape)}."
+            )
+        self._grid(input_shape[-1])
+        self.built = True
 
     def _grid(self, num_blocks):
         if self.grid is None:
             side = int(round(num_blocks**0.5)) * self.window
             grid = (side, side)
         else:
-            grid = tuple(self.grid)
+            grid = self.grid
         rows, columns = block_grid(grid, self.window)
         if rows * columns != num_blocks:
             raise ValueError(

@@ -59,6 +59,11 @@ class ScorerMLP(keras.layers.Layer):
             )
 
     def build(self, input_shape, *args, **kwargs):
+        if len(input_shape) != 4:
+            raise ValueError(
+                "`ScorerMLP` takes blocks of shape (videos, frames, blocks, "
+                f"width). Received: shape {tuple(input_shape)}."
+            )
         widths = [2 * input_shape[-1], self.hidden_dim, self.hidden_dim]
         self.hidden_1 = self._dense(self.hidden_dim, "silu", "hidden_1")
         self.hidden_2 = self._dense(self.hidden_dim, "silu", "hidden_2")
@@ -67,6 +72,8 @@ class ScorerMLP(keras.layers.Layer):
             (self.hidden_1, self.hidden_2, self.score), widths
         ):
             layer.build((None, width))
+        if self.auxiliary_loss is not None:
+            self.auxiliary_loss.build()
         self.built = True
 
     def _dense(self, units, activation, name):

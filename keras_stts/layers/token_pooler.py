@@ -44,13 +44,12 @@ class TokenPooler(keras.layers.Layer):
         (arXiv 2601.10611), the connector's.
     """
 
-    def __init__(
-        self, num_heads, head_dim=None, output_dim=None, **kwargs
-    ):
+    def __init__(self, num_heads, head_dim=None, output_dim=None, **kwargs):
         super().__init__(**kwargs)
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.output_dim = output_dim
+        self.supports_masking = True
 
     def build(self, input_shape):
         width = input_shape[-1]
@@ -88,9 +87,7 @@ class TokenPooler(keras.layers.Layer):
         logits = ops.sum(ops.expand_dims(query, -3) * key, axis=-1)
         logits = ops.cast(logits, "float32") * self._head_dim**-0.5
         if mask is not None:
-            logits = ops.where(
-                ops.expand_dims(weights > 0, -1), logits, -1e30
-            )
+            logits = ops.where(ops.expand_dims(weights > 0, -1), logits, -1e30)
         share = ops.softmax(logits, axis=-2)  # (..., g, h)
         share = ops.expand_dims(ops.cast(share, value.dtype), -1)
         pooled = ops.sum(share * value, axis=-3)  # (..., h, d)
@@ -100,6 +97,9 @@ class TokenPooler(keras.layers.Layer):
     def _split_heads(self, x):
         shape = (*ops.shape(x)[:-1], self.num_heads, self._head_dim)
         return ops.reshape(x, shape)
+
+    def compute_mask(self, inputs, previous_mask=None):
+        return None  # Each block has a vector.
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-2], self.output_dim or input_shape[-1])

@@ -55,6 +55,12 @@ class TokenPruning(keras.layers.Layer):
                 f"blocks). Received: shape {tuple(input_shape)}."
             )
         _, num_frames, num_blocks = input_shape
+        if num_frames is None or num_blocks is None:
+            raise ValueError(
+                "`TokenPruning` must know the number of frames and of blocks "
+                "before the run: how many blocks stay follows from them. "
+                f"Received: shape {tuple(input_shape)}."
+            )
         num_kept_blocks(num_blocks, num_frames, self.prune_ratio)
         self.built = True
 

@@ -6,6 +6,7 @@ from keras_stts.layers.token_pooler import TokenPooler
 from keras_stts.ops import block_mask
 from keras_stts.ops import grid_size
 from keras_stts.ops import to_blocks
+from keras_stts.ops.grid import check_window
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -55,13 +56,9 @@ class TokenScorer(keras.layers.Layer):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        if window < 1:
-            raise ValueError(
-                "`window` is the side of a block in patches and must be at "
-                f"least 1. Received: window={window}."
-            )
+        check_window(window)
         self.window = window
-        self.grid = grid
+        self.grid = None if grid is None else tuple(grid)
         self.pooler = TokenPooler(
             num_heads, dtype=self.dtype_policy, name="pooler"
         )

@@ -140,7 +140,9 @@ def backbone_table(backbone):
     connector = backbone.connector
     name = "model.vision_backbone.image_p"
     _add_pooler(table, name + "ooling_2d.", connector.pooler)
-    for key, layer in zip("132", (connector.gate, connector.up, connector.down)):
+    for key, layer in zip(
+        "132", (connector.gate, connector.up, connector.down)
+    ):
         table[(f"{name}rojector.w{key}.weight",)] = _dense(layer)
     _add_pooler(table, SCORER + "patch_token_pooler.", vision.scorer.pooler)
     mlp = vision.scorer.mlp

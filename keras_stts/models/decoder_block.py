@@ -25,8 +25,8 @@ class DecoderBlock(keras.layers.Layer):
     Call arguments:
         inputs: Tensor (B, S, D).
         positions: Int tensor (B, S).
-        attention_mask: Bool tensor broadcast to (B, 1, S, S2): which keys of its own
-            sequence a query may see.
+        attention_mask: Bool tensor broadcast to (B, 1, S, S2): which keys of
+            its own sequence a query may see.
         prefix: Optional tuple (key, value) of a sequence before this one.
         prefix_mask: Bool tensor (B, S1), which of it is real.
         cache: Optional tuple (key, value) of tensors (B, S2, heads,
@@ -155,8 +155,7 @@ class DecoderBlock(keras.layers.Layer):
         if cache is not None:
             shape = cache[0].shape
         key, value = (
-            keras.KerasTensor(shape, dtype=self.compute_dtype)
-            for _ in range(2)
+            keras.KerasTensor(shape, dtype=self.compute_dtype) for _ in range(2)
         )
         if keys_only:
             return key, value

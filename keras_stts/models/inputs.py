@@ -4,9 +4,10 @@ import inspect
 
 import keras
 import numpy as np
+from keras import ops
 
 
-def prepare(model, data, batch_size=None, shuffle=False):
+def prepare(model, data, batch_size=None, shuffle=False, labelled=False):
     """Make what a user passed into something that Keras iterates over.
 
     Args:
@@ -14,17 +15,22 @@ def prepare(model, data, batch_size=None, shuffle=False):
         data: Tuple (x, y, sample_weight), the last two optional.
         batch_size: Optional int.
         shuffle: Bool. Whether examples of a dict change order each epoch.
+        labelled: Bool. Whether there must be responses, or labels.
 
     Returns:
         A dataset of preprocessed batches.
+
+    Raises:
+        ValueError: If the data are of a kind that cannot be iterated over, or
+            are not labelled and ought to be.
     """
     x, y, sample_weight = (*data, None, None)[:3]
     if isinstance(x, keras.utils.PyDataset):
-        return PreprocessedDataset(model, x)
+        return PreprocessedDataset(model, x, labelled)
     if inspect.isgenerator(x):
-        return (preprocess_batch(model, batch) for batch in x)
+        return (preprocess_batch(model, batch, labelled) for batch in x)
     if hasattr(x, "element_spec"):  # A tf.data.Dataset.
-        return _prepare_tf_data(model, x)
+        return _prepare_tf_data(model, x, labelled)
     if not isinstance(x, dict):
         raise ValueError(
             'The data must be a dict (of "videos", "prompts" and "responses", '
@@ -33,73 +39,131 @@ def prepare(model, data, batch_size=None, shuffle=False):
             f"{type(x).__name__}."
         )
     batches = ArrayDataset((x, y, sample_weight), batch_size or 32, shuffle)
-    return PreprocessedDataset(model, batches)
+    return PreprocessedDataset(model, batches, labelled)
 
 
-def _prepare_tf_data(model, dataset):
+def _prepare_tf_data(model, dataset, labelled):
+    import tensorflow as tf
+
     spec = dataset.element_spec
-    x = spec[0] if isinstance(spec, tuple) else spec
+    spec = spec if isinstance(spec, tuple) else (spec,)
+    x, y = (*spec, None)[:2]
+    _check_kind(model, x, y, labelled)
     if is_preprocessed(x):
         return dataset
-    _need_preprocessor(model)
-    if isinstance(spec, tuple):
-        dataset = dataset.map(lambda x, *rest: x)
-    return dataset.map(lambda x: model.preprocessor(x))
+    dataset = dataset.map(
+        lambda *batch: model.preprocessor(batch[0]),
+        num_parallel_calls=tf.data.AUTOTUNE,
+    )
+    return dataset.prefetch(tf.data.AUTOTUNE)
 
 
 def is_preprocessed(x):
     return isinstance(x, dict) and "token_ids" in x
 
 
-def preprocess_batch(model, batch):
-    """A batch as the model takes it, whether it was preprocessed or not."""
+def preprocess_batch(model, batch, labelled=False):
+    """A batch as the model takes it, whether it was preprocessed or not.
+
+    Args:
+        model: A `VideoVLM`.
+        batch: x, or a tuple (x, y) or (x, y, sample_weight).
+        labelled: Bool. Whether there must be responses, or labels.
+
+    Raises:
+        ValueError: If the batch does not fit the model.
+    """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    _check_kind(model, x, y, labelled)
     if is_preprocessed(x):
-        check_placeholders(model, x)
+        check_inputs(model.backbone, x)
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-    _need_preprocessor(model)
     return model.preprocessor(x)
 
 
-def _need_preprocessor(model):
+def _check_kind(model, x, y, labelled):
+    """Raise if raw data have no preprocessor, or labels where none belong."""
+    if is_preprocessed(x):
+        if labelled and y is None:
+            raise ValueError(
+                "Preprocessed inputs need labels `y`, and `sample_weight` to "
+                "say which of them count. Received: y=None."
+            )
+        return
     if model.preprocessor is None:
         raise ValueError(
             "A model without preprocessor takes preprocessed inputs, a dict "
             f"of {', '.join(model.backbone.input)}. Load the model with its "
             "tokenizer, or set `model.preprocessor`."
         )
+    if y is not None:
+        raise ValueError(
+            'The answers to raw videos belong into `x`, as "responses"; the '
+            "preprocessor makes labels and weights of them. Received: a `y` "
+            "beside raw videos."
+        )
+    if labelled and isinstance(x, dict) and "responses" not in x:
+        raise ValueError(
+            'Training and evaluation need "responses" beside "videos" and '
+            f'"prompts". Received: {sorted(x)}.'
+        )
 
 
-def check_placeholders(model, x):
-    """Check that preprocessed inputs have P placeholders a real frame.
+def check_inputs(backbone, x):
+    """Check that preprocessed inputs are what a backbone takes.
 
     Raises:
-        ValueError: If a video has more or fewer.
+        ValueError: If an input is missing, the frames are not uint8 of the
+            right number and size, real frames are missing or do not come
+            first, or a video has more or fewer placeholders than P a frame.
     """
-    missing = sorted(set(model.backbone.input) - set(x))
+    missing = sorted(set(backbone.input) - set(x))
     if missing:
         raise ValueError(
             "Preprocessed inputs must be complete. Received a dict without "
             f"{', '.join(missing)}."
         )
-    backbone = model.backbone
-    ids = np.asarray(keras.ops.convert_to_numpy(x["vision_token_ids"]))
-    mask = np.asarray(keras.ops.convert_to_numpy(x["vision_mask"]), bool)
-    frames = np.asarray(keras.ops.convert_to_numpy(x["frame_mask"]), bool)
-    found = ((ids == backbone.image_patch_id) & mask).sum(-1)
-    wanted = frames.sum(-1) * backbone.num_blocks
-    if (found != wanted).any():
+    _check_videos(backbone, x["videos"])
+    frames = _numpy(x["frame_mask"]).astype(bool)
+    if not frames[:, 0].all() or (frames[:, 1:] > frames[:, :-1]).any():
+        raise ValueError(
+            "`frame_mask` must be True at the real frames of a video, which "
+            "come first; there is at least one. Received: "
+            f"{frames.astype(int).tolist()}."
+        )
+    _check_placeholders(backbone, x, frames.sum(-1))
+
+
+def _check_videos(backbone, videos):
+    wanted = backbone.input["videos"].shape[1:]
+    dtype = keras.backend.standardize_dtype(videos.dtype)
+    if tuple(videos.shape[1:]) != wanted or dtype != "uint8":
+        raise ValueError(
+            "Preprocessed videos must be uint8, 0 to 255, of shape (videos, "
+            f"{', '.join(map(str, wanted))}). Received: dtype={dtype}, shape="
+            f"{tuple(videos.shape)}."
+        )
+
+
+def _check_placeholders(backbone, x, num_frames):
+    ids, mask = _numpy(x["vision_token_ids"]), _numpy(x["vision_mask"])
+    found = ((ids == backbone.image_patch_id) & mask.astype(bool)).sum(-1)
+    if (found != num_frames * backbone.num_blocks).any():
         raise ValueError(
             f"Each real frame needs {backbone.num_blocks} placeholders in "
             f"`vision_token_ids`. Received: {found.tolist()} placeholders for "
-            f"{frames.sum(-1).tolist()} frames."
+            f"{num_frames.tolist()} frames."
         )
+
+
+def _numpy(value):
+    return np.asarray(ops.convert_to_numpy(value))
 
 
 class PreprocessedDataset(keras.utils.PyDataset):
     """Preprocesses the batches of another `keras.utils.PyDataset`."""
 
-    def __init__(self, model, dataset):
+    def __init__(self, model, dataset, labelled=False):
         super().__init__(
             workers=dataset.workers,
             use_multiprocessing=dataset.use_multiprocessing,
@@ -107,13 +171,14 @@ class PreprocessedDataset(keras.utils.PyDataset):
         )
         self.model = model
         self.dataset = dataset
+        self.labelled = labelled
 
     @property
     def num_batches(self):
         return self.dataset.num_batches
 
     def __getitem__(self, index):
-        return preprocess_batch(self.model, self.dataset[index])
+        return preprocess_batch(self.model, self.dataset[index], self.labelled)
 
     def on_epoch_begin(self):
         self.dataset.on_epoch_begin()
@@ -123,7 +188,7 @@ class PreprocessedDataset(keras.utils.PyDataset):
 
 
 class ArrayDataset(keras.utils.PyDataset):
-    """Batches of a tuple of dicts and arrays, or lists, of examples."""
+    """Batches of (dict of arrays or lists, labels, weights)."""
 
     def __init__(self, data, batch_size, shuffle=False):
         super().__init__()
@@ -140,8 +205,7 @@ class ArrayDataset(keras.utils.PyDataset):
 
     def __getitem__(self, index):
         start = index * self.batch_size
-        chosen = self.order[start : start + self.batch_size]
-        return take(self.data, chosen)
+        return take(self.data, self.order[start : start + self.batch_size])
 
     def on_epoch_end(self):
         if self.shuffle:
@@ -155,31 +219,36 @@ def num_examples(data):
         ValueError: If its parts differ in length, or there is no example.
     """
     x, *rest = data
-    parts = dict(x) | dict(zip(("y", "sample_weight"), rest))
+    parts = {**x, **dict(zip(("y", "sample_weight"), rest))}
     sizes = {
-        name: len(value)
+        name: "a single one" if isinstance(value, str) else len(value)
         for name, value in parts.items()
-        if value is not None and hasattr(value, "__len__")
+        if hasattr(value, "__len__")
     }
-    if len(set(sizes.values())) != 1 or 0 in sizes.values():
+    counts = set(sizes.values())
+    if len(counts) != 1 or counts & {0, "a single one"}:
         raise ValueError(
-            "All parts of the data must have the same number of examples, at "
-            f"least one. Received: {sizes}."
+            "All parts of the data must be lists or arrays of the same number "
+            f"of examples, at least one. Received: {sizes}."
         )
-    return next(iter(sizes.values()))
+    return counts.pop()
 
 
 def take(data, chosen):
-    """Some examples of a tuple of dicts and arrays or lists."""
-    if isinstance(data, tuple):
-        return tuple(take(part, chosen) for part in data)
-    if isinstance(data, dict):
-        return {name: take(part, chosen) for name, part in data.items()}
-    if data is None or not hasattr(data, "__len__"):
-        return data
-    if isinstance(data, (list, tuple)):
-        return [data[i] for i in chosen]
-    return data[chosen]
+    """Some examples of a tuple (x, y, sample_weight)."""
+    x, *rest = data
+    x = {name: _take_rows(value, chosen) for name, value in x.items()}
+    return (x, *(_take_rows(value, chosen) for value in rest))
+
+
+def _take_rows(value, chosen):
+    if not hasattr(value, "__len__"):
+        return value
+    if isinstance(value, (list, tuple)):
+        return [value[i] for i in chosen]
+    if ops.is_tensor(value):
+        value = ops.convert_to_numpy(value)
+    return value[chosen]
 
 
 def split(data, share):

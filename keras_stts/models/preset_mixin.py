@@ -48,17 +48,13 @@ def argument_names(cls):
     return {p.name for p in parameters if p.kind not in kinds} - {"self"}
 
 
-def take_arguments(cls, kwargs, also=()):
-    """Move the arguments that `cls` knows out of `kwargs`."""
-    known = argument_names(cls) | set(also)
-    return {name: kwargs.pop(name) for name in list(kwargs) if name in known}
-
-
-def check_no_arguments_left(kwargs, known):
-    if kwargs:
+def check_arguments(kwargs, known):
+    """Raise if there are arguments that nothing takes."""
+    unknown = sorted(set(kwargs) - set(known))
+    if unknown:
         raise TypeError(
-            "`from_preset` got arguments that nothing in the model knows. "
-            f"Received: {', '.join(sorted(kwargs))}. Known are: "
+            "`from_preset` got arguments that nothing in the model takes. "
+            f"Received: {', '.join(unknown)}. Known are: "
             f"{', '.join(sorted(known))}."
         )
 
@@ -85,8 +81,7 @@ class PresetMixin:
         """
         preset = resolve_preset(preset)
         known = argument_names(cls) | {"load_weights", "config_file", "dtype"}
-        unknown = {k: v for k, v in kwargs.items() if k not in known}
-        check_no_arguments_left(unknown, known)
+        check_arguments(kwargs, known | {"name"})
         if is_molmo2(preset):
             from keras_stts.models import convert_molmo2
 

@@ -1,15 +1,16 @@
 import keras
 import keras_hub
+import numpy as np
 from keras import ops
 
 from keras_stts import _hub_compat as hub
+from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models.preset_mixin import argument_names
-from keras_stts.models.preset_mixin import check_no_arguments_left
+from keras_stts.models.preset_mixin import check_arguments
 from keras_stts.models.preset_mixin import is_molmo2
 from keras_stts.models.preset_mixin import resolve_preset
-from keras_stts.models.preset_mixin import take_arguments
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
@@ -27,6 +28,10 @@ class VideoVLM(keras_hub.models.CausalLM):
             auxiliary loss, see `keras_stts.layers.AuxiliaryLoss`. Defaults to
             `0.5`.
         stop_gradient_target: Bool, see `keras_stts.layers.AuxiliaryLoss`.
+
+    Raises:
+        ValueError: If the preprocessor makes other inputs than the backbone
+            takes.
 
     Example:
     ```python
@@ -60,6 +65,8 @@ class VideoVLM(keras_hub.models.CausalLM):
         stop_gradient_target=False,
         **kwargs,
     ):
+        _check_preprocessor(backbone, preprocessor)
+
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = preprocessor
@@ -118,29 +125,29 @@ class VideoVLM(keras_hub.models.CausalLM):
             TypeError: If an argument is unknown.
         """
         preset = resolve_preset(preset)
-        known = set().union(*map(argument_names, _parts(cls)), ["dtype"])
-        task = take_arguments(cls, kwargs, also=("name", "compile"))
-        used = dict(kwargs)
-        backbone = take_arguments(VideoVLMBackbone, kwargs, also=("dtype",))
-        converter = {
-            name: used[name]
-            for name in argument_names(VideoVLMVideoConverter) & set(used)
+        takers = _takers(cls, kwargs)
+        check_arguments(kwargs, set().union(*takers.values()))
+        arguments = {
+            part: {n: kwargs[n] for n in kwargs if n in names}
+            for part, names in takers.items()
         }
-        preprocessor = {
-            name: used[name]
-            for name in argument_names(VideoVLMPreprocessor) & set(used)
-        }
-        check_no_arguments_left(
-            {
-                name: value
-                for name, value in kwargs.items()
-                if name not in {*converter, *preprocessor}
-            },
-            known,
-        )
-        return _load_task(
-            cls, preset, load_weights, task, backbone, preprocessor, converter
-        )
+        return _load_task(cls, preset, load_weights, **arguments)
+
+    def preprocess_samples(self, x, y=None, sample_weight=None):
+        return model_inputs.preprocess_batch(self, (x, y, sample_weight))
+
+    def compile(self, optimizer="auto", loss="auto", **kwargs):
+        """See `keras_hub.models.CausalLM.compile`.
+
+        The default loss is the mean over the tokens that count, the
+        responses'; so the auxiliary loss weighs the same beside it however
+        much of the sequence is prompt or padding.
+        """
+        if loss == "auto":
+            loss = keras.losses.SparseCategoricalCrossentropy(
+                from_logits=True, reduction="mean_with_sample_weight"
+            )
+        super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def compute_loss(self, *args, **kwargs):
         loss = super().compute_loss(*args, **kwargs)
@@ -157,6 +164,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         validation_data=None,
         validation_split=None,
         shuffle=True,
+        validation_batch_size=None,
         **kwargs,
     ):
         """Train on raw or preprocessed videos; see `keras.Model.fit`.
@@ -173,19 +181,30 @@ class VideoVLM(keras_hub.models.CausalLM):
             validation_data: A tuple, or as `x`.
             validation_split: Float. Share of a dict's examples, the last, to
                 validate on.
-            shuffle: Bool.
+            shuffle: Bool. Whether a dict's examples change order each epoch.
+            validation_batch_size: Int. Defaults to `batch_size`.
             **kwargs: See `keras.Model.fit`.
+
+        Raises:
+            ValueError: If the data are of no known kind, do not fit the
+                model, or lack responses.
         """
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = model_inputs.split(
                 (x, y, sample_weight), validation_split
             )
-        prepare = model_inputs.prepare
-        dataset = prepare(self, (x, y, sample_weight), batch_size, shuffle)
+        dataset = model_inputs.prepare(
+            self, (x, y, sample_weight), batch_size, shuffle, labelled=True
+        )
         if validation_data is not None:
             if not isinstance(validation_data, tuple):
                 validation_data = (validation_data,)
-            validation_data = prepare(self, validation_data, batch_size)
+            validation_data = model_inputs.prepare(
+                self,
+                validation_data,
+                validation_batch_size or batch_size,
+                labelled=True,
+            )
         return keras.Model.fit(
             self, dataset, validation_data=validation_data, **kwargs
         )
@@ -195,7 +214,8 @@ class VideoVLM(keras_hub.models.CausalLM):
     ):
         """Loss and metrics of raw or preprocessed videos; see `fit`."""
         if not kwargs.get("_use_cached_eval_dataset"):
-            x = model_inputs.prepare(self, (x, y, sample_weight), batch_size)
+            data = (x, y, sample_weight)
+            x = model_inputs.prepare(self, data, batch_size, labelled=True)
         return keras.Model.evaluate(self, x, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
@@ -221,8 +241,6 @@ class VideoVLM(keras_hub.models.CausalLM):
             List of str, or a str for a single question; without preprocessor
             a dict of token ids and padding mask.
         """
-        if self.preprocessor is None:
-            model_inputs.check_placeholders(self, inputs)
         return super().generate(
             inputs,
             max_length=max_length,
@@ -231,8 +249,11 @@ class VideoVLM(keras_hub.models.CausalLM):
         )
 
     def _normalize_generate_inputs(self, inputs):
-        if not isinstance(inputs, dict) or self.preprocessor is None:
+        if not isinstance(inputs, dict):
             return super()._normalize_generate_inputs(inputs)
+        if self.preprocessor is None:
+            model_inputs.check_inputs(self.backbone, inputs)
+            return [inputs], False
         single = isinstance(inputs.get("prompts"), (str, bytes))
         if single:
             inputs = {name: [value] for name, value in inputs.items()}
@@ -298,6 +319,112 @@ class VideoVLM(keras_hub.models.CausalLM):
         hidden, cache = backbone.decode(inputs["token_ids"], prefix)
         return hidden, prefix, cache
 
+    def kept_blocks(self, video, fps=None):
+        """What is kept of one video, for `keras_stts.visualize`.
+
+        Args:
+            video: A path or a uint8 array (T, H, W, 3).
+            fps: Optional number, frames a second of an array.
+
+        Returns:
+            Dict of `"frames"`, uint8 (T, H, W, 3), as the model sees them;
+            `"timestamps"`, seconds (T,); `"kept"`, bool (T, P); `"scores"`,
+            float32 (T, P), or `None` if nothing is pruned.
+        """
+        if self.preprocessor is None:
+            raise ValueError(
+                "`kept_blocks` reads a video, for which the model needs its "
+                "preprocessor. Received: a model with preprocessor=None."
+            )
+        converted = self.preprocessor.video_converter([video], fps=fps)
+        vision = self.backbone.vision_encoder(
+            ops.convert_to_tensor(converted["videos"]),
+            frame_mask=ops.convert_to_tensor(converted["frame_mask"]),
+        )
+        timestamps = converted["timestamps"][0]
+        real = len(timestamps)
+        kept, scores = np.ones((real, self.backbone.num_blocks), bool), None
+        if "selection" in vision:
+            kept = vision["selection"].kept[0, :real]
+            scores = ops.convert_to_numpy(vision["scores"][0, :real])
+        return {
+            "frames": converted["videos"][0, :real],
+            "timestamps": timestamps,
+            "kept": ops.convert_to_numpy(kept),
+            "scores": scores,
+        }
+
+    def flops(
+        self,
+        num_frames=None,
+        prune_ratio=None,
+        text_length=None,
+        layout="packed",
+    ):
+        """Count the operations of one video's prefill.
+
+        Args:
+            num_frames: Int. Defaults to the model's.
+            prune_ratio: Float. Defaults to the model's.
+            text_length: Int. Defaults to the preprocessor's
+                `sequence_length`, or 64 without preprocessor.
+            layout: `"packed"`, what this package runs, or `"ideal"`, a kernel
+                without padding on frames that keep equally many patches.
+
+        Returns:
+            Dict of `"vision_encoder"`, `"scorer"` (counted in it too),
+            `"connector"`, `"language_model"` and `"total"`, numbers of
+            floating point operations. A train step costs three times that.
+
+        Example:
+        ```python
+        model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+        whole = model.flops(prune_ratio=0)["total"]
+        whole / model.flops(prune_ratio=0.5)["total"]  # 1.4 or so.
+        ```
+        """
+        preprocessor = self.preprocessor
+        if text_length is None:
+            text_length = preprocessor.sequence_length if preprocessor else 64
+        return count_flops(
+            self.backbone,
+            num_frames,
+            prune_ratio,
+            text_length,
+            time_tokens=preprocessor.time_tokens if preprocessor else 8,
+            layout=layout,
+        )
+
+    def save_task_weights(self, filepath):
+        """Save the weights that are not in the backbone; see KerasHub."""
+        keras.saving.save_weights(
+            self, filepath, objects_to_skip=self._objects_to_skip()
+        )
+
+    def load_task_weights(self, filepath):
+        """Load what `save_task_weights` saved."""
+        keras.saving.load_weights(
+            self, filepath, objects_to_skip=self._objects_to_skip()
+        )
+
+    def _objects_to_skip(self):
+        """What is saved elsewhere, or belongs to a training run alone."""
+        run = [self.optimizer, *self.metrics] if self.compiled else []
+        return [*self.backbone._flatten_layers(), *run]
+
+    def get_compile_config(self):
+        config = super().get_compile_config()
+        if config:
+            config["sampler"] = keras_hub.samplers.serialize(self.sampler)
+        return config
+
+    def compile_from_config(self, config):
+        config = dict(config)
+        sampler = keras_hub.samplers.get(config.pop("sampler", "top_k"))
+        config = keras.saving.deserialize_keras_object(config)
+        self.compile(sampler=sampler, **config)
+        self.optimizer.build(self.trainable_variables)
+
     def get_config(self):
         config = super().get_config()
         coefficient = self.aux_coefficient
@@ -322,13 +449,44 @@ class VideoVLM(keras_hub.models.CausalLM):
         return super().from_config(config)
 
 
-def _parts(cls):
-    return (
-        cls,
-        VideoVLMBackbone,
-        VideoVLMPreprocessor,
-        VideoVLMVideoConverter,
+def _check_preprocessor(backbone, preprocessor):
+    """Raise if a preprocessor makes other inputs than the backbone takes."""
+    if not isinstance(preprocessor, VideoVLMPreprocessor):
+        return
+    size = (backbone.image_size, backbone.image_size)
+    wanted = (backbone.num_frames, size, backbone.num_blocks)
+    converter = preprocessor.video_converter
+    given = (
+        preprocessor.num_frames,
+        converter.image_size,
+        preprocessor.num_blocks,
     )
+    if wanted != given:
+        raise ValueError(
+            "Backbone and preprocessor must agree on num_frames, image_size "
+            f"and num_blocks. Received: {wanted} of the backbone and {given} "
+            "of the preprocessor and its video converter."
+        )
+
+
+def _takers(cls, kwargs):
+    """Names of the arguments each part of a model takes from a preset.
+
+    A part that is given ready made takes none.
+    """
+    takers = {
+        "task": argument_names(cls) | {"name", "compile"},
+        "backbone": argument_names(VideoVLMBackbone) | {"dtype"},
+        "preprocessor": argument_names(VideoVLMPreprocessor),
+        "converter": argument_names(VideoVLMVideoConverter),
+    }
+    if "backbone" in kwargs:
+        takers["backbone"] = set()
+    if "preprocessor" in kwargs:
+        takers["preprocessor"] = takers["converter"] = set()
+    if "video_converter" in kwargs:
+        takers["converter"] = set()
+    return takers
 
 
 def _load_task(
@@ -341,6 +499,7 @@ def _load_task(
             preset, load_weights=load_weights, **backbone
         )
     if "preprocessor" not in task:
+        preprocessor.setdefault("num_blocks", task["backbone"].num_blocks)
         task["preprocessor"] = _load_preprocessor(
             preset, molmo2, preprocessor, converter
         )
@@ -371,9 +530,7 @@ def _load_preprocessor(preset, molmo2, preprocessor, converter):
     if molmo2:
         from keras_stts.models import convert_molmo2
 
-        return convert_molmo2.load_preprocessor(
-            preset, preprocessor, converter
-        )
+        return convert_molmo2.load_preprocessor(preset, preprocessor, converter)
     if not hub.check_file_exists(preset, hub.PREPROCESSOR_CONFIG_FILE):
         return None
     if converter and "video_converter" not in preprocessor:

@@ -10,6 +10,7 @@ from keras_stts.models.vision_sequence import TextSequence
 from keras_stts.models.vision_sequence import VisionSequence
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import block_grid
+from keras_stts.ops import num_kept_blocks
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -175,9 +176,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         self.token_embedding = keras.layers.Embedding(
             vocabulary_size + additional_vocabulary_size,
             hidden_dim,
-            embeddings_initializer=keras.initializers.RandomNormal(
-                stddev=0.02
-            ),
+            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
             dtype=dtype,
             name="token_embedding",
         )
@@ -226,9 +225,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             outputs["scores"] = vision["scores"]
             outputs["similarity"] = vision["similarity"]
             outputs["kept"] = vision["selection"].kept
-        super().__init__(
-            inputs=inputs, outputs=outputs, dtype=dtype, **kwargs
-        )
+        super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
         # === Config ===
         for name, value in config.items():
@@ -241,6 +238,13 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         side = self.image_size // self.patch_size
         rows, columns = block_grid((side, side), self.window)
         return rows * columns
+
+    @property
+    def num_kept_blocks(self):
+        """Blocks K that stay of a video of `num_frames` frames."""
+        return num_kept_blocks(
+            self.num_blocks, self.num_frames, self.prune_ratio
+        )
 
     def encode_video(self, videos, frame_mask):
         """Frames to language model embeddings of the kept blocks.
@@ -330,7 +334,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
 
     def get_config(self):
         config = super().get_config()
-        config.update({name: getattr(self, name) for name in self._config_names})
+        for name in self._config_names:
+            config[name] = getattr(self, name)
         return config
 
 

@@ -1,3 +1,5 @@
+import os
+
 import keras
 import keras_hub
 import numpy as np
@@ -11,20 +13,10 @@ from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
 PROMPT_TEMPLATE = (
     "<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
 )
-INPUT_NAMES = (
-    "videos",
-    "frame_mask",
-    "vision_token_ids",
-    "vision_mask",
-    "token_ids",
-    "padding_mask",
-)
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
-class VideoVLMPreprocessor(
-    PresetMixin, keras_hub.models.CausalLMPreprocessor
-):
+class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     """Makes videos, prompts and responses into a model's inputs.
 
     The vision part of a sequence is the start token and, for each frame, its
@@ -102,23 +94,17 @@ class VideoVLMPreprocessor(
     def _call_python(self, x, y=None, sample_weight=None, sequence_length=None):
         x, single = _as_batch(x)
         length = sequence_length or self.sequence_length
-        outputs = self._vision_inputs(x)
+        prompts = self._prompt_ids(x["prompts"])
         responses = x.get("responses")
         if responses is None:
-            prompts = self._prompt_ids(x["prompts"])
-            outputs.update(self._text_inputs(prompts, length))
-            return _first(outputs) if single else outputs
-        prompts = self._prompt_ids(x["prompts"])
-        texts, weights = self._with_responses(prompts, responses)
-        packed = self._text_inputs(texts, length + 1)
-        outputs["token_ids"] = packed["token_ids"][:, :-1]
-        outputs["padding_mask"] = packed["padding_mask"][:, :-1]
-        labels = packed["token_ids"][:, 1:]
-        weights = _pad(weights, length + 1, 0, "float32")[0][:, 1:]
-        batch = (outputs, labels, weights)
-        return keras.tree.map_structure(lambda a: a[0], batch) if single else (
-            batch
-        )
+            batch = self._text_inputs(prompts, length)
+        else:
+            batch = self._labelled_inputs(prompts, responses, length)
+        inputs = batch if responses is None else batch[0]
+        inputs.update(self._vision_inputs(x))
+        if single:
+            batch = keras.tree.map_structure(lambda array: array[0], batch)
+        return batch
 
     def _call_tf(self, x, y=None, sample_weight=None, sequence_length=None):
         from keras_stts.models.tf_data import call_in_graph
@@ -127,7 +113,15 @@ class VideoVLMPreprocessor(
 
     def _generate_preprocess_python(self, x, sequence_length=None):
         x = {name: x[name] for name in x if name != "responses"}
-        return self._call_python(x, sequence_length=sequence_length)
+        outputs = self._call_python(x, sequence_length=sequence_length)
+        if outputs["padding_mask"][..., -1].any():
+            raise ValueError(
+                "A prompt must leave room for an answer. Received: a prompt "
+                "that with its template fills all of "
+                f"{outputs['padding_mask'].shape[-1]} tokens. Make "
+                "`sequence_length` (or `max_length` of `generate`) larger."
+            )
+        return outputs
 
     def _generate_preprocess_tf(self, x, sequence_length=None):
         return self._call_tf(
@@ -164,27 +158,37 @@ class VideoVLMPreprocessor(
         return ids
 
     def _prompt_ids(self, prompts):
-        for prompt in prompts:
-            found = [t for t in VISION_TOKENS.values() if t in prompt]
-            if found:
-                raise ValueError(
-                    "A prompt must not hold vision tokens; each frame gets "
-                    f"its own {self.num_blocks}. Received: {found[0]} in "
-                    f"{prompt!r}."
-                )
         return self._tokenize(
             [self.prompt_template.replace("{prompt}", p) for p in prompts]
         )
+
+    def _labelled_inputs(self, prompts, responses, length):
+        """Inputs of the text part, the next tokens and their weights."""
+        texts, weights = self._with_responses(prompts, responses)
+        packed = self._text_inputs(texts, length + 1)
+        inputs = {name: packed[name][:, :-1] for name in packed}
+        weights, _ = _pad(weights, length + 1, 0, "float32")
+        return inputs, packed["token_ids"][:, 1:], weights[:, 1:]
 
     def _with_responses(self, prompts, responses):
         """Join prompts and responses; weigh the response and its end."""
         end = self.tokenizer.end_token_id
         answers = [ids + [end] for ids in self._tokenize(responses)]
         texts = [p + a for p, a in zip(prompts, answers)]
-        weights = [[0] * len(p) + [1] * len(a) for p, a in zip(prompts, answers)]
+        weights = [
+            [0] * len(p) + [1] * len(a) for p, a in zip(prompts, answers)
+        ]
         return texts, weights
 
     def _tokenize(self, texts):
+        for text in texts:
+            found = [t for t in VISION_TOKENS.values() if t in text]
+            if found:
+                raise ValueError(
+                    "Prompts and responses must not hold vision tokens; each "
+                    f"frame gets its own {self.num_blocks}. Received: "
+                    f"{found[0]} in {text!r}."
+                )
         return [[int(i) for i in ids] for ids in self.tokenizer.tokenize(texts)]
 
     def _text_inputs(self, texts, length):
@@ -245,6 +249,11 @@ def _as_batch(x):
             x[name] = [_to_text(text) for text in texts]
     if single:
         x["videos"] = [x["videos"]]
+    elif isinstance(x["videos"], (str, bytes, os.PathLike)):
+        raise ValueError(
+            "A list of prompts needs a list of videos. Received: videos="
+            f"{x['videos']!r} and {len(x['prompts'])} prompts."
+        )
     sizes = {
         name: len(x[name])
         for name in ("videos", "prompts", "responses")
@@ -277,7 +286,3 @@ def _pad(rows, length, value, dtype):
         ids[i, : len(row)] = row
         mask[i, : len(row)] = True
     return ids, mask
-
-
-def _first(outputs):
-    return {name: value[0] for name, value in outputs.items()}

@@ -51,9 +51,7 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
     @property
     def vision_token_ids(self):
         """Ids of the tokens that see each other both ways."""
-        return [
-            getattr(self, f"{name}_token_id") for name in VISION_TOKENS
-        ]
+        return [getattr(self, f"{name}_token_id") for name in VISION_TOKENS]
 
 
 def _is_special(token):

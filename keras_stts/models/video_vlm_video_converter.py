@@ -63,12 +63,13 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         self.sampling = sampling
 
     def call(self, inputs, fps=None):
-        videos = list(inputs)
-        rates = fps if isinstance(fps, (list, tuple)) else [fps] * len(videos)
+        videos = [] if _is_path(inputs) else list(inputs)
+        rates = [fps] * len(videos) if np.ndim(fps) == 0 else list(fps)
         if not videos or len(rates) != len(videos):
             raise ValueError(
-                "There must be at least one video, and one `fps` for each if "
-                f"it is a list. Received: {len(videos)} videos, fps={fps}."
+                "Videos must be a list of at least one, and `fps` a number "
+                f"or one for each. Received: {len(videos)} videos in a "
+                f"{type(inputs).__name__}, fps={fps}."
             )
         shape = (len(videos), self.num_frames, *self.image_size, 3)
         frames = np.zeros(shape, "uint8")
@@ -87,14 +88,15 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
 
     def _take(self, video, fps):
         """The sampled frames of one video, and their seconds."""
-        if isinstance(video, (bytes, np.bytes_)):
-            video = video.decode()
-        if isinstance(video, (str, os.PathLike)):
+        if _is_path(video):
             return read_video(
-                str(video), self.num_frames, self.max_fps, self.sampling
+                os.fsdecode(video),
+                self.num_frames,
+                self.max_fps,
+                self.sampling,
             )
         video = check_frames(video)
-        fps = float(fps or self.max_fps)
+        fps = float(self.max_fps if fps is None else fps)
         index = sample_indices(
             len(video), fps, self.num_frames, self.max_fps, self.sampling
         )
@@ -111,6 +113,10 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
             }
         )
         return config
+
+
+def _is_path(value):
+    return isinstance(value, (str, bytes, os.PathLike))
 
 
 def check_frames(video):

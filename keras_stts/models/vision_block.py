@@ -84,9 +84,7 @@ class VisionBlock(keras.layers.Layer):
         )
         joined = (-1, x.shape[1], self.num_heads * self.head_dim)
         x = inputs + self.attention_output(ops.reshape(out, joined))
-        hidden = get_activation(self.activation)(
-            self.mlp_up(self.mlp_norm(x))
-        )
+        hidden = get_activation(self.activation)(self.mlp_up(self.mlp_norm(x)))
         return x + self.mlp_down(hidden)
 
     def compute_output_spec(self, inputs, attend=None):

@@ -216,6 +216,7 @@ class VisionEncoder(keras.layers.Layer):
         )
         self.packing.build((None, num_frames, num_patches, self.hidden_dim))
         num_blocks = len(block_mask(grid, self.window))
+        self.bias.build((None, num_frames, num_blocks))
         self.select.build((None, num_frames, num_blocks))
 
     @property
@@ -240,9 +241,7 @@ class VisionEncoder(keras.layers.Layer):
         x = ops.reshape(x, (-1, num_patches, width))
         if not self.prune_ratio:
             wanted = self._run(x, self.blocks)
-            wanted = {
-                i: ops.reshape(h, grid_shape) for i, h in wanted.items()
-            }
+            wanted = {i: ops.reshape(h, grid_shape) for i, h in wanted.items()}
             return {"features": self._join(wanted)}
         scored = self.prune_layer + 1
         hidden = self._run(x, self.blocks[:scored], {self.prune_layer})

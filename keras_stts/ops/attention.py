@@ -5,12 +5,21 @@ from keras import ops
 
 
 def _allow_flash():
-    """None: where Keras finds it fit. On a TPU it takes a given mask from
-    the first element of the batch only, so not there."""
+    """None: where Keras finds it fit.
+
+    On a TPU it takes a given mask from the first element of the batch only,
+    so not there. Asking breaks the graph of `torch.compile`, and torch finds
+    a kernel by itself.
+    """
     if keras.config.backend() == "jax":
         import jax
 
         if jax.default_backend() == "tpu":
+            return False
+    if keras.config.backend() == "torch":
+        import torch
+
+        if torch.compiler.is_compiling():
             return False
     return None
 
@@ -33,8 +42,8 @@ def attention(query, key, value, mask=None, bias=None):
     """
     repeats = query.shape[2] // key.shape[2]
     if repeats > 1:
-        key = ops.repeat(key, repeats, axis=2)
-        value = ops.repeat(value, repeats, axis=2)
+        key = _repeat_heads(key, repeats)
+        value = _repeat_heads(value, repeats)
     if bias is not None:
         bias = ops.cast(bias, query.dtype)
     return ops.dot_product_attention(
@@ -45,6 +54,15 @@ def attention(query, key, value, mask=None, bias=None):
         mask=mask,
         flash_attention=_allow_flash(),
     )
+
+
+def _repeat_heads(x, repeats):
+    """(B, S, k, d) -> (B, S, k * repeats, d); `ops.repeat` would not trace
+    on torch's meta device."""
+    batch, length, heads, head_dim = ops.shape(x)
+    x = ops.expand_dims(x, 3)
+    x = ops.broadcast_to(x, (batch, length, heads, repeats, head_dim))
+    return ops.reshape(x, (batch, length, heads * repeats, head_dim))
 
 
 def prefix_attention(query, prefix, key, value, prefix_mask, mask):
@@ -76,7 +94,7 @@ def prefix_attention(query, prefix, key, value, prefix_mask, mask):
     shared_shape = (batch, -1, *grouped[1:])
     shared = _logits(ops.reshape(query, shared_shape), prefix[0])
     shared = _hide(shared, prefix_mask[:, None, None, None, :])
-    shared = _split_rows(shared, length)
+    shared = _split_rows(shared, batch, length)
     size = shared.shape[-1]
     weights = ops.softmax(ops.concatenate([shared, own], axis=-1), axis=-1)
     weights = ops.cast(weights, value.dtype)
@@ -97,12 +115,12 @@ def _hide(logits, mask):
     return ops.where(mask, logits, ops.cast(-1e30, logits.dtype))
 
 
-def _split_rows(x, length):
+def _split_rows(x, batch, length):
     """(B, k, g, R * S, n) -> (B * R, k, g, S, n)."""
     if x.shape[3] == length:
         return x
     _, k, g, _, n = x.shape
-    x = ops.reshape(x, (-1, k, g, x.shape[3] // length, length, n))
+    x = ops.reshape(x, (batch, k, g, -1, length, n))
     x = ops.transpose(x, (0, 3, 1, 2, 4, 5))
     return ops.reshape(x, (-1, k, g, length, n))
 

@@ -26,8 +26,18 @@ def grid_size(num_patches, grid=None):
     return rows, columns
 
 
+def check_window(window):
+    """Raise unless `window` can be the side of a block."""
+    if window < 1:
+        raise ValueError(
+            "`window` is the side of a block in patches and must be at "
+            f"least 1. Received: window={window}."
+        )
+
+
 def block_grid(grid, window):
     """Rows and columns of blocks, the last ones padded if need be."""
+    check_window(window)
     return -(-grid[0] // window), -(-grid[1] // window)
 
 
@@ -80,9 +90,7 @@ def to_blocks(x, window, grid=None):
             x, (-1, num_frames, rows, window, columns, window, width)
         )
         x = ops.transpose(x, (0, 1, 2, 4, 3, 5, 6))
-    return ops.reshape(
-        x, (-1, num_frames, rows * columns, window**2, width)
-    )
+    return ops.reshape(x, (-1, num_frames, rows * columns, window**2, width))
 
 
 def from_blocks(x, window, grid):
@@ -105,7 +113,5 @@ def from_blocks(x, window, grid):
 def spread_to_patches(values, window, grid):
     """Give every patch its block's value: (B, T, P) -> (B, T, N)."""
     values = ops.expand_dims(values, (-2, -1))
-    values = ops.broadcast_to(
-        values, (*ops.shape(values)[:3], window**2, 1)
-    )
+    values = ops.broadcast_to(values, (*ops.shape(values)[:3], window**2, 1))
     return ops.squeeze(from_blocks(values, window, grid), -1)

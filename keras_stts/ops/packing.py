@@ -10,8 +10,10 @@ group padded to its largest cap; the groups are chosen once, in Python.
 """
 
 import functools
+import math
 from collections import namedtuple
 
+import keras
 from keras import ops
 
 from keras_stts.ops.attention import attention
@@ -20,12 +22,11 @@ Layout = namedtuple("Layout", ["rows", "masks", "slots"])
 Layout.__doc__ = """Where each kept block stands in the padded groups.
 
 Attributes:
-    rows: List of int32 tensors (B, frames * cap), one a group: the flat
-        place of the block at each place of the group.
+    rows: Int32 tensor (B, places): the flat place of the block at each
+        place of the groups, those of all groups one after the other.
     masks: List of bool tensors (B, frames, cap) or None (no padding): True
         where the group holds a block of the frame.
-    slots: Int32 tensor (B, K): the place of each flat block among those of
-        all groups, one after the other.
+    slots: Int32 tensor (B, K): the place of each flat block among those.
 """
 
 
@@ -36,7 +37,6 @@ def rank_caps(num_frames, num_blocks, num_kept):
     return [num_blocks] + caps
 
 
-@functools.lru_cache(maxsize=None)
 def plan_groups(num_frames, num_blocks, num_kept, num_groups=8):
     """Cut the ranks into groups so that attention costs least.
 
@@ -50,29 +50,56 @@ def plan_groups(num_frames, num_blocks, num_kept, num_groups=8):
         Tuple of (frames, cap), the sizes of the groups from the highest rank
         down. Ranks that can keep nothing are in none. The first is
         `(1, num_blocks)`: frame 0, which needs no padding.
+
+    Raises:
+        ValueError: If `num_groups` is less than 1.
     """
+    if num_groups < 1:
+        raise ValueError(
+            "Frames after the first need at least one group. Received: "
+            f"num_groups={num_groups}."
+        )
     caps = rank_caps(num_frames, num_blocks, num_kept)[1:]
     caps = [cap for cap in caps if cap > 0]
-    cost = [(0, ())]  # of the first i ranks: least cost, groups
-    cost += [(float("inf"), ())] * len(caps)
-    best = [cost]
-    for _ in range(min(num_groups, len(caps))):
-        best.append(_one_more_group(caps, best[-1]))
-    groups = min((level[len(caps)] for level in best), key=lambda x: x[0])[1]
+    starts = _best_cuts(tuple(caps), num_groups)
+    ends = (*starts[1:], len(caps))
+    groups = [(end - start, caps[start]) for start, end in zip(starts, ends)]
     return ((1, num_blocks), *groups)
 
 
+def _known_before_the_run(function):
+    """Keep `torch.compile` from tracing a function of Python numbers."""
+    if keras.config.backend() == "torch":
+        import torch
+
+        return torch.compiler.assume_constant_result(function)
+    return function
+
+
+@_known_before_the_run
+def _best_cuts(caps, num_groups):
+    """The rank at which each group begins, for the least cost in all."""
+    return _search_cuts(caps, num_groups)
+
+
+@functools.lru_cache(maxsize=None)
+def _search_cuts(caps, num_groups):
+    level = [(0, ())]  # Of the first i ranks: least cost, and the cuts.
+    level += [(math.inf, ())] * len(caps)
+    for _ in range(num_groups):
+        level = _one_more_group(caps, level)
+    return level[-1][1]
+
+
 def _one_more_group(caps, level):
-    """Best cuts of the first 0, 1, ... ranks with one group more."""
+    """Best cuts of the first 0, 1, ... ranks with one group more, or not."""
     result = [level[0]]
     for end in range(1, len(caps) + 1):
         options = [level[end]]
         for start in range(end):
-            cost, groups = level[start]
-            frames, cap = end - start, caps[start]
-            options.append(
-                (cost + frames * cap**2, (*groups, (frames, cap)))
-            )
+            cost, cuts = level[start]
+            cost += (end - start) * caps[start] ** 2
+            options.append((cost, (*cuts, start)))
         result.append(min(options, key=lambda option: option[0]))
     return result
 
@@ -125,7 +152,7 @@ def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
         offsets += [slot + i * cap for i in range(frames)]
         rank += frames
         slot += frames * cap
-    return rows, masks, offsets
+    return ops.concatenate(rows, axis=1), masks, offsets
 
 
 def _take_rows(x, index):
@@ -186,35 +213,45 @@ def ragged_attention(
     g = window**2
     heads = query.shape[-2:]
     num_kept = query.shape[1] // g
-    blocks = [
-        ops.reshape(x, (-1, num_kept, g * heads[0] * heads[1]))
+    width = g * heads[0] * heads[1]
+    # One gather for all groups: its gradient is one scatter.
+    query, key, value = (
+        _take_rows(ops.reshape(x, (-1, num_kept, width)), layout.rows)
         for x in (query, key, value)
-    ]
-    outputs = []
-    for (frames, cap), rows, mask in zip(groups, layout.rows, layout.masks):
+    )
+    if patch_mask is not None:
+        patch_mask = _take_rows(patch_mask, layout.rows)
+    outputs, first = [], 0
+    for (frames, cap), mask in zip(groups, layout.masks):
+        places = slice(first, first + frames * cap)
         q, k, v = (
-            ops.reshape(_take_rows(x, rows), (-1, cap * g, *heads))
-            for x in blocks
+            ops.reshape(x[:, places], (-1, cap * g, *heads))
+            for x in (query, key, value)
         )
-        mask = _key_mask(rows, mask, patch_mask, frames, cap, g)
-        out = attention(q, k, v, mask=mask)
-        outputs.append(
-            ops.reshape(out, (-1, frames * cap, g * heads[0] * heads[1]))
-        )
+        inside = None if patch_mask is None else patch_mask[:, places]
+        out = attention(q, k, v, mask=_key_mask(mask, inside, cap, g))
+        outputs.append(ops.reshape(out, (-1, frames * cap, width)))
+        first += frames * cap
     joined = ops.concatenate(outputs, axis=1)
     flat = _take_rows(joined, layout.slots)
     return ops.reshape(flat, (-1, num_kept * g, *heads))
 
 
-def _key_mask(rows, mask, patch_mask, frames, cap, g):
-    """Which keys a frame of a group may see: (B * frames, 1, 1, cap * g)."""
-    if mask is None and patch_mask is None:
+def _key_mask(mask, inside, cap, g):
+    """Which keys a frame of a group may see: (B * frames, 1, 1, cap * g).
+
+    Args:
+        mask: Bool tensor (B, frames, cap) of `Layout.masks`, or None.
+        inside: Bool tensor (B, frames * cap, g) of patches, or None.
+        cap: Int.
+        g: Int.
+    """
+    if mask is None and inside is None:
         return None
-    parts = []
+    if inside is None:
+        seen = ops.ones((g,), dtype="bool")
+    else:
+        seen = ops.reshape(inside, (-1, cap, g))
     if mask is not None:
-        parts.append(ops.repeat(ops.reshape(mask, (-1, cap)), g, axis=-1))
-    if patch_mask is not None:
-        inside = _take_rows(patch_mask, rows)
-        parts.append(ops.reshape(inside, (-1, cap * g)))
-    mask = functools.reduce(ops.logical_and, parts)
-    return mask[:, None, None, :]
+        seen = ops.reshape(mask, (-1, cap, 1)) & seen
+    return ops.reshape(seen, (-1, 1, 1, cap * g))

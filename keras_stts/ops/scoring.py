@@ -63,7 +63,8 @@ def auxiliary_loss(
 
     Returns:
         Float32 scalar: the mean of `(score - (1 - similarity)) ** 2` over the
-        blocks of all real frames but the first of each video.
+        blocks of all real frames but the first of each video; 0 if there
+        are none.
 
     Reference:
         STTS (arXiv 2603.18004), temporal auxiliary loss.
@@ -73,10 +74,25 @@ def auxiliary_loss(
         target = ops.stop_gradient(target)
     error = ops.square(ops.cast(scores, "float32") - target)[:, 1:]
     if frame_mask is None:
-        return ops.mean(error)
-    real = ops.cast(frame_mask, "float32")[:, 1:, None]
+        real = ops.ones_like(error[..., :1])
+    else:
+        real = ops.cast(frame_mask, "float32")[:, 1:, None]
     count = ops.sum(real) * error.shape[-1]
     return ops.sum(error * real) / ops.maximum(count, 1.0)
+
+
+def check_rescale(axis, minimum):
+    """Raise unless these are arguments of `rescale_scores`."""
+    if axis not in ("row", "frame"):
+        raise ValueError(
+            'Scores are rescaled over a "row" or a "frame". Received: '
+            f"rescale_axis={axis!r}."
+        )
+    if not 0 < minimum <= 1:
+        raise ValueError(
+            "The least rescaled score must lie in (0, 1]. Received: "
+            f"rescale_min={minimum}."
+        )
 
 
 def rescale_scores(scores, block_rows, axis="row", minimum=RESCALE_MIN):
@@ -92,13 +108,17 @@ def rescale_scores(scores, block_rows, axis="row", minimum=RESCALE_MIN):
 
     Returns:
         Float32 tensor (B, T, P).
+
+    Raises:
+        ValueError: If `axis` or `minimum` is none of those.
     """
+    check_rescale(axis, minimum)
     scores = ops.cast(scores, "float32")
     num_frames, num_blocks = scores.shape[1:]
     rows = block_rows if axis == "row" else 1
     x = ops.reshape(scores, (-1, num_frames, rows, num_blocks // rows))
-    low = ops.min(x, axis=-1, keepdims=True)
-    high = ops.max(x, axis=-1, keepdims=True)
+    low = ops.amin(x, axis=-1, keepdims=True)
+    high = ops.amax(x, axis=-1, keepdims=True)
     x = minimum + (1.0 - minimum) * (x - low) / (high - low + 1e-6)
     x = ops.reshape(x, (-1, num_frames, num_blocks))
     return ops.concatenate([ops.ones_like(x[:, :1]), x[:, 1:]], axis=1)

@@ -5,6 +5,8 @@ from collections import namedtuple
 
 from keras import ops
 
+FLOAT32_MAX = 3.4e38
+
 Selection = namedtuple("Selection", ["index", "mask", "kept"])
 Selection.__doc__ = """The blocks of each video that stay.
 
@@ -39,12 +41,12 @@ def num_kept_blocks(num_blocks, num_frames, prune_ratio):
     removed = num_pruned_blocks(num_blocks, num_frames, prune_ratio)
     kept = num_blocks * num_frames - removed
     if kept < num_blocks:
-        largest = (num_frames - 1) / num_frames
+        largest = math.floor(1000 * (num_frames - 1) / num_frames) / 1000
         raise ValueError(
             "Frame 0 is never pruned, so a video of `num_frames` frames can "
             "lose at most the share (num_frames - 1) / num_frames of its "
             f"blocks. Received: prune_ratio={prune_ratio}, num_frames="
-            f"{num_frames}. Use prune_ratio <= {largest:.3g} or more frames."
+            f"{num_frames}. Use prune_ratio <= {largest} or more frames."
         )
     return kept
 
@@ -64,12 +66,13 @@ def _kept_table(num_blocks, num_frames, prune_ratio):
 def _removal_order(scores, frame_mask):
     """Blocks from the first to go to the last: padding, low, high, frame 0."""
     batch_shape = (-1, scores.shape[1] * scores.shape[2])
-    scores = ops.cast(scores, "float32")
-    scores = ops.stop_gradient(scores)
+    scores = ops.stop_gradient(ops.cast(scores, "float32"))
+    # Infinities are for padding and frame 0 alone.
+    scores = ops.clip(scores, -FLOAT32_MAX, FLOAT32_MAX)
     if frame_mask is not None:
         real = ops.expand_dims(ops.cast(frame_mask, "bool"), -1)
         scores = ops.where(real, scores, -math.inf)
-    first = ops.full_like(scores[:, :1], math.inf)
+    first = ops.zeros_like(scores[:, :1]) + math.inf
     scores = ops.concatenate([first, scores[:, 1:]], axis=1)
     # A stable sort: of equal scores the earlier block goes first.
     return ops.argsort(ops.reshape(scores, batch_shape), axis=-1)

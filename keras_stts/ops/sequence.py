@@ -34,7 +34,16 @@ def prune_sequence(
 
     Returns:
         A `Sequence` of static length S - (T * P - K).
+
+    Raises:
+        ValueError: If `positions` is none of those.
     """
+    if positions not in ("consecutive", "original"):
+        raise ValueError(
+            '`positions` must be "consecutive" or "original". Received: '
+            f"positions={positions!r}."
+        )
+    token_ids = ops.cast(token_ids, "int32")
     mask = ops.cast(mask, "bool")
     place = ops.arange(token_ids.shape[1], dtype="int32")[None]
     place = ops.broadcast_to(place, ops.shape(token_ids))

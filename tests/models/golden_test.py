@@ -140,8 +140,10 @@ def test_losses_and_gradients(name):
                 gradient, golden["grad/" + key], atol=TOLERANCE, err_msg=key
             )
             checked += 1
-    assert checked == sum(key.startswith("grad/resblocks") or
-                          key.startswith("grad/temporal") for key in golden)
+    assert checked == sum(
+        key.startswith("grad/resblocks") or key.startswith("grad/temporal")
+        for key in golden
+    )
 
 
 def tiny_inputs(golden):

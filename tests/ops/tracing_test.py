@@ -1,0 +1,191 @@
+"""Each operation run eagerly and compiled, with gradients, in each dtype."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops as K
+
+from keras_stts import ops
+from keras_stts.ops.sequence import prune_sequence
+from tests.harness import gradient
+
+BACKEND = keras.config.backend()
+B, T, N, D = 2, 3, 12, 8  # Frames of 3x4 patches.
+GRID, WINDOW, P = (3, 4), 2, 4  # One row of padding.
+# Lists, because torch.compile takes no NumPy arrays.
+FRAME_MASK = [[True] * 3, [True, True, False]]
+# Two frame marks and the placeholders of twelve blocks.
+TOKEN_IDS = [[1, *[7] * 8, 1, *[7] * 4]] * B
+BLOCK_MASK = ops.block_mask(GRID, WINDOW).tolist()
+
+
+def scores_of(x):
+    """Scores (B, T, P) that a gradient can pass."""
+    return K.sigmoid(K.mean(x[:, :, :P], axis=-1))
+
+
+def select(x):
+    mask = K.convert_to_tensor(FRAME_MASK)
+    return ops.select_blocks(scores_of(x), 0.5, mask)
+
+
+def scorer_input(x):
+    return ops.concat_previous_frame(x)
+
+
+def similarity(x):
+    return ops.neighbor_similarity(x)
+
+
+def auxiliary_loss(x):
+    mask = K.convert_to_tensor(FRAME_MASK)
+    nearby = ops.neighbor_similarity(x[:, :, :P])
+    return ops.auxiliary_loss(scores_of(x), nearby, mask)
+
+
+def blocks_and_back(x):
+    blocks = ops.to_blocks(x, WINDOW, GRID)
+    return ops.from_blocks(blocks * blocks, WINDOW, GRID)
+
+
+def biased_attention(x):
+    bias = ops.score_bias(scores_of(x), WINDOW, GRID)
+    heads = K.reshape(x, (B * T, N, 2, D // 2))
+    bias = K.reshape(bias, (-1, 1, 1, N))
+    return ops.attention(heads, heads, heads, bias=bias)
+
+
+def ragged_attention(x):
+    selection = select(x)
+    groups = ops.plan_groups(T, P, selection.index.shape[1])
+    blocks = K.reshape(ops.to_blocks(x, WINDOW, GRID), (B, T * P, -1))
+    packed = ops.pack_blocks(blocks, selection.index)
+    heads = K.reshape(packed, (B, -1, 2, D // 2))
+    mask = K.convert_to_tensor(BLOCK_MASK)
+    out = ops.ragged_attention(
+        *(heads, heads, heads),
+        ops.frame_layout(selection, groups),
+        groups,
+        WINDOW,
+        K.take(mask, selection.index % P, axis=0),
+    )
+    out = K.reshape(out, (B, -1, WINDOW**2, D))
+    return ops.unpack_blocks(out, selection)
+
+
+def grouped_prefix_attention(x):
+    heads = K.reshape(x, (B, T * N, 4, D // 4))
+    shared = heads[:, :5, :2], 2 * heads[:, :5, :2]
+    texts = K.concatenate([heads, heads], axis=1)  # Two a prefix.
+    texts = K.reshape(texts, (2 * B, T * N, 4, D // 4))
+    return ops.prefix_attention(
+        texts,
+        shared,
+        *(texts[:, :, :2], texts[:, :, 2:]),
+        K.ones((B, 5), dtype="bool"),
+        K.ones((1, 1, T * N, T * N), dtype="bool"),
+    )
+
+
+def pruned_sequence(x):
+    """What the kept blocks bring to the tokens that stay."""
+    selection = select(x)
+    ids = K.convert_to_tensor(TOKEN_IDS)
+    real = K.ones((B, ids.shape[1]), dtype="bool")
+    sequence = prune_sequence(ids, real, 7, selection)
+    blocks = K.reshape(x[:, :, :P], (B, T * P, D))
+    packed = ops.pack_blocks(blocks, selection.index)
+    at_tokens = ops.pack_blocks(packed, sequence.block)
+    is_block = K.cast(sequence.token_ids == 7, x.dtype)
+    return at_tokens * is_block[..., None]
+
+
+FUNCTIONS = [
+    scorer_input,
+    similarity,
+    auxiliary_loss,
+    blocks_and_back,
+    biased_attention,
+    ragged_attention,
+    grouped_prefix_attention,
+    pruned_sequence,
+]
+
+
+def inputs():
+    rng = np.random.default_rng(0)
+    return rng.normal(size=(B, T, N, D)).astype("float32")
+
+
+def total(function, dtype="float32"):
+    """A scalar of float32 inputs, `function` run in `dtype`."""
+
+    def run(x):
+        out = K.cast(function(K.cast(x, dtype)), "float32")
+        return K.sum(K.sin(out))  # Each element has a slope of its own.
+
+    return run
+
+
+def torch_compiled(function):
+    if BACKEND != "torch":
+        return function
+    import torch
+
+    return torch.compile(function, backend="aot_eager", fullgraph=True)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_compiled_gradients_are_the_eager_ones(function):
+    eager = gradient(total(function), compile=False)(inputs())
+    run = gradient(torch_compiled(total(function)))
+    assert np.abs(eager).max() > 1e-4
+    np.testing.assert_allclose(run(inputs()), eager, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_low_precision(function):
+    """Gradients are finite, and near those of float32."""
+
+    def both(x):
+        low = [total(function, d)(x[i]) for i, d in enumerate(dtypes)]
+        return low[0] + low[1]
+
+    dtypes = ("bfloat16", "float16")
+    # What float16 holds exactly is ranked alike.
+    x = inputs().astype("float16").astype("float32")
+    got = gradient(both)(np.stack([x, x]))
+    assert np.isfinite(got).all()
+    wanted = gradient(total(function))(x)
+    scale = np.abs(wanted).max()
+    np.testing.assert_allclose(got[1], wanted, atol=0.02 * scale)
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
+def test_scores_are_float32(dtype):
+    x = K.cast(inputs(), dtype)
+    scores = scores_of(x)
+    outputs = {
+        "similarity": ops.neighbor_similarity(x),
+        "rescaled": ops.rescale_scores(scores, 2),
+        "bias": ops.score_bias(scores, WINDOW, GRID),
+        "loss": ops.auxiliary_loss(
+            scores, ops.neighbor_similarity(x[:, :, :P])
+        ),
+    }
+    for name, output in outputs.items():
+        got = keras.backend.standardize_dtype(output.dtype)
+        assert got == "float32", name
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="torch's meta device")
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_shapes_are_found_without_running(function):
+    """Else Keras would run a model on 83 and 89 videos to know its shapes."""
+    import torch
+
+    with keras.device("meta"):
+        x = torch.ones((B, T, N, D), device="meta")
+        out = function(x)
+    assert out.device.type == "meta"
+    assert out.shape == function(torch.ones((B, T, N, D))).shape
