@@ -205,8 +205,14 @@ class VideoVLM(keras_hub.models.CausalLM):
                 validation_batch_size or batch_size,
                 labelled=True,
             )
+        # The examples of a dict are shuffled one by one, not in batches.
+        batches = isinstance(x, keras.utils.PyDataset)
         return keras.Model.fit(
-            self, dataset, validation_data=validation_data, **kwargs
+            self,
+            dataset,
+            validation_data=validation_data,
+            shuffle=shuffle and batches,
+            **kwargs,
         )
 
     def evaluate(

@@ -76,8 +76,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self.num_blocks = num_blocks
         self.time_tokens = time_tokens
         self.prompt_template = prompt_template
-
-    def build(self, input_shape):
+        # A model with an unbuilt layer is run uncompiled once by Keras.
         self.built = True
 
     @property

@@ -47,6 +47,7 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
             unsplittable_tokens=unsplittable,
             **kwargs,
         )
+        self.built = True
 
     @property
     def vision_token_ids(self):

@@ -61,6 +61,7 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         self.num_frames = num_frames
         self.max_fps = max_fps
         self.sampling = sampling
+        self.built = True
 
     def call(self, inputs, fps=None):
         videos = [] if _is_path(inputs) else list(inputs)

@@ -14,7 +14,8 @@ else:
     os.environ.setdefault(
         "XLA_FLAGS",
         "--xla_backend_optimization_level=0 "
-        "--xla_llvm_disable_expensive_passes=true",
+        "--xla_llvm_disable_expensive_passes=true "
+        "--xla_cpu_use_fusion_emitters=false",
     )
 if keras.config.backend() == "jax":
     import jax

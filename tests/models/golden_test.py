@@ -1,8 +1,8 @@
 """Agreement with the published code's figures, gradients included."""
 
+import functools
 import pathlib
 
-import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -14,6 +14,7 @@ from keras_stts.ops import auxiliary_loss
 from keras_stts.ops import from_blocks
 from keras_stts.ops import unpack_blocks
 from tests.gradients import loss_and_gradients
+from tests.models import tiny
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 VIDEOS = ("video5_prune30", "video5_prune50", "video6_prune80")
@@ -62,76 +63,82 @@ def unpacked(features, selection):
     return from_blocks(blocks, 3, (27, 27))
 
 
-@pytest.mark.parametrize("name", VIDEOS)
-def test_vision_forward(name):
+@functools.cache
+def outputs(name):
+    """What the encoder makes of a video; features of blocks 3, 4 and 6."""
     golden = load(name)
     layer = encoder(golden)
-    result = layer.encode(ops.convert_to_tensor(golden["patches"])[None])
-    got = {key: value for key, value in result.items()}
-    kept = ops.convert_to_numpy(got["selection"].kept)[0]
-    np.testing.assert_array_equal(kept, golden["kept_blocks"])
-    scores = ops.convert_to_numpy(got["scores"])[0]
-    np.testing.assert_allclose(scores, golden["scores"], atol=TOLERANCE)
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(got["similarity"])[0, 1:],
-        golden["neighbor_similarity"],
-        atol=TOLERANCE,
-    )
-    hidden = unpacked(got["features"], got["selection"])
-    np.testing.assert_allclose(
-        ops.convert_to_numpy(hidden)[0],
-        golden["hidden_after_block6"],
-        atol=TOLERANCE,
+    layer.feature_layers = (3, 4, 6)
+    result = tiny.run(layer, layer.encode, golden["patches"][None])
+    return golden, result
+
+
+def hidden_after(name, block):
+    """(T, N, D), zeros where pruned."""
+    _, result = outputs(name)
+    start = 16 * (3, 4, 6).index(block)
+    features = result["features"][..., start : start + 16]
+    hidden = unpacked(features, result["selection"])
+    return ops.convert_to_numpy(hidden)[0]
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_scores_and_selection(name):
+    golden, got = outputs(name)
+    tiny.same(got["selection"].kept[0], golden["kept_blocks"])
+    tiny.close(got["scores"][0], golden["scores"], TOLERANCE)
+    tiny.close(
+        got["similarity"][0, 1:], golden["neighbor_similarity"], TOLERANCE
     )
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_hidden_states_before_pruning(name):
-    golden = load(name)
-    layer = encoder(golden)
-    layer.feature_layers = (3, 4)
-    patches = ops.convert_to_tensor(golden["patches"])[None]
-    result = layer.encode(patches)
-    for i, block in enumerate((3, 4)):
-        features = result["features"][..., 16 * i : 16 * (i + 1)]
-        hidden = unpacked(features, result["selection"])
-        kept = golden["kept_tokens"][..., None]
-        np.testing.assert_allclose(
-            ops.convert_to_numpy(hidden)[0],
+def test_hidden_states(name):
+    golden, _ = outputs(name)
+    kept = golden["kept_tokens"][..., None]
+    for block in (3, 4, 6):
+        tiny.close(
+            hidden_after(name, block),
             golden[f"hidden_after_block{block}"] * kept,
-            atol=TOLERANCE,
+            TOLERANCE,
         )
 
 
 @pytest.mark.parametrize("name", VIDEOS)
-def test_losses_and_gradients(name):
+def test_losses(name):
+    golden, got = outputs(name)
+    task = np.sum(hidden_after(name, 6) * golden["loss_target"])
+    task /= golden["kept_tokens"].sum()
+    aux = auxiliary_loss(got["scores"], got["similarity"])
+    aux = float(ops.convert_to_numpy(aux))
+    for value, wanted in (
+        (task, "task_loss"),
+        (aux, "aux_mse"),
+        (task + 0.5 * aux, "loss"),
+    ):
+        np.testing.assert_allclose(value, golden[wanted], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_gradients(name):
     golden = load(name)
     layer = encoder(golden)
     variables = names(layer)
     target = ops.convert_to_tensor(golden["loss_target"])
     num_kept = golden["kept_tokens"].sum()
 
-    def losses(patches):
+    def loss(patches):
         result = layer.encode(patches[None])
         hidden = unpacked(result["features"], result["selection"])[0]
         task = ops.sum(hidden * target) / num_kept
         aux = auxiliary_loss(result["scores"], result["similarity"])
-        return task + 0.5 * aux, task, aux
+        return task + 0.5 * aux
 
-    parts = [
-        float(ops.convert_to_numpy(part))
-        for part in losses(ops.convert_to_tensor(golden["patches"]))
-    ]
-    for got, wanted in zip(parts, ("loss", "task_loss", "aux_mse")):
-        np.testing.assert_allclose(got, golden[wanted], atol=TOLERANCE)
-    _, patch_gradient, gradients = loss_and_gradients(
-        lambda patches: losses(patches)[0],
-        golden["patches"],
-        list(variables.values()),
+    value, patch_gradient, gradients = loss_and_gradients(
+        loss, golden["patches"], list(variables.values())
     )
-    np.testing.assert_allclose(
-        patch_gradient, golden["grad/patches"], atol=TOLERANCE
-    )
+    np.testing.assert_allclose(value, golden["loss"], atol=TOLERANCE)
+    tiny.close(patch_gradient, golden["grad/patches"], TOLERANCE)
     checked = 0
     for (key, variable), gradient in zip(variables.items(), gradients):
         if "grad/" + key in golden:
@@ -140,10 +147,8 @@ def test_losses_and_gradients(name):
                 gradient, golden["grad/" + key], atol=TOLERANCE, err_msg=key
             )
             checked += 1
-    assert checked == sum(
-        key.startswith("grad/resblocks") or key.startswith("grad/temporal")
-        for key in golden
-    )
+    parts = ("grad/resblocks", "grad/temporal")
+    assert checked == sum(key.startswith(parts) for key in golden)
 
 
 def tiny_inputs(golden):
@@ -179,10 +184,8 @@ def test_molmo2_unpruned_equals_transformers():
     golden = load("molmo2_tiny")
     cut, inputs = tiny_inputs(golden)
     model = tiny_model(prune_ratio=0)
-    logits = ops.convert_to_numpy(model(inputs))[0]
-    np.testing.assert_allclose(
-        logits, golden["logits_unpruned"][cut:], atol=TOLERANCE
-    )
+    logits = tiny.run(model, model, inputs)[0]
+    tiny.close(logits, golden["logits_unpruned"][cut:], TOLERANCE)
 
 
 def test_molmo2_pruned():
@@ -198,14 +201,13 @@ def test_molmo2_pruned():
     for (key,), (variable,) in table.items():
         value = golden["scorer/" + key]
         variable.assign(value.T if variable.name == "kernel" else value)
-    outputs = model.backbone(inputs)
-    kept = ops.convert_to_numpy(outputs["kept"])[0]
-    np.testing.assert_array_equal(kept, golden["kept_blocks"])
-    scores = ops.convert_to_numpy(outputs["scores"])[0]
-    np.testing.assert_allclose(scores, golden["scores"], atol=TOLERANCE)
-    logits = ops.convert_to_numpy(model(inputs))[0]
-    length = logits.shape[0]
-    np.testing.assert_allclose(
-        logits, golden["logits"][-length:], atol=TOLERANCE
-    )
-    assert keras.backend.standardize_dtype(logits.dtype) == "float32"
+
+    def forward(x):
+        outputs = model.backbone(x)
+        logits = model.lm_head(outputs["hidden_states"])
+        return outputs["kept"], outputs["scores"], logits
+
+    kept, scores, logits = tiny.run(model, forward, inputs)
+    tiny.same(kept[0], golden["kept_blocks"])
+    tiny.close(scores[0], golden["scores"], TOLERANCE)
+    tiny.close(logits[0], golden["logits"][-logits.shape[1] :], TOLERANCE)

@@ -151,7 +151,7 @@ def test_ratio_too_small_to_prune_keeps_all(inputs):
     got, wanted = (tiny.run(m, m.backbone, inputs) for m in (none, whole))
     real_blocks = np.repeat(inputs["frame_mask"][..., None], 4, axis=-1)
     tiny.same(got["kept"], real_blocks)
-    tiny.close(got["hidden_states"], wanted["hidden_states"])
+    tiny.close(got["hidden_states"], wanted["hidden_states"], 1e-4)
 
 
 def test_budget_of_each_video(model, inputs):

@@ -59,7 +59,8 @@ def model(aux_coefficient=0.5, sharp=False, **kwargs):
     )
     if sharp:
         for variable in result.trainable_variables:
-            if len(variable.shape) > 1:
+            # Scores would all become 0 or 1.
+            if len(variable.shape) > 1 and "scorer" not in variable.path:
                 variable.assign(variable.value * 4)
     return result
 
