@@ -6,7 +6,6 @@ from keras_hub.src.utils.preset_utils import TASK_CONFIG_FILE
 from keras_hub.src.utils.preset_utils import TASK_WEIGHTS_FILE
 from keras_hub.src.utils.preset_utils import check_file_exists
 from keras_hub.src.utils.preset_utils import get_file
-from keras_hub.src.utils.preset_utils import jax_memory_cleanup
 from keras_hub.src.utils.preset_utils import load_json
 from keras_hub.src.utils.tensor_utils import any_equal
 
@@ -18,6 +17,5 @@ __all__ = [
     "any_equal",
     "check_file_exists",
     "get_file",
-    "jax_memory_cleanup",
     "load_json",
 ]

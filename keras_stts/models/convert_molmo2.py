@@ -1,325 +1,270 @@
 """Checkpoints in the format of Molmo2's authors (Hugging Face)."""
 
 import json
-
-import numpy as np
+import warnings
 
 from keras_stts import _hub_compat as hub
+from keras_stts.models.molmo2_weights import SCORER
+from keras_stts.models.molmo2_weights import Checkpoint
+from keras_stts.models.molmo2_weights import backbone_table
+from keras_stts.models.molmo2_weights import head_table
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
 
-WEIGHTS = "model.safetensors"
-WEIGHTS_INDEX = "model.safetensors.index.json"
-PROCESSOR = "processor_config.json"
 TOKENIZER = "tokenizer.json"
+PROCESSOR = "processor_config.json"
+# What a checkpoint without that file was trained with.
+VIDEO_PROCESSOR = {
+    "num_frames": 64,
+    "max_fps": 2,
+    "size": {"height": 378, "width": 378},
+    "patch_size": 14,
+    "pooling_size": [3, 3],
+}
 
-VISION = "model.vision_backbone.image_vit."
-TEXT = "model.transformer."
-SCORER = VISION + "transformer.temporal_token_scorer."
+# Fields of the config that hold the id of a vision token, if it has them.
+ID_FIELDS = {
+    "image_patch": "image_patch_id",
+    "image_col": "image_col_id",
+    "image_start": "image_start_token_id",
+    "low_res_image_start": "low_res_image_start_token_id",
+    "frame_start": "frame_start_token_id",
+    "image_end": "image_end_token_id",
+    "frame_end": "frame_end_token_id",
+    "image_low": "image_low_res_id",
+}
+# How far behind the placeholder's the published ids are.
+ID_OFFSETS = {
+    "image_patch": 0,
+    "image_col": 1,
+    "image_start": -2,
+    "low_res_image_start": 2,
+    "frame_start": 5,
+    "image_end": -1,
+    "frame_end": 6,
+    "image_low": 4,
+}
 
 
 def load(cls, preset, load_weights=True, **kwargs):
     """`from_preset` of one of this package's classes."""
-    if cls is VideoVLMBackbone:
-        return load_backbone(preset, load_weights, **kwargs)
-    if cls is VideoVLMTokenizer:
-        return load_tokenizer(preset, **kwargs)
-    if cls is VideoVLMVideoConverter:
-        return load_converter(preset, **kwargs)
-    return load_preprocessor(preset, kwargs, {})
+    if issubclass(cls, VideoVLMBackbone):
+        return load_backbone(preset, load_weights, cls=cls, **kwargs)
+    if issubclass(cls, VideoVLMTokenizer):
+        return load_tokenizer(preset, cls=cls, **kwargs)
+    if issubclass(cls, VideoVLMVideoConverter):
+        return load_converter(preset, cls=cls, **kwargs)
+    return load_preprocessor(preset, kwargs, cls=cls)
 
 
-def backbone_config(config):
-    """Arguments of `VideoVLMBackbone` from a checkpoint's `config.json`."""
-    vision, text = config["vision_config"], config["text_config"]
-    adapter = config["adapter_config"]
-    depth = vision["num_hidden_layers"]
-    features = [i % depth for i in adapter["vision_feature_layer"]]
-    first = config["image_patch_id"] - 2  # <im_start> opens the block of ids.
-    ids = {
-        token: first + place
-        for place, token in enumerate(
-            (
-                "<im_start>",
-                "<im_end>",
-                "<im_patch>",
-                "<im_col>",
-                "<low_res_im_start>",
-                "<|image|>",
-                "<im_low>",
-                "<frame_start>",
-                "<frame_end>",
+def load_backbone(preset, load_weights=True, cls=VideoVLMBackbone, **kwargs):
+    """The backbone of a checkpoint, with changed arguments."""
+    config = backbone_config(
+        hub.load_json(preset, hub.CONFIG_FILE),
+        _video_processor(preset),
+        _vocabulary(preset),
+    )
+    backbone = cls(**{**config, **kwargs})
+    if not load_weights:
+        return backbone
+    table = backbone_table(backbone)
+    checkpoint = Checkpoint(preset)
+    if not checkpoint.has(SCORER):
+        table = {k: v for k, v in table.items() if SCORER not in k[0]}
+        if backbone.prune_ratio:
+            warnings.warn(
+                f"{preset} holds no token scorer, so it starts untrained. "
+                "Train it before you prune, or load with prune_ratio=0."
             )
-        )
-    }
-    return {
-        "vocabulary_size": text["vocab_size"],
-        "additional_vocabulary_size": text["additional_vocab_size"],
-        "num_frames": 64,
-        "image_size": vision["image_size"][0],
-        "patch_size": vision["patch_size"],
-        # Blocks above the last feature are never run.
-        "vision_num_layers": max(features) + 1,
-        "vision_hidden_dim": vision["hidden_size"],
-        "vision_num_heads": vision["num_attention_heads"],
-        "vision_head_dim": vision["head_dim"],
-        "vision_intermediate_dim": vision["intermediate_size"],
-        "vision_feature_layers": features,
-        "vision_layer_norm_epsilon": vision["layer_norm_eps"],
-        "vision_activation": vision["hidden_act"],
-        "connector_hidden_dim": adapter["hidden_size"],
-        "connector_num_heads": adapter["num_attention_heads"],
-        "connector_head_dim": adapter["head_dim"],
-        "connector_intermediate_dim": adapter["intermediate_size"],
-        "num_layers": text["num_hidden_layers"],
-        "hidden_dim": text["hidden_size"],
-        "num_query_heads": text["num_attention_heads"],
-        "num_key_value_heads": text["num_key_value_heads"],
-        "head_dim": text["head_dim"],
-        "intermediate_dim": text["intermediate_size"],
-        "rope_max_wavelength": text["rope_parameters"]["rope_theta"],
-        "layer_norm_epsilon": text["rms_norm_eps"],
-        "activation": text["hidden_act"],
-        "image_patch_id": config["image_patch_id"],
-        "vision_token_ids": [ids[t] for t in VISION_TOKENS.values()],
-    }
-
-
-def load_backbone(preset, load_weights=True, **kwargs):
-    config = hub.load_json(preset, hub.CONFIG_FILE)
-    backbone = VideoVLMBackbone(**{**backbone_config(config), **kwargs})
-    if load_weights:
-        table = backbone_table(backbone)
-        with Checkpoint(preset) as checkpoint:
-            if not checkpoint.has(SCORER):
-                print(
-                    f"{preset} holds no token scorer: it starts untrained. "
-                    "Train it before you prune."
-                )
-                table = {k: v for k, v in table.items() if SCORER not in k[0]}
-            checkpoint.assign(table, also=("lm_head.weight",))
+    checkpoint.assign(table, also=("lm_head.weight",))
     return backbone
 
 
 def load_head(model, preset):
     """Load the output head of a `VideoVLM`."""
-    table = {("lm_head.weight",): _dense(model.lm_head)}
-    with Checkpoint(preset) as checkpoint:
-        checkpoint.assign(table, partial=True)
+    Checkpoint(preset).assign(head_table(model), partial=True)
 
 
-def _dense(*layers, bias=False):
-    """Rows of a torch matrix (or bias) are the units of these layers."""
-    return [layer.bias if bias else layer.kernel for layer in layers]
+def backbone_config(config, video_processor=VIDEO_PROCESSOR, vocabulary=None):
+    """Arguments of `VideoVLMBackbone` from a checkpoint's configs.
 
+    Args:
+        config: Dict, `config.json`, in the authors' or transformers' words.
+        video_processor: Dict, the part of that name of the processor's.
+        vocabulary: Optional dict of token to id.
 
-def backbone_table(backbone):
-    """Names in the published layout and the variables they fill.
-
-    Returns:
-        Dict of tuple of names to list of variables. Several names are joined
-        along the first axis; then, if there are several variables, cut along
-        it in order; then transposed where a variable is a kernel.
+    Raises:
+        ValueError: If a field is missing, or the model is of a kind that
+            `VideoVLMBackbone` cannot be.
     """
-    vision = backbone.vision_encoder
-    table = {
-        (VISION + "positional_embedding",): [vision.position_embedding],
-        (TEXT + "wte.embedding", TEXT + "wte.new_embedding"): [
-            backbone.token_embedding.embeddings
-        ],
-        (TEXT + "ln_f.weight",): [backbone.layer_norm.scale],
+    vision = _field(config, "vision_config", "vit_config")
+    text = _field(config, "text_config")
+    _check_supported(text)
+    ids = vision_token_ids(config, vocabulary or {})
+    return {
+        **_vision_config(vision, _field(config, "adapter_config")),
+        **_text_config(text),
+        "num_frames": video_processor["num_frames"],
+        "window": video_processor["pooling_size"][0],
+        "image_patch_id": ids["image_patch"],
+        "vision_token_ids": list(ids.values()),
     }
-    _add_dense(table, VISION + "patch_embedding", vision.patch_embedding)
-    for i, block in enumerate(vision.blocks):
-        _add_vision_block(table, f"{VISION}transformer.resblocks.{i}.", block)
-    for i, block in enumerate(backbone.transformer_layers):
-        _add_text_block(table, f"{TEXT}blocks.{i}.", block)
-    connector = backbone.connector
-    name = "model.vision_backbone.image_p"
-    _add_pooler(table, name + "ooling_2d.", connector.pooler)
-    for key, layer in zip(
-        "132", (connector.gate, connector.up, connector.down)
-    ):
-        table[(f"{name}rojector.w{key}.weight",)] = _dense(layer)
-    _add_pooler(table, SCORER + "patch_token_pooler.", vision.scorer.pooler)
-    mlp = vision.scorer.mlp
-    for i, layer in enumerate((mlp.hidden_1, mlp.hidden_2, mlp.score), 1):
-        _add_dense(table, f"{SCORER}mlp.w{i}", layer)
-    return table
 
 
-def _add_dense(table, name, layer):
-    table[(name + ".weight",)] = _dense(layer)
-    table[(name + ".bias",)] = _dense(layer, bias=True)
-
-
-def _add_pooler(table, name, pooler):
-    layers = (pooler.query, pooler.key, pooler.value, pooler.output_dense)
-    for key, layer in zip("qkvo", layers):
-        _add_dense(table, f"{name}w{key}", layer)
-
-
-def _add_vision_block(table, name, block):
-    layers = (block.query, block.key, block.value, block.attention_output)
-    for key, layer in zip("qkvo", layers):
-        _add_dense(table, f"{name}attention.w{key}", layer)
-    _add_dense(table, name + "feed_forward.w1", block.mlp_up)
-    _add_dense(table, name + "feed_forward.w2", block.mlp_down)
-    norms = {
-        "attention_norm": block.attention_norm,
-        "ffn_norm": block.mlp_norm,
+def _vision_config(vision, adapter):
+    depth = _field(vision, "num_hidden_layers")
+    features = _field(adapter, "vision_feature_layer", "vit_layers")
+    features = [layer % depth for layer in features]
+    size = _field(vision, "image_size", "image_default_input_size")
+    return {
+        "image_size": size[0],
+        "patch_size": _field(vision, "patch_size", "image_patch_size"),
+        # Blocks above the last feature are never run.
+        "vision_num_layers": max(features) + 1,
+        "vision_hidden_dim": _field(vision, "hidden_size"),
+        "vision_num_heads": _field(vision, "num_attention_heads"),
+        "vision_head_dim": _field(vision, "head_dim"),
+        "vision_intermediate_dim": _field(vision, "intermediate_size"),
+        "vision_feature_layers": features,
+        "vision_layer_norm_epsilon": _field(vision, "layer_norm_eps"),
+        "vision_activation": _field(vision, "hidden_act"),
+        "connector_hidden_dim": _field(adapter, "hidden_size"),
+        "connector_num_heads": _field(adapter, "num_attention_heads"),
+        "connector_head_dim": _field(adapter, "head_dim"),
+        "connector_intermediate_dim": _field(adapter, "intermediate_size"),
     }
-    for key, norm in norms.items():
-        table[(f"{name}{key}.weight",)] = [norm.gamma]
-        table[(f"{name}{key}.bias",)] = [norm.beta]
 
 
-def _add_text_block(table, name, block):
-    kernels = {
-        "self_attn.att_proj": (block.query, block.key, block.value),
-        "self_attn.attn_out": (block.attention_output,),
-        "mlp.ff_proj": (block.mlp_up, block.mlp_gate),
-        "mlp.ff_out": (block.mlp_down,),
+def _text_config(text):
+    rope = text.get("rope_parameters") or text
+    return {
+        "vocabulary_size": _field(text, "vocab_size"),
+        "additional_vocabulary_size": _field(text, "additional_vocab_size"),
+        "num_layers": _field(text, "num_hidden_layers"),
+        "hidden_dim": _field(text, "hidden_size"),
+        "num_query_heads": _field(text, "num_attention_heads"),
+        "num_key_value_heads": _field(text, "num_key_value_heads"),
+        "head_dim": _field(text, "head_dim"),
+        "intermediate_dim": _field(text, "intermediate_size"),
+        "rope_max_wavelength": _field(rope, "rope_theta"),
+        "layer_norm_epsilon": _field(text, "rms_norm_eps", "layer_norm_eps"),
+        "activation": _field(text, "hidden_act"),
     }
-    norms = {
-        "attn_norm": block.attention_norm,
-        "ff_norm": block.mlp_norm,
-        "self_attn.q_norm": block.query_norm,
-        "self_attn.k_norm": block.key_norm,
+
+
+def _field(config, *names):
+    for name in names:
+        if config.get(name) is not None:
+            return config[name]
+    raise ValueError(
+        f"A Molmo2 config must hold {' or '.join(names)}. Received: a config "
+        f"with {', '.join(sorted(config))}."
+    )
+
+
+def _check_supported(text):
+    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
+    given = {
+        "qk_norm_type": text.get("qk_norm_type", "qwen3"),
+        "norm_after": bool(text.get("norm_after")),
+        "bias": bool(text.get("attention_bias") or text.get("qkv_bias")),
+        "rope_type": rope.get("rope_type", "default"),
     }
-    for key, layers in kernels.items():
-        table[(f"{name}{key}.weight",)] = _dense(*layers)
-    for key, norm in norms.items():
-        table[(f"{name}{key}.weight",)] = [norm.scale]
+    wanted = {
+        "qk_norm_type": "qwen3",
+        "norm_after": False,
+        "bias": False,
+        "rope_type": "default",
+    }
+    if given != wanted:
+        raise ValueError(
+            "`VideoVLM` has Qwen3's language model, as Molmo2-4B and -8B. "
+            f"Received: a checkpoint with {given}; it must have {wanted}."
+        )
 
 
-class Checkpoint:
-    """The tensors of a checkpoint's safetensors file or files."""
+def vision_token_ids(config, vocabulary):
+    """Id of each vision token, by its name in `VISION_TOKENS`.
 
-    def __init__(self, preset):
-        self.preset = preset
-        self.files = {}
+    From the vocabulary where there is one, else from the config, which names
+    some; the rest stand in the published order around the placeholder.
 
-    def __enter__(self):
-        if hub.check_file_exists(self.preset, WEIGHTS_INDEX):
-            index = hub.load_json(self.preset, WEIGHTS_INDEX)["weight_map"]
-        else:
-            index = {None: WEIGHTS}
-        for name in sorted(set(index.values())):
-            self._open(name)
-        return self
-
-    def _open(self, name):
-        import safetensors
-
-        path = hub.get_file(self.preset, name)
-        try:
-            file = safetensors.safe_open(path, framework="np")
-        except Exception as error:
-            raise ValueError(
-                "A checkpoint's weights must be whole safetensors files. "
-                f"Received: {path}, which cannot be read ({error})."
-            ) from error
-        self.files.update({key: (file, path) for key in file.keys()})
-
-    def __exit__(self, *args):
-        self.files.clear()
-
-    def has(self, prefix):
-        return any(key.startswith(prefix) for key in self.files)
-
-    def assign(self, table, also=(), partial=False):
-        """Fill the variables of a table.
-
-        Raises:
-            ValueError: If a name is missing, a shape does not fit or, unless
-                `partial`, the file holds a name that is neither in the table
-                nor in `also`.
-        """
-        wanted = {key for keys in table for key in keys}
-        missing = sorted(wanted - set(self.files))
-        unknown = set(self.files) - wanted - set(also)
-        unknown = sorted(key for key in unknown if not _is_unused(key, wanted))
-        if missing or (unknown and not partial):
-            raise ValueError(
-                "A Molmo2 checkpoint must hold exactly the weights of its "
-                f"config. Received: {self.preset} with missing "
-                f"{missing[:5]} ({len(missing)}) and unknown {unknown[:5]} "
-                f"({len(unknown)})."
-            )
-        for keys, variables in table.items():
-            self._assign(keys, variables)
-
-    def _assign(self, keys, variables):
-        arrays = [self.files[key][0].get_tensor(key) for key in keys]
-        array = np.concatenate(arrays) if len(arrays) > 1 else arrays[0]
-        transposed = [v.name == "kernel" for v in variables]
-        shapes = [tuple(v.shape) for v in variables]
-        rows = [s[1] if t else s[0] for s, t in zip(shapes, transposed)]
-        rest = [(s[0],) if t else s[1:] for s, t in zip(shapes, transposed)]
-        wanted = (sum(rows), *rest[0])
-        if array.shape != wanted:
-            raise ValueError(
-                "The weights of a checkpoint must have the shapes of its "
-                f"config. Received: {keys[0]} in {self.files[keys[0]][1]} of "
-                f"shape {array.shape}, expected {wanted}."
-            )
-        parts = np.split(array, np.cumsum(rows)[:-1])
-        for variable, part, flip in zip(variables, parts, transposed):
-            variable.assign(part.T if flip else part)
+    Raises:
+        ValueError: If vocabulary and config differ in the placeholder.
+    """
+    patch = _field(config, *(ID_FIELDS["image_patch"], "image_token_id"))
+    ids = {}
+    for name, token in VISION_TOKENS.items():
+        by_config = config.get(ID_FIELDS[name])
+        if by_config is None:
+            by_config = patch + ID_OFFSETS[name]
+        ids[name] = vocabulary.get(token, by_config)
+    if ids["image_patch"] != patch:
+        raise ValueError(
+            "Tokenizer and config of a checkpoint must agree on the "
+            f"placeholder {VISION_TOKENS['image_patch']}. Received: id "
+            f"{ids['image_patch']} in {TOKENIZER}, {patch} in the config."
+        )
+    return ids
 
 
-def _is_unused(key, wanted):
-    """Whether a key belongs to a vision block above the last feature."""
-    head = VISION + "transformer.resblocks."
-    if not key.startswith(head):
-        return False
-    number = key[len(head) :].split(".")[0]
-    return not any(k.startswith(f"{head}{number}.") for k in wanted)
+def _video_processor(preset):
+    if not hub.check_file_exists(preset, PROCESSOR):
+        return VIDEO_PROCESSOR
+    config = hub.load_json(preset, PROCESSOR).get("video_processor", {})
+    return {**VIDEO_PROCESSOR, **config}
 
 
-def load_tokenizer(preset, **kwargs):
-    path = hub.get_file(preset, TOKENIZER)
-    with open(path, encoding="utf-8") as file:
-        data = json.load(file)
-    vocabulary = dict(data["model"]["vocab"])
+def _vocabulary(preset):
+    """Dict of token to id, or None without tokenizer."""
+    if not hub.check_file_exists(preset, TOKENIZER):
+        return None
+    data = hub.load_json(preset, TOKENIZER)
     added = data.get("added_tokens", [])
-    vocabulary |= {token["content"]: token["id"] for token in added}
+    return {
+        **data["model"]["vocab"],
+        **{token["content"]: token["id"] for token in added},
+    }
+
+
+def load_tokenizer(preset, cls=VideoVLMTokenizer, **kwargs):
+    with open(hub.get_file(preset, TOKENIZER), encoding="utf-8") as file:
+        data = json.load(file)
     merges = [
         merge if isinstance(merge, str) else " ".join(merge)
         for merge in data["model"]["merges"]
     ]
-    kwargs.setdefault(
-        "unsplittable_tokens", [token["content"] for token in added]
-    )
-    return VideoVLMTokenizer(vocabulary, merges, **kwargs)
+    added = [token["content"] for token in data.get("added_tokens", [])]
+    kwargs.setdefault("unsplittable_tokens", added)
+    return cls(_vocabulary(preset), merges, **kwargs)
 
 
-def load_converter(preset, **kwargs):
-    config = hub.load_json(preset, PROCESSOR)["video_processor"]
+def load_converter(preset, cls=VideoVLMVideoConverter, **kwargs):
+    config = _video_processor(preset)
     size = config["size"]
     saved = {
         "image_size": (size["height"], size["width"]),
         "num_frames": config["num_frames"],
         "max_fps": config["max_fps"],
     }
-    return VideoVLMVideoConverter(**{**saved, **kwargs})
+    return cls(**{**saved, **kwargs})
 
 
-def load_preprocessor(preset, kwargs, converter):
-    """The preprocessor; None if the checkpoint has no tokenizer."""
-    files = (TOKENIZER, PROCESSOR)
-    if not all(hub.check_file_exists(preset, name) for name in files):
-        return None
-    config = hub.load_json(preset, PROCESSOR)["video_processor"]
-    size = config["size"]["height"] // config["patch_size"]
-    window = config["pooling_size"][0]
-    parts = {"num_blocks": (-(-size // window)) ** 2, **kwargs}
+def has_tokenizer(preset):
+    return hub.check_file_exists(preset, TOKENIZER)
+
+
+def load_preprocessor(preset, kwargs, converter=(), cls=VideoVLMPreprocessor):
+    """The preprocessor with changed arguments, its converter's apart."""
+    config = _video_processor(preset)
+    side = config["size"]["height"] // config["patch_size"]
+    blocks = -(-side // config["pooling_size"][0])
+    parts = {"num_blocks": blocks**2, **kwargs}
     if "tokenizer" not in parts:
         parts["tokenizer"] = load_tokenizer(preset)
     if "video_converter" not in parts:
-        parts["video_converter"] = load_converter(preset, **converter)
-    return VideoVLMPreprocessor(**parts)
+        parts["video_converter"] = load_converter(preset, **dict(converter))
+    return cls(**parts)

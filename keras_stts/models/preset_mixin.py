@@ -65,6 +65,8 @@ class PresetMixin:
     Keras-format presets go to KerasHub's loader as they are.
     """
 
+    presets = PRESETS
+
     @classmethod
     def from_preset(cls, preset, **kwargs):
         """Load from a preset.

@@ -11,6 +11,7 @@ from keras_stts.models.preset_mixin import argument_names
 from keras_stts.models.preset_mixin import check_arguments
 from keras_stts.models.preset_mixin import is_molmo2
 from keras_stts.models.preset_mixin import resolve_preset
+from keras_stts.models.presets import PRESETS
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
@@ -56,6 +57,7 @@ class VideoVLM(keras_hub.models.CausalLM):
 
     backbone_cls = VideoVLMBackbone
     preprocessor_cls = VideoVLMPreprocessor
+    presets = PRESETS
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ import pytest
 from keras import ops
 
 from keras_stts import VideoVLM
-from keras_stts.models import convert_molmo2
+from keras_stts.models import molmo2_weights
 from keras_stts.models.vision_encoder import VisionEncoder
 from keras_stts.ops import auxiliary_loss
 from keras_stts.ops import from_blocks
@@ -48,13 +48,8 @@ def names(layer):
     """Published name of each variable of the encoder's blocks and scorer."""
     table = {}
     for i, block in enumerate(layer.blocks):
-        convert_molmo2._add_vision_block(table, f"resblocks.{i}.", block)
-    scorer = "temporal_token_scorer."
-    pooler = scorer + "patch_token_pooler."
-    convert_molmo2._add_pooler(table, pooler, layer.scorer.pooler)
-    mlp = layer.scorer.mlp
-    for i, dense in enumerate((mlp.hidden_1, mlp.hidden_2, mlp.score), 1):
-        convert_molmo2._add_dense(table, f"{scorer}mlp.w{i}", dense)
+        molmo2_weights.add_vision_block(table, f"resblocks.{i}.", block)
+    molmo2_weights.add_scorer(table, "temporal_token_scorer.", layer.scorer)
     return {keys[0]: variables[0] for keys, variables in table.items()}
 
 
@@ -194,10 +189,7 @@ def test_molmo2_pruned():
     model = tiny_model(prune_ratio=0.5)
     table = {}
     scorer = model.backbone.vision_encoder.scorer
-    convert_molmo2._add_pooler(table, "patch_token_pooler.", scorer.pooler)
-    mlp = scorer.mlp
-    for i, dense in enumerate((mlp.hidden_1, mlp.hidden_2, mlp.score), 1):
-        convert_molmo2._add_dense(table, f"mlp.w{i}", dense)
+    molmo2_weights.add_scorer(table, "", scorer)
     for (key,), (variable,) in table.items():
         value = golden["scorer/" + key]
         variable.assign(value.T if variable.name == "kernel" else value)

@@ -1,0 +1,229 @@
+"""Saving and loading in Keras' formats."""
+
+import pathlib
+import shutil
+
+import h5py
+import keras
+import keras_hub
+import pytest
+from keras import ops
+
+import keras_stts
+from keras_stts import VideoVLM
+from tests.models import tiny
+
+pytestmark = pytest.mark.filterwarnings("error::UserWarning")
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model in training: its optimizer has state."""
+    model = tiny.model(sharp=True)
+    model.compile(optimizer="adam", sampler="beam")
+    model.optimizer.build(model.trainable_variables)
+    model.optimizer.iterations.assign(7)
+    return model
+
+
+@pytest.fixture(scope="module")
+def preset(model, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("preset"))
+    model.save_to_preset(path)
+    return path
+
+
+def same_weights(one, other):
+    assert len(one.weights) == len(other.weights)
+    for a, b in zip(one.weights, other.weights):
+        tiny.same(ops.cast(a, b.dtype), b)
+
+
+def same_inputs(one, other):
+    for a, b in zip(
+        keras.tree.flatten(one(tiny.raw())),
+        keras.tree.flatten(other(tiny.raw())),
+        strict=True,
+    ):
+        tiny.same(a, b)
+
+
+@pytest.mark.parametrize(
+    "load", [VideoVLM.from_preset, keras_hub.models.CausalLM.from_preset]
+)
+def test_task(model, preset, load):
+    twin = load(preset)
+    assert type(twin) is VideoVLM
+    same_weights(model, twin)
+    assert twin.backbone.get_config() == model.backbone.get_config()
+    assert twin.aux_coefficient == model.aux_coefficient
+    same_inputs(model.preprocessor, twin.preprocessor)
+    x = model.preprocessor(tiny.raw(responses=False))
+    tiny.same(tiny.run(model, model, x), tiny.run(twin, twin, x))
+
+
+def test_parts(model, preset):
+    backbone = keras_stts.VideoVLMBackbone.from_preset(preset)
+    same_weights(model.backbone, backbone)
+    backbone = keras_hub.models.Backbone.from_preset(preset)
+    assert type(backbone) is keras_stts.VideoVLMBackbone
+    preprocessor = keras_stts.VideoVLMPreprocessor.from_preset(preset)
+    same_inputs(model.preprocessor, preprocessor)
+    tokenizer = keras_stts.VideoVLMTokenizer.from_preset(preset)
+    ids = tokenizer("what moves?<|im_end|>")
+    tiny.same(ids, model.preprocessor.tokenizer("what moves?<|im_end|>"))
+    converter = keras_stts.VideoVLMVideoConverter.from_preset(preset)
+    wanted = model.preprocessor.video_converter.get_config()
+    assert converter.get_config() == wanted
+
+
+def test_a_preset_holds_no_state_of_training(preset):
+    names = []
+    with h5py.File(pathlib.Path(preset) / "task.weights.h5") as file:
+        file.visit(names.append)
+    assert not [name for name in names if "optimizer" in name]
+    loaded = VideoVLM.from_preset(preset)
+    assert int(ops.convert_to_numpy(loaded.optimizer.iterations)) == 0
+
+
+def test_a_preset_without_weights(model, preset):
+    fresh = VideoVLM.from_preset(preset, load_weights=False)
+    kernels = [m.lm_head.kernel for m in (model, fresh)]
+    kernels = [ops.convert_to_numpy(kernel) for kernel in kernels]
+    assert (kernels[0] != kernels[1]).any()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"prune_ratio": 0},
+        {"prune_ratio": 0.25, "pruning": "random"},
+        {"num_frames": 7},
+        {"dtype": "bfloat16"},
+        {"dtype": "mixed_bfloat16", "aux_coefficient": None},
+        {"positions": "original", "preprocessor": None},
+    ],
+)
+def test_changes_leave_the_weights(model, preset, changes):
+    changed = VideoVLM.from_preset(preset, **changes)
+    same_weights(model, changed)
+    for name in set(changes) - {"dtype", "preprocessor"}:
+        owner = changed if name == "aux_coefficient" else changed.backbone
+        assert getattr(owner, name) == changes[name]
+    if "dtype" in changes:
+        assert changed.backbone.dtype_policy.name == changes["dtype"]
+        assert changed.lm_head.dtype_policy.name == changes["dtype"]
+
+
+def test_num_frames_reaches_all_parts(preset):
+    loaded = VideoVLM.from_preset(preset, num_frames=6, sequence_length=20)
+    assert loaded.backbone.num_frames == 6
+    assert loaded.preprocessor.video_converter.num_frames == 6
+    x = loaded.preprocessor(tiny.raw((9,), responses=False))
+    assert x["videos"].shape == (1, 6, 16, 16, 3)
+    assert x["token_ids"].shape == (1, 20)
+
+
+def test_window_reaches_the_placeholders(preset):
+    loaded = VideoVLM.from_preset(preset, window=1)
+    assert loaded.preprocessor.num_blocks == loaded.backbone.num_blocks == 16
+
+
+def test_weights_file(model, tmp_path):
+    path = tmp_path / "model.weights.h5"
+    model.save_weights(path)
+    twin = tiny.model(prune_ratio=0.25, num_frames=5, pruning="random")
+    twin.compile(optimizer="adam")
+    twin.optimizer.build(twin.trainable_variables)
+    with pytest.warns(match="optimizer"):  # Fewer weights to train.
+        twin.load_weights(path)
+    same_weights(model, twin)
+
+
+def test_keras_file(model, tmp_path):
+    path = tmp_path / "model.keras"
+    model.save(path)
+    twin = keras.saving.load_model(path)
+    same_weights(model, twin)
+    same_inputs(model.preprocessor, twin.preprocessor)
+    assert type(twin.sampler) is keras_hub.samplers.BeamSampler
+    assert twin.loss.get_config() == model.loss.get_config()
+    for a, b in zip(
+        model.optimizer.variables, twin.optimizer.variables, strict=True
+    ):
+        tiny.same(a, b)
+
+
+def test_config_round_trip(model):
+    config = keras.saving.serialize_keras_object(model.backbone)
+    twin = keras.saving.deserialize_keras_object(config)
+    assert twin.get_config() == model.backbone.get_config()
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        ({"keep_ratio": 0.5}, "keep_ratio"),
+        ({"backbone": None, "prune_ratio": 0.5}, "prune_ratio"),
+        ({"preprocessor": None, "sequence_length": 9}, "sequence_length"),
+    ],
+)
+def test_arguments_that_nothing_takes(preset, changes, name):
+    with pytest.raises(TypeError, match=f"Received: {name}. Known are"):
+        VideoVLM.from_preset(preset, **changes)
+
+
+@pytest.mark.parametrize(
+    "cls",
+    [
+        keras_stts.VideoVLMBackbone,
+        keras_stts.VideoVLMPreprocessor,
+        keras_stts.VideoVLMTokenizer,
+        keras_stts.VideoVLMVideoConverter,
+    ],
+)
+def test_arguments_that_a_part_does_not_take(preset, cls):
+    with pytest.raises(TypeError, match="Received: keep_ratio. Known are"):
+        cls.from_preset(preset, keep_ratio=0.5)
+
+
+def test_unknown_preset(tmp_path):
+    with pytest.raises(ValueError, match="'shapes_huge'. Built in are: shapes"):
+        VideoVLM.from_preset("shapes_huge")
+    assert "shapes_tiny" in VideoVLM.presets
+    with pytest.raises(FileNotFoundError, match="holds a `config.json`"):
+        VideoVLM.from_preset(str(tmp_path))
+    (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
+    with pytest.raises(ValueError, match="of model type 'qwen3'"):
+        VideoVLM.from_preset(str(tmp_path))
+
+
+def test_a_preset_of_a_backbone_alone(model, tmp_path):
+    model.backbone.save_to_preset(str(tmp_path))
+    loaded = VideoVLM.from_preset(str(tmp_path))
+    assert loaded.preprocessor is None
+    same_weights(model.backbone, loaded.backbone)
+
+
+def test_a_preset_with_a_part_of_ones_own(model, preset):
+    loaded = VideoVLM.from_preset(preset, backbone=model.backbone)
+    assert loaded.backbone is model.backbone
+    same_weights(model, loaded)
+
+
+def test_old_presets_with_optimizer_state(model, preset, tmp_path):
+    """`save_to_preset` once wrote it; nobody should see a warning."""
+    path = tmp_path / "preset"
+    shutil.copytree(preset, path)
+    layers = model.backbone._flatten_layers()
+    keras.saving.save_weights(
+        model, path / "task.weights.h5", objects_to_skip=list(layers)
+    )
+    same_weights(model, VideoVLM.from_preset(str(path)))
+
+
+def test_backbone_and_preprocessor_must_agree(model):
+    with pytest.raises(ValueError, match=r"\(4, .*of the backbone and \(3, "):
+        VideoVLM(model.backbone, tiny.preprocessor(num_frames=3))
+    with pytest.raises(ValueError, match="must agree on num_frames"):
+        VideoVLM(model.backbone, tiny.preprocessor(num_blocks=9))
