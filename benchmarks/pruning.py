@@ -68,9 +68,7 @@ def parse_arguments():
     )
     parser.add_argument("--phases", nargs="+", default=list(PHASES))
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--peak", nargs=2, type=float, help=argparse.SUPPRESS
-    )
+    parser.add_argument("--peak", nargs=2, type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
@@ -237,9 +235,7 @@ def phases_of(model, ratio, batch):
         return lambda: wait(function(*inputs))
 
     runs = {name: make(*pair) for name, pair in functions.items()}
-    runs["train_step"] = lambda: keras.Model.train_on_batch(
-        model, x, y, weight
-    )
+    runs["train_step"] = lambda: keras.Model.train_on_batch(model, x, y, weight)
     return {name: runs[name] for name in args.phases}
 
 
@@ -303,8 +299,9 @@ def report(num_frames, models, times):
         f"{'layout allows':>15}{'reached':>9}{'ideal kernel':>14}"
     )
     for phase in args.phases:
-        print(f"{phase:12}{0:6}{base[phase]:9.2f}"
-              f"{np.ptp(times[0.0, phase]):8.2f}")
+        print(
+            f"{phase:12}{0:6}{base[phase]:9.2f}{np.ptp(times[0.0, phase]):8.2f}"
+        )
         for ratio in args.ratios:
             seconds = np.median(times[ratio, phase])
             allowed, ideal = (
@@ -348,9 +345,7 @@ def report_layout(num_frames=32):
             )
             for layout in ("packed", "ideal")
         )
-        scores = np.random.default_rng(0).beta(
-            0.5, 0.5, (1, num_frames, 81)
-        )
+        scores = np.random.default_rng(0).beta(0.5, 0.5, (1, num_frames, 81))
         chosen = TokenPruning(ratio)(scores.astype("float32"))
         per_frame = ops.convert_to_numpy(chosen.kept)[0].sum(-1) * 9
         first_fit = first_fit_rows(per_frame.tolist())

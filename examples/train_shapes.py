@@ -1,8 +1,17 @@
-"""Trains `shapes_tiny`, a video language model for a small world of shapes."""
+"""Trains `shapes_tiny` and compares pruning methods on it.
+
+    python examples/train_shapes.py
+
+renders 4,000 clips as mp4 files, trains a video language model of 0.9 million
+parameters on their questions (what is in a block, then the language model on
+cached features, few blocks first), fine-tunes it with each pruning method for
+equally many steps, prints how many answers are right and saves the preset. A
+stage that an earlier run has finished is loaded instead.
+"""
 
 import argparse
 import json
-import os
+import pathlib
 import time
 
 import keras
@@ -19,14 +28,12 @@ from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import select_blocks
 
-QUESTIONS = 8
 FPS = 1.0
+SHARED = ("frame_mask", "vision_token_ids", "vision_mask")
 
 
 def build_tokenizer(texts):
     """A byte-level BPE in which every word of the questions is a token."""
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    special += list(VISION_TOKENS.values())
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     trainer = trainers.BpeTrainer(
@@ -37,13 +44,20 @@ def build_tokenizer(texts):
     tokenizer.train_from_iterator(texts, trainer)
     data = json.loads(tokenizer.to_str())["model"]
     vocabulary = dict(data["vocab"])
-    for token in special:
+    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    # A cell is one token, as every other answer.
+    whole = list(shapes.ANSWERS["where"]) + special
+    whole += list(VISION_TOKENS.values())
+    for token in whole:
         vocabulary[token] = len(vocabulary)
     merges = [" ".join(pair) for pair in data["merges"]]
-    return keras_stts.VideoVLMTokenizer(vocabulary, merges)
+    return keras_stts.VideoVLMTokenizer(
+        vocabulary, merges, unsplittable_tokens=whole
+    )
 
 
-def build_model(tokenizer, positions, prune_ratio=0.0, **kwargs):
+def build_model(tokenizer):
+    """The model, unpruned, with random weights."""
     special = len(VISION_TOKENS)
     backbone = keras_stts.VideoVLMBackbone(
         vocabulary_size=tokenizer.vocabulary_size() - special,
@@ -70,10 +84,9 @@ def build_model(tokenizer, positions, prune_ratio=0.0, **kwargs):
         rope_max_wavelength=10000.0,
         image_patch_id=tokenizer.image_patch_token_id,
         vision_token_ids=tokenizer.vision_token_ids,
-        prune_ratio=prune_ratio,
+        prune_ratio=0.0,
         prune_layer=2,
-        positions=positions,
-        **kwargs,
+        positions="original",
     )
     converter = keras_stts.VideoVLMVideoConverter(
         shapes.FRAME_SIZE, num_frames=shapes.NUM_FRAMES
@@ -86,14 +99,18 @@ def build_model(tokenizer, positions, prune_ratio=0.0, **kwargs):
         time_tokens=5,
         prompt_template="{prompt}\n",
     )
+    # Positions and kernels start louder than at the width of a large model.
+    position = backbone.vision_encoder.position_embedding
+    position.assign(position * 20.0)
     return keras_stts.VideoVLM(backbone, preprocessor)
 
 
-def wake_up(model, features):
-    """Scale weights for a width of 96, where 0.02 is next to nothing.
+def balance(model, features):
+    """Make weights and embeddings as loud as a width of 96 needs.
 
-    Time marks and blocks must speak equally loud, or the language model
-    hears neither when nor where.
+    Kernels start at 0.02, which is next to nothing at this width. Tokens,
+    blocks, and in these the place of a block must speak equally loud, or the
+    language model hears neither when nor where.
     """
     backbone = model.backbone
     for layer in backbone.transformer_layers:
@@ -104,93 +121,124 @@ def wake_up(model, features):
     embedding.assign(embedding * 25.0)
     kernel = backbone.connector.down.kernel
     out = backbone.connector(ops.convert_to_tensor(features, "float32"))
-    kernel.assign(kernel * 0.5 / ops.std(out))
+    out = ops.convert_to_numpy(out).reshape(-1, shapes.CELLS**2, out.shape[-1])
+    gain = _place_gain(out)
+    scale = 0.5 / (out @ gain).std()
+    kernel.assign(ops.convert_to_numpy(kernel) @ gain * scale)
+
+
+def _place_gain(out):
+    """Matrix that lifts the directions which tell one cell from another."""
+    width = out.shape[-1]
+    means = out.mean(0) - out.mean((0, 1))
+    _, lengths, directions = np.linalg.svd(means, full_matrices=False)
+    variance = out.reshape(-1, width).var(0).mean()
+    wanted = (variance * shapes.CELLS**2) ** 0.5
+    # The last direction is the mean, which was taken off.
+    lengths, directions = lengths[:-1], directions[:-1]
+    gains = np.clip(wanted / lengths, 1.0, 30.0)
+    return np.eye(width) + (directions.T * (gains - 1.0)) @ directions
+
+
+def variant(model, **changes):
+    """A model with the same weights and other pruning settings."""
+    coefficient = changes.pop("aux_coefficient", 0.5)
+    config = {**model.backbone.get_config(), **changes}
+    backbone = keras_stts.VideoVLMBackbone.from_config(config)
+    backbone.set_weights(model.backbone.get_weights())
+    result = keras_stts.VideoVLM(
+        backbone, model.preprocessor, aux_coefficient=coefficient
+    )
+    result.lm_head.set_weights(model.lm_head.get_weights())
+    return result
+
+
+def encode(model, data):
+    """Preprocess the questions of every clip; arrays (clips, questions, S).
+
+    The questions of a clip share its video, which is left as it is.
+    """
+    rows = []
+    for video, prompts, responses in zip(
+        data["videos"], data["questions"], data["answers"]
+    ):
+        x, labels, weights = model.preprocessor(
+            {
+                "videos": [video] * len(prompts),
+                "prompts": prompts,
+                "responses": responses,
+                "fps": FPS,
+            }
+        )
+        rows.append((x["token_ids"], labels, weights))
+    texts = (np.stack(column) for column in zip(*rows))
+    texts = dict(zip(("token_ids", "labels", "weights"), texts))
+    # All clips have the same times.
+    return {**data, **texts, **{name: x[name][:1] for name in SHARED}}
 
 
 class Clips(keras.utils.PyDataset):
-    """Batches of clips with all their questions, or of their features."""
+    """Batches of clips, or of their features, with all their questions."""
 
-    def __init__(self, model, data, batch_size, vision=None, seed=0):
+    def __init__(self, data, batch_size, vision=None, shuffle=True, seed=0):
         super().__init__()
-        self.vision = vision if vision is not None else data["videos"]
-        count = len(self.vision)
+        self.data = data
+        self.vision = data["videos"] if vision is None else vision
         self.batch_size = batch_size
-        self.rng = np.random.default_rng(seed)
-        flat = model.preprocessor(
-            {
-                "videos": data["videos"][:1],
-                "fps": FPS,
-                "prompts": ["x"],
-                "responses": ["x"],
-            }
-        )[0]
-        self.fixed = {
-            name: flat[name]
-            for name in ("frame_mask", "vision_token_ids", "vision_mask")
-        }
-        prompts = [q for qs in data["questions"][:count] for q in qs]
-        answers = [a for qs in data["answers"][:count] for a in qs]
-        ids = model.preprocessor._prompt_ids(prompts)
-        texts, weights = model.preprocessor._with_responses(ids, answers)
-        length = model.preprocessor.sequence_length
-        pad = model.preprocessor._pad_id
-        tokens = np.full((len(texts), length + 1), pad, "int32")
-        weight = np.zeros((len(texts), length + 1), "float32")
-        for i, (text, w) in enumerate(zip(texts, weights)):
-            tokens[i, : len(text)] = text
-            weight[i, : len(w)] = w
-        shape = (count, QUESTIONS, length)
-        self.tokens = tokens[:, :-1].reshape(shape)
-        self.labels = tokens[:, 1:].reshape(shape)
-        self.weights = weight[:, 1:].reshape(shape)
-        self.informative = data["informative"]
+        self.rng = np.random.default_rng(seed) if shuffle else None
+        self.order = np.arange(len(self.vision))
         self.on_epoch_end()
 
-    def __len__(self):
+    @property
+    def num_batches(self):
         return len(self.vision) // self.batch_size
 
     def on_epoch_end(self):
-        self.order = self.rng.permutation(len(self.vision))
+        if self.rng is not None:
+            self.order = self.rng.permutation(len(self.vision))
 
     def __getitem__(self, i):
         rows = self.order[i * self.batch_size : (i + 1) * self.batch_size]
-        x = {
-            name: np.repeat(value, len(rows), 0)
-            for name, value in self.fixed.items()
-        }
+        x = {name: np.repeat(self.data[name], len(rows), 0) for name in SHARED}
         x["vision"] = self.vision[rows]
-        x["token_ids"] = self.tokens[rows]
-        # Ranks that keep what questions ask about and a random rest.
-        noise = self.rng.random((len(rows), shapes.NUM_FRAMES, 16))
-        x["ranks"] = (noise + self.informative[rows]).astype("float32")
-        return x, self.labels[rows], self.weights[rows]
+        x["token_ids"] = self.data["token_ids"][rows]
+        if self.rng is not None:
+            # Ranks that keep what questions ask about, and a random rest.
+            informative = self.data["informative"][rows]
+            noise = self.rng.random(informative.shape)
+            x["ranks"] = (noise + informative).astype("float32")
+        return x, self.data["labels"][rows], self.data["weights"][rows]
 
 
 class Questions(keras.Model):
     """A `VideoVLM` on all questions of a clip at once.
 
     The questions of a clip share its prefix; none sees another.
+
+    Args:
+        model: A `VideoVLM`.
+        keep: Optional float. If given, the vision inputs are features of all
+            blocks, of which the share `keep` with the highest ranks is used.
     """
 
-    def __init__(self, model, cached=False, keep=1.0):
+    def __init__(self, model, keep=None):
         super().__init__()
         self.model = model
-        self.cached = cached
         self.keep = keep
 
     def call(self, x, training=None):
         backbone = self.model.backbone
-        if self.cached:
-            vision = self.cached_vision(x)
-        else:
+        if self.keep is None:
             vision = backbone.encode_video(x["vision"], x["frame_mask"])
+        else:
+            vision = self.cached_vision(x)
         prefix = backbone.encode_prefix(
             x["vision_token_ids"], x["vision_mask"], vision
         )
         tokens = x["token_ids"]
         flat = ops.reshape(tokens, (-1, tokens.shape[-1]))
         hidden, _ = backbone.decode(flat, prefix)
-        if self.model.auxiliary_loss is not None and not self.cached:
+        if self.keep is None and self.model.auxiliary_loss is not None:
             hidden = self.model.auxiliary_loss(
                 hidden,
                 vision["scores"],
@@ -202,176 +250,225 @@ class Questions(keras.Model):
         return ops.reshape(logits, (*ops.shape(tokens), logits.shape[-1]))
 
     def cached_vision(self, x):
-        backbone = self.model.backbone
+        connector = self.model.backbone.connector
         features = ops.cast(x["vision"], "float32")
         if self.keep == 1.0:
-            return {"embeddings": backbone.connector(features)}
+            return {"embeddings": connector(features)}
         selection = select_blocks(x["ranks"], 1 - self.keep)
         kept = pack_blocks(features, selection.index)
-        return {
-            "embeddings": backbone.connector(kept),
-            "selection": selection,
-        }
+        return {"embeddings": connector(kept), "selection": selection}
 
 
-class Dense(keras.Model):
-    """Colour and shape of each block from the vision encoder alone."""
+class Labels(keras.Model):
+    """Colour, shape and place of each block, from its embedding alone."""
 
-    def __init__(self, encoder):
+    def __init__(self, backbone):
         super().__init__()
-        self.encoder = encoder
-        self.color = keras.layers.Dense(9)
-        self.shape_ = keras.layers.Dense(5)
-        self.cell = keras.layers.Dense(shapes.CELLS**2)
+        self.encoder = backbone.vision_encoder
+        self.connector = backbone.connector
+        sizes = {"color": 9, "shape": 5, "cell": shapes.CELLS**2}
+        self.heads = {
+            name: keras.layers.Dense(size) for name, size in sizes.items()
+        }
 
     def call(self, videos):
-        x = ops.mean(self.encoder(videos)["features"], axis=-2)
-        return {
-            "color": self.color(x),
-            "shape": self.shape_(x),
-            "cell": self.cell(x),
-        }
+        x = self.connector(self.encoder(videos)["features"])
+        return {name: head(x) for name, head in self.heads.items()}
 
 
-def cosine(peak, steps, warmup=50):
-    warmup = min(warmup, steps // 5)
+def cosine(peak, steps):
+    warmup = min(50, steps // 5)
     return keras.optimizers.schedules.CosineDecay(
         0.0, steps - warmup, warmup_target=peak, warmup_steps=warmup
     )
 
 
-def adamw(rate):
-    return keras.optimizers.AdamW(
-        rate, weight_decay=0.01, beta_2=0.95, clipnorm=1.0
-    )
-
-
-def train_vision(model, data, steps, batch_size=8):
-    encoder = model.backbone.vision_encoder
-    dense = Dense(encoder)
-    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    dense.compile(
-        optimizer=adamw(cosine(3e-3, steps)),
-        loss={"color": loss, "shape": loss, "cell": loss},
-        loss_weights={"color": 1.0, "shape": 1.0, "cell": 0.3},
-        metrics={n: "accuracy" for n in ("color", "shape", "cell")},
-    )
-    count = steps * batch_size
-    index = np.arange(count) % len(data["videos"])
-    labels = data["labels"].reshape(len(data["labels"]), -1, 2)[index]
-    cell = np.tile(np.arange(shapes.CELLS**2), (count, shapes.NUM_FRAMES))
-    history = keras.Model.fit(
-        dense,
-        data["videos"][index],
-        {"color": labels[..., 0], "shape": labels[..., 1], "cell": cell},
-        batch_size=batch_size,
-        verbose=2,
-    )
-    return history
-
-
-def cache_features(model, videos):
-    encoder = model.backbone.vision_encoder
-    inputs = keras.Input(videos.shape[1:], dtype="uint8")
-    run = keras.Model(inputs, encoder(inputs)["features"])
-    parts = [
-        run.predict(videos[i : i + 256], batch_size=32, verbose=0).astype(
-            "float16"
-        )
-        for i in range(0, len(videos), 256)
-    ]
-    return np.concatenate(parts)
-
-
-def token_loss():
+def cross_entropy():
     return keras.losses.SparseCategoricalCrossentropy(from_logits=True)
 
 
-def train(trainer, clips, rate, steps, validation=None):
+def train_vision(model, data, steps, batch_size=8):
+    """Teach vision encoder and connector what is in each block."""
+    trainer = Labels(model.backbone)
     trainer.compile(
-        optimizer=adamw(rate),
-        loss=token_loss(),
+        optimizer=keras.optimizers.AdamW(
+            cosine(3e-3, steps), weight_decay=0.01, clipnorm=1.0
+        ),
+        loss={name: cross_entropy() for name in trainer.heads},
+        metrics={name: "accuracy" for name in trainer.heads},
+    )
+    count = steps * batch_size
+    index = np.arange(count) % len(data["videos"])
+    labels = data["labels"][index].reshape(count, -1, 2)
+    cell = np.tile(np.arange(shapes.CELLS**2), (count, shapes.NUM_FRAMES))
+    targets = {"color": labels[..., 0], "shape": labels[..., 1], "cell": cell}
+    trainer.fit(
+        data["videos"][index], targets, batch_size=batch_size, verbose=2
+    )
+
+
+def cache_features(model, videos):
+    """Features of all blocks of all clips, float16 (clips, 128, g, F)."""
+    inputs = keras.Input(videos.shape[1:], dtype="uint8")
+    encoder = model.backbone.vision_encoder
+    run = keras.Model(inputs, encoder(inputs)["features"])
+    return np.concatenate(
+        [
+            run.predict(videos[i : i + 256], verbose=0).astype("float16")
+            for i in range(0, len(videos), 256)
+        ]
+    )
+
+
+def train_language(model, data, features, steps):
+    """Teach the language model on cached features: few blocks, then all."""
+    balance(model, features[:64])
+    model.backbone.vision_encoder.trainable = False
+    for keep, share, rate in ((0.25, 0.8, 2e-3), (1.0, 0.2, 1e-3)):
+        log(f"language model on {keep:.0%} of the blocks")
+        clips = Clips(data, 16, features, seed=int(100 * keep))
+        train(Questions(model, keep), clips, rate, int(steps * share))
+    model.backbone.vision_encoder.trainable = True
+
+
+class PartwiseAdamW(keras.optimizers.AdamW):
+    """AdamW with 5 times the rate for the scorer and half for the ViT."""
+
+    def build(self, variables):
+        super().build(variables)
+        # TensorFlow hands its own variables to `update_step`.
+        self.rates = {
+            id(handle): 5.0
+            if "scorer" in v.path
+            else 0.5
+            if "vision_encoder" in v.path
+            else 1.0
+            for v in variables
+            for handle in (v, v.value)
+        }
+
+    def update_step(self, gradient, variable, learning_rate):
+        rate = learning_rate * self.rates[id(variable)]
+        super().update_step(gradient, variable, rate)
+
+
+def train(trainer, clips, rate, steps, optimizer=keras.optimizers.AdamW):
+    trainer.compile(
+        optimizer=optimizer(
+            cosine(rate, steps), weight_decay=0.01, beta_2=0.95, clipnorm=1.0
+        ),
+        loss=cross_entropy(),
         weighted_metrics=["accuracy"],
     )
-    epochs = max(1, round(steps / len(clips)))
-    trainer.fit(clips, epochs=epochs, verbose=2, validation_data=validation)
-    return trainer
+    each = min(steps, 250)
+    trainer.fit(clips, epochs=steps // each, steps_per_epoch=each, verbose=2)
 
 
 def evaluate(model, data, batch_size=16):
-    """Share of answers that are right, by kind."""
-    clips = Clips(model, data, batch_size)
-    clips.order = np.arange(len(clips.vision))
+    """Which answers are right, bool (clips, questions)."""
+    clips = Clips(data, batch_size, shuffle=False)
     trainer = Questions(model)
-    trainer.compile(loss=token_loss())
+    trainer.compile(loss=cross_entropy())
     right = []
-    for i in range(len(clips)):
+    for i in range(clips.num_batches):
         x, labels, weights = clips[i]
         logits = trainer.predict_on_batch(x)
         hit = (logits.argmax(-1) == labels) | (weights == 0)
         right.append(hit.all(-1))
-    right = np.concatenate(right)
+    return np.concatenate(right)
+
+
+def interval(values):
+    """Mean over clips and half its 95% interval, in points."""
+    values = 100 * np.asarray(values, "float64").reshape(len(values), -1)
+    values = values.mean(1)
+    return values.mean(), 1.96 * values.std(ddof=1) / len(values) ** 0.5
+
+
+def describe(name, right, data):
+    mean, half = interval(right)
     kinds = np.array(data["kinds"][: len(right)])
-    table = {k: float(right[kinds == k].mean()) for k in shapes.KINDS}
-    return {"all": float(right.mean()), **table}
+    parts = [100 * right[kinds == kind].mean() for kind in shapes.KINDS]
+    cells = "".join(f"{part:10.1f}" for part in parts)
+    log(f"{name:34}{mean:6.1f} ± {half:.1f}{cells}")
 
 
 def log(*words):
     print(f"[{time.strftime('%H:%M:%S')}]", *words, flush=True)
 
 
+VARIANTS = {
+    "unpruned": {"prune_ratio": 0.0},
+    "STTS 50%": {"prune_ratio": 0.5},
+    "random 50%": {"prune_ratio": 0.5, "pruning": "random"},
+    "STTS 80%": {"prune_ratio": 0.8},
+    "frame similarity 80%": {
+        "prune_ratio": 0.8,
+        "pruning": "frame_similarity",
+    },
+    "random 80%": {"prune_ratio": 0.8, "pruning": "random"},
+}
+
+
+def fine_tune(model, data, settings, steps):
+    """A variant of the model, trained as a whole for some steps."""
+    # The auxiliary loss starts the scorer, then lets go of it.
+    fall = keras.optimizers.schedules.PolynomialDecay(0.5, steps // 2, 0.0)
+    tuned = variant(model, aux_coefficient=fall, **settings)
+    train(Questions(tuned), Clips(data, 8), 4e-4, steps, PartwiseAdamW)
+    return tuned
+
+
+def stage(model, path, run):
+    """Run a stage of training, or load what it gave an earlier run."""
+    if path.exists():
+        log(f"{path} is there already")
+        model.load_weights(path)
+        return
+    run()
+    model.save_weights(path)
+
+
 def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--data", default="shapes_data")
-    parser.add_argument("--out", default="shapes_tiny")
-    parser.add_argument("--positions", default="consecutive")
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", default="shapes_data", type=pathlib.Path)
     parser.add_argument("--train", type=int, default=4000)
-    parser.add_argument("--test", type=int, default=500)
-    parser.add_argument("--vision-steps", type=int, default=600)
-    parser.add_argument("--lm-steps", type=int, default=4000)
-    parser.add_argument("--joint-steps", type=int, default=500)
+    parser.add_argument("--test", type=int, default=1000)
+    parser.add_argument("--vision-steps", type=int, default=700)
+    parser.add_argument("--language-steps", type=int, default=4000)
+    parser.add_argument("--tune-steps", type=int, default=250)
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
-    data = shapes.load(args.data, "train", args.train, progress=False)
-    test = shapes.load(args.data, "validation", args.test, progress=False)
-    log("data", data["videos"].shape)
-    texts = [q for qs in data["questions"] for q in qs]
-    texts += [a for qs in data["answers"] for a in qs]
-    tokenizer = build_tokenizer(texts)
-    model = build_model(tokenizer, args.positions)
-    position = model.backbone.vision_encoder.position_embedding
-    position.assign(position * 20.0)
-    log("parameters", model.count_params(), "vocabulary",
-        tokenizer.vocabulary_size())
-    start = f"{args.out}_vision.weights.h5"
-    if os.path.exists(start):
-        model.backbone.vision_encoder.load_weights if False else None
-        model.load_weights(start)
-    else:
+    data = shapes.load(args.folder, "train", args.train)
+    test = shapes.load(args.folder, "test", args.test)
+    texts = sum(data["questions"] + data["answers"], [])
+    model = build_model(build_tokenizer(texts))
+    data, test = encode(model, data), encode(model, test)
+    log(f"{model.count_params():,} parameters")
+
+    def vision():
         train_vision(model, data, args.vision_steps)
-        model.save_weights(start)
-    log("vision trained")
-    features = cache_features(model, data["videos"])
-    log("features", features.shape, features.dtype, float(features.std()))
-    test_features = cache_features(model, test["videos"])
-    wake_up(model, features[:16])
-    done = 0
-    plan = [(0.25, 0.35), (0.5, 0.3), (1.0, 0.35)] if args.lm_steps else []
-    for keep, share in plan:
-        steps = int(args.lm_steps * share)
-        clips = Clips(model, data, 16, vision=features, seed=int(keep * 100))
-        validation = Clips(model, test, 16, vision=test_features)
-        trainer = Questions(model, cached=True, keep=keep)
-        rate = cosine(1e-3, steps, 100)
-        log("keep", keep, "steps", steps)
-        train(trainer, clips, rate, steps, validation)
-        done += steps
-    model.save_weights(f"{args.out}_lm.weights.h5")
-    log("LM trained", evaluate(model, test))
-    clips = Clips(model, data, 8)
-    train(Questions(model), clips, cosine(4e-4, args.joint_steps), args.joint_steps)
-    model.save_weights(f"{args.out}_joint.weights.h5")
-    log("joint", evaluate(model, test))
+
+    def language():
+        features = cache_features(model, data["videos"])
+        train_language(model, data, features, args.language_steps)
+
+    stage(model, args.folder / "vision.weights.h5", vision)
+    stage(model, args.folder / "language.weights.h5", language)
+    log(
+        f"{'':34}{'all':>6}"
+        + " " * 6
+        + "".join(f"{k:>10}" for k in shapes.KINDS)
+    )
+    for name, settings in VARIANTS.items():
+        tuned = fine_tune(model, data, settings, args.tune_steps)
+        describe(name, evaluate(tuned, test), test)
+        if name == "STTS 50%":
+            variant(tuned).save_to_preset(args.folder / "shapes_tiny")
+            for ratio in (0.0, 0.8):
+                other = variant(tuned, prune_ratio=ratio)
+                right = evaluate(other, test)
+                describe(f"STTS 50%, run at {ratio:.0%}", right, test)
 
 
 if __name__ == "__main__":

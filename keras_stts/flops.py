@@ -128,9 +128,7 @@ def _language_model(backbone, vision_length, text_length):
     token = 2 * width * (2 * queries + 2 * keys + 3 * backbone.intermediate_dim)
     pairs = 4 * queries
     vision = vision_length * (token + pairs * vision_length)
-    text = text_length * (
-        token + pairs * (vision_length + text_length)
-    )
+    text = text_length * (token + pairs * (vision_length + text_length))
     depth = backbone.num_layers
     # The last block computes only keys and values of the vision part.
     last = vision_length * 2 * width * 2 * keys
