@@ -65,9 +65,15 @@ class ScorerMLP(keras.layers.Layer):
                 f"width). Received: shape {tuple(input_shape)}."
             )
         widths = [2 * input_shape[-1], self.hidden_dim, self.hidden_dim]
-        self.hidden_1 = self._dense(self.hidden_dim, "silu", "hidden_1")
-        self.hidden_2 = self._dense(self.hidden_dim, "silu", "hidden_2")
-        self.score = self._dense(1, None, "score")
+        hidden = {
+            "units": self.hidden_dim,
+            "activation": "silu",
+            "dtype": self.dtype_policy,
+        }
+        self.hidden_1 = _dense("hidden_1", **hidden)
+        self.hidden_2 = _dense("hidden_2", **hidden)
+        # In bfloat16 many of a video's scores would be equal.
+        self.score = _dense("score", units=1, dtype="float32")
         for layer, width in zip(
             (self.hidden_1, self.hidden_2, self.score), widths
         ):
@@ -76,19 +82,9 @@ class ScorerMLP(keras.layers.Layer):
             self.auxiliary_loss.build()
         self.built = True
 
-    def _dense(self, units, activation, name):
-        return keras.layers.Dense(
-            units,
-            activation=activation,
-            kernel_initializer=scorer_initializer(),
-            dtype=self.dtype_policy,
-            name=name,
-        )
-
     def call(self, inputs, features=None, frame_mask=None):
         x = self.hidden_2(self.hidden_1(concat_previous_frame(inputs)))
-        logits = ops.cast(ops.squeeze(self.score(x), -1), "float32")
-        scores = ops.sigmoid(logits)
+        scores = ops.sigmoid(ops.squeeze(self.score(x), -1))
         if self.auxiliary_loss is None:
             return scores
         features = inputs if features is None else features
@@ -109,3 +105,9 @@ class ScorerMLP(keras.layers.Layer):
             }
         )
         return config
+
+
+def _dense(name, **kwargs):
+    return keras.layers.Dense(
+        kernel_initializer=scorer_initializer(), name=name, **kwargs
+    )

@@ -37,7 +37,7 @@ def rank_caps(num_frames, num_blocks, num_kept):
     return [num_blocks] + caps
 
 
-def plan_groups(num_frames, num_blocks, num_kept, num_groups=8):
+def plan_groups(num_frames, num_blocks, num_kept, num_groups=6):
     """Cut the ranks into groups so that attention costs least.
 
     Args:

@@ -104,7 +104,7 @@ def rescale_scores(scores, block_rows, axis="row", minimum=RESCALE_MIN):
         axis: `"row"` (each row of a frame by itself, as the published code
             does) or `"frame"`.
         minimum: Float in (0, 1]. What the lowest score becomes; a constant
-            row becomes it throughout.
+            row becomes it throughout, and has no gradient.
 
     Returns:
         Float32 tensor (B, T, P).
@@ -119,7 +119,10 @@ def rescale_scores(scores, block_rows, axis="row", minimum=RESCALE_MIN):
     x = ops.reshape(scores, (-1, num_frames, rows, num_blocks // rows))
     low = ops.amin(x, axis=-1, keepdims=True)
     high = ops.amax(x, axis=-1, keepdims=True)
-    x = minimum + (1.0 - minimum) * (x - low) / (high - low + 1e-6)
+    spread = high - low
+    # The slope of a constant row would be a million times nothing.
+    scale = ops.where(spread > 0, 1.0 / (spread + 1e-6), 0.0)
+    x = minimum + (1.0 - minimum) * (x - low) * scale
     x = ops.reshape(x, (-1, num_frames, num_blocks))
     return ops.concatenate([ops.ones_like(x[:, :1]), x[:, 1:]], axis=1)
 

@@ -43,6 +43,12 @@ def test_auxiliary_loss(mask):
     )
 
 
+def test_scores_seldom_tie_in_bfloat16():
+    scorer = ScorerMLP(6, aux_coefficient=None, dtype="mixed_bfloat16")
+    scores = to_numpy(scorer(normal(1, 20, 30, 5)))
+    assert len(np.unique(scores)) > 590  # Of 600; rounded, 472.
+
+
 def test_features_are_the_inputs_unless_given():
     pooled = normal(*SHAPE)
     scorer = ScorerMLP(6)

@@ -15,7 +15,7 @@ from tests.harness import to_numpy
 from tests.layers.siglip_example import PrunedBlocks
 from tests.layers.siglip_example import run_block
 
-B, T, N, D = 2, 4, 36, 8  # Videos, frames, patches of 6x6, width.
+B, T, N, D = 2, 3, 36, 8  # Videos, frames, patches of 6x6, width.
 
 
 @pytest.fixture(scope="module")

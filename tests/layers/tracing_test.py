@@ -59,39 +59,45 @@ def loss_of(run, scorer, x):
     return K.sum(K.square(K.cast(x, "float32")))
 
 
-POLICIES = ["float32", "mixed_bfloat16", "mixed_float16", "float16"]
+@functools.cache
+def eager_loss():
+    """In float32."""
+    keras.utils.set_random_seed(0)
+    loss = functools.partial(loss_of, *pipeline("float32"))
+    return float(K.convert_to_numpy(loss(K.convert_to_tensor(patches()))))
 
 
-@pytest.mark.parametrize("policy", POLICIES)
-def test_compiled_gradients(policy):
+@pytest.mark.parametrize(
+    "policy, tolerance",
+    [("float32", 1e-5), ("mixed_bfloat16", 0.03), ("mixed_float16", 0.03)],
+)
+def test_compiled_gradients(policy, tolerance):
+    if keras.config.backend() == "jax" and policy == "mixed_float16":
+        pytest.skip("JAX has no such gradient of attention on a CPU")
+    wanted = eager_loss()
     keras.utils.set_random_seed(0)
     run, scorer = pipeline(policy)
-    loss = functools.partial(loss_of, run, scorer)
     value, slope, slopes = loss_and_gradients(
-        loss, patches(), scorer.trainable_variables
+        functools.partial(loss_of, run, scorer),
+        patches(),
+        scorer.trainable_variables,
     )
-    assert np.isfinite(value)
+    np.testing.assert_allclose(value, wanted, rtol=tolerance)
     assert np.isfinite(slope).all()
     for variable, gradient in zip(scorer.trainable_variables, slopes):
-        gradient = gradient.astype("float32")
         assert np.isfinite(gradient).all(), variable.path
         # The bias of the keys cancels in the softmax.
         if not variable.path.endswith("key/bias"):
             assert gradient.any(), variable.path
-    scale = 1e-5 if policy == "float32" else 0.03
-    eager = float(K.convert_to_numpy(loss(K.convert_to_tensor(patches()))))
-    np.testing.assert_allclose(value, eager, rtol=scale)
 
 
 @pytest.mark.skipif(keras.config.backend() != "torch", reason="torch.compile")
-@pytest.mark.parametrize("inductor", [False])
-def test_torch_compile(inductor):
+def test_torch_compile():
     import torch
 
     run, scorer = pipeline("float32")
     loss = functools.partial(loss_of, run, scorer)
-    backend = "inductor" if inductor else "aot_eager"
-    compiled = torch.compile(loss, backend=backend)
+    compiled = torch.compile(loss, backend="aot_eager")
     results = []
     for function in (loss, compiled):
         x = torch.tensor(patches(), requires_grad=True)

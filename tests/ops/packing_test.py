@@ -97,7 +97,7 @@ def test_groups_where_little_is_kept():
 
 
 @pytest.mark.parametrize("num_kept", [9, 13, 20, 27, 36])
-@pytest.mark.parametrize("num_groups", [1, 2, 3, 8])
+@pytest.mark.parametrize("num_groups", [1, 2, 3, 6])
 def test_groups_cost_least(num_kept, num_groups):
     num_frames, num_blocks = 8, 9
     caps = ops.rank_caps(num_frames, num_blocks, num_kept)[1:]
@@ -133,12 +133,9 @@ def test_layout_by_hand():
     selection = select(scores, 0.375)
     groups = ((1, 2), (1, 2), (2, 1))
     layout = to_numpy(ops.frame_layout(selection, groups))
-    # By rank: frame 0, frame 3, frame 2, frame 1.
-    assert [rows.tolist() for rows in layout.rows] == [
-        [[0, 1]],
-        [[3, 4]],
-        [[2, 2]],  # Frame 1 would begin at flat place 2 as well.
-    ]
+    # By rank: frame 0 | frame 3 | frame 2, frame 1. The last would begin at
+    # flat place 2 as well.
+    assert layout.rows.tolist() == [[0, 1, 3, 4, 2, 2]]
     assert layout.masks[0] is None
     assert layout.masks[1].tolist() == [[[True, True]]]
     # Frame 1 has nothing, and still one key.
@@ -178,12 +175,11 @@ def test_caps_hold_and_each_block_has_a_place_of_its_own(batch):
     padded = [cap for frames, cap in groups for _ in range(frames)]
     assert (counts[:, : len(padded)] <= padded).all()
     assert (counts[:, len(padded) :] == 0).all()
-    flat = np.concatenate(rows, axis=1)
     for b in range(B):
         real = selection.mask[b]
         taken = slots[b][real]
         assert len(set(taken)) == len(taken)
-        np.testing.assert_array_equal(flat[b][taken], np.arange(num_kept)[real])
+        np.testing.assert_array_equal(rows[b][taken], np.arange(num_kept)[real])
         assert all(mask[b].any(axis=-1).all() for mask in masks)
 
 
