@@ -1,3 +1,6 @@
+import json
+import os
+
 import keras
 import keras_hub
 
@@ -38,8 +41,11 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
     def __init__(self, vocabulary=None, merges=None, **kwargs):
         for name, token in VISION_TOKENS.items():
             self._add_special_token(token, f"{name}_token")
+        if isinstance(vocabulary, (str, os.PathLike)):
+            with open(vocabulary, encoding="utf-8") as file:
+                vocabulary = json.load(file)
         unsplittable = kwargs.pop("unsplittable_tokens", None)
-        if unsplittable is None and isinstance(vocabulary, dict):
+        if unsplittable is None and vocabulary is not None:
             unsplittable = [t for t in vocabulary if _is_special(t)]
         super().__init__(
             vocabulary=vocabulary,
