@@ -87,7 +87,9 @@ def print_table(rows):
 
 def fine_tune(examples, seconds):
     """Teach the model, half pruned, to answer in capitals."""
-    model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
+    model = keras_stts.VideoVLM.from_preset(
+        "shapes_tiny", prune_ratio=0.5, sequence_length=32
+    )
     model.compile(optimizer="adam", sampler="greedy")
     model.optimizer.learning_rate = 1e-3
     loud = {**examples, "responses": [a.upper() for a in examples["responses"]]}

@@ -38,7 +38,7 @@ def check_video(path, frames, fps, scale):
     if not fps > 0:
         raise ValueError(
             "`fps` must be a number of frames a second above 0. "
-            f"Received: fps={fps!r}. Pass 2.0 for clips of `render`."
+            f"Received: fps={fps!r}. Pass 1.0 for clips of `render`."
         )
     shape = frames.shape
     if frames.dtype != "uint8" or len(shape) != 4 or shape[3] != 3:

@@ -1,6 +1,6 @@
 """Shapes: small videos whose questions need every event to be seen.
 
-A clip is 4 seconds at 2 frames a second, 48 x 48 pixels, cut into a grid of
+A clip is 8 seconds at 1 frame a second, 48 x 48 pixels, cut into a grid of
 4 x 4 cells a frame. Rows are named a-d from the top, columns 1-4 from the
 left. In front of static noise lie
 
@@ -55,7 +55,7 @@ NUM_FRAMES = world.NUM_FRAMES
 SHAPES = world.SHAPES
 
 # Raise it whenever a clip, its questions or its file would come out changed.
-VERSION = 1
+VERSION = 2
 SCALE = 4
 
 
@@ -116,7 +116,7 @@ def render(split, index, seed=0):
     )
 
 
-def write_video(path, frames, fps=2.0, scale=SCALE):
+def write_video(path, frames, fps=1.0, scale=SCALE):
     """Writes frames as an mp4 file (H.264, yuv420p, high quality).
 
     Each pixel becomes a square of `scale` x `scale` equal pixels. The file

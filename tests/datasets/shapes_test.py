@@ -274,7 +274,7 @@ def test_write_video(tmp_path):
     video = iio.imread(path, plugin="pyav")
     assert video.shape == (8, 192, 192, 3)
     about = iio.immeta(path, plugin="pyav")
-    assert (about["codec"], about["fps"]) == ("h264", 2.0)
+    assert (about["codec"], about["fps"]) == ("h264", 1.0)
     assert about["video_format"] == "yuv420p"
     assert iio.improps(path, plugin="pyav").shape[0] == 8
     assert os.listdir(tmp_path / "new") == ["clip.mp4"]
