@@ -38,7 +38,7 @@ def run_blocks():
     ran = failed = 0
     for module in modules():
         for name, item in documented(module):
-            text = inspect.getdoc(item) or ""
+            text = inspect.cleandoc(item.__doc__ or "")
             for block in re.findall(r"```python\n(.*?)```", text, re.S):
                 ran += 1
                 space = {"keras": keras, "np": np, "keras_stts": keras_stts}

@@ -7,7 +7,7 @@ PRESETS = {
                 "A tiny video language model, trained on "
                 "`keras_stts.datasets.shapes`. Ships with the package."
             ),
-            "params": 0,
+            "params": 859281,
         },
         "handle": "assets/shapes_tiny",
     },
