@@ -538,6 +538,8 @@ def _load_preprocessor(preset, molmo2, preprocessor, converter):
     if molmo2:
         from keras_stts.models import convert_molmo2
 
+        if not convert_molmo2.has_tokenizer(preset):
+            return None
         return convert_molmo2.load_preprocessor(preset, preprocessor, converter)
     if not hub.check_file_exists(preset, hub.PREPROCESSOR_CONFIG_FILE):
         return None
