@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,15 @@ def test_masked_places_are_as_if_absent():
     np.testing.assert_allclose(
         to_numpy(pooler(spoilt, mask=mask)), full, atol=1e-5
     )
+
+
+def test_mask_goes_no_further():
+    """Nor does Keras warn of it."""
+    mask = np.array([True, False, True, True, False])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pooled = TokenPooler(num_heads=2)(normal(3, 5, WIDTH), mask=mask)
+    assert getattr(pooled, "_keras_mask", None) is None
 
 
 def test_initial_weights():

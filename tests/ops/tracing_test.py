@@ -1,6 +1,7 @@
 """Each operation run eagerly and compiled, with gradients, in each dtype."""
 
 import functools
+import importlib
 
 import keras
 import numpy as np
@@ -212,3 +213,24 @@ def test_shapes_are_found_without_running(function):
         out = function(x)
     assert out.device.type == "meta"
     assert out.shape == function(torch.ones((B, T, N, D))).shape
+
+
+@pytest.mark.skipif(BACKEND != "torch", reason="torch.compile")
+def test_groups_are_not_planned_within_the_graph(monkeypatch):
+    """It would take minutes to trace the search for a long video."""
+    import torch
+
+    packing = importlib.import_module("keras_stts.ops.packing")
+    search = packing._search_cuts
+
+    def untraceable(*args):
+        torch._dynamo.graph_break()  # Does nothing unless traced.
+        return search(*args)
+
+    monkeypatch.setattr(packing, "_search_cuts", untraceable)
+    run = torch.compile(
+        lambda x: x * len(ops.plan_groups(5, 4, 10)),
+        backend="eager",
+        fullgraph=True,
+    )
+    assert run(torch.ones(())) == 5
