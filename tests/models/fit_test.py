@@ -25,7 +25,7 @@ def paths(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
     paths = [str(folder / f"{i}.mp4") for i in range(len(LENGTHS))]
     for i, (path, length) in enumerate(zip(paths, LENGTHS)):
-        write_video(path, tiny.video(i, length), scale=2)
+        write_video(path, tiny.video(i, length), fps=2.0, scale=2)
     return paths
 
 

@@ -28,7 +28,7 @@ def molmo2():
 @pytest.fixture(scope="module")
 def path(tmp_path_factory):
     path = str(tmp_path_factory.mktemp("videos") / "video.mp4")
-    write_video(path, tiny.video(0, 3), scale=2)
+    write_video(path, tiny.video(0, 3), fps=2.0, scale=2)
     return path
 
 
