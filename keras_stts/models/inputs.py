@@ -1,5 +1,6 @@
 """What `fit`, `evaluate` and `predict` are given, as batches for Keras."""
 
+import contextlib
 import inspect
 
 import keras
@@ -266,3 +267,27 @@ def split(data, share):
             f"on. Received: validation_split={share} of {size} examples."
         )
     return take(data, np.arange(cut)), take(data, np.arange(cut, size))
+
+
+@contextlib.contextmanager
+def keep_variables(model):
+    """Puts the weights back if an error stops `fit`, `evaluate`, `predict`.
+
+    Under JAX Keras takes them off the model while it runs, and can leave a
+    model without weights if, say, a video cannot be read.
+    """
+    if keras.config.backend() != "jax":
+        yield
+        return
+    variables = model.variables + model.metrics_variables
+    if model.compiled:
+        variables = variables + model.optimizer.variables
+    values = [variable.value for variable in variables]
+    try:
+        yield
+    except BaseException:
+        model.jax_state_sync()  # To those after the last batch, if any.
+        for variable, value in zip(variables, values):
+            if variable._value is None:
+                variable.assign(value)
+        raise

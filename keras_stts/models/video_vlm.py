@@ -209,13 +209,14 @@ class VideoVLM(keras_hub.models.CausalLM):
             )
         # The examples of a dict are shuffled one by one, not in batches.
         batches = isinstance(x, keras.utils.PyDataset)
-        return keras.Model.fit(
-            self,
-            dataset,
-            validation_data=validation_data,
-            shuffle=shuffle and batches,
-            **kwargs,
-        )
+        with model_inputs.keep_variables(self):
+            return keras.Model.fit(
+                self,
+                dataset,
+                validation_data=validation_data,
+                shuffle=shuffle and batches,
+                **kwargs,
+            )
 
     def evaluate(
         self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs
@@ -224,12 +225,14 @@ class VideoVLM(keras_hub.models.CausalLM):
         if not kwargs.get("_use_cached_eval_dataset"):
             data = (x, y, sample_weight)
             x = model_inputs.prepare(self, data, batch_size, labelled=True)
-        return keras.Model.evaluate(self, x, **kwargs)
+        with model_inputs.keep_variables(self):
+            return keras.Model.evaluate(self, x, **kwargs)
 
     def predict(self, x, batch_size=None, **kwargs):
         """Logits (B, S', V) of the text part; see `fit` for `x`."""
         x = model_inputs.prepare(self, (x,), batch_size)
-        return keras.Model.predict(self, x, **kwargs)
+        with model_inputs.keep_variables(self):
+            return keras.Model.predict(self, x, **kwargs)
 
     def generate(
         self, inputs, max_length=None, stop_token_ids="auto", strip_prompt=True

@@ -134,6 +134,13 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             if name not in ("self", "dtype", "kwargs", "__class__")
         }
         _check_kwargs(kwargs)
+        _check_arguments(
+            num_frames,
+            num_query_heads,
+            num_key_value_heads,
+            image_patch_id,
+            vision_token_ids,
+        )
 
         # === Layers ===
         self.vision_encoder = VisionEncoder(
@@ -350,4 +357,25 @@ def _check_kwargs(kwargs):
         raise TypeError(
             "`VideoVLMBackbone` got arguments it does not know. Received: "
             f"{', '.join(unknown)}. Known are those of its docstring."
+        )
+
+
+def _check_arguments(
+    num_frames, num_query_heads, num_key_value_heads, patch_id, vision_ids
+):
+    if num_frames < 1:
+        raise ValueError(
+            f"`num_frames` must be at least 1. Received: {num_frames}."
+        )
+    if num_query_heads % num_key_value_heads:
+        raise ValueError(
+            "`num_key_value_heads` must divide `num_query_heads`. Received: "
+            f"num_query_heads={num_query_heads}, num_key_value_heads="
+            f"{num_key_value_heads}."
+        )
+    if patch_id not in vision_ids:
+        raise ValueError(
+            "`image_patch_id` must be one of the `vision_token_ids`, which "
+            f"see each other both ways. Received: image_patch_id={patch_id}, "
+            f"vision_token_ids={list(vision_ids)}."
         )

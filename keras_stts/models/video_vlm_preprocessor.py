@@ -111,8 +111,9 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return call_in_graph(self, x, sequence_length)
 
     def _generate_preprocess_python(self, x, sequence_length=None):
-        x = {name: x[name] for name in x if name != "responses"}
-        outputs = self._call_python(x, sequence_length=sequence_length)
+        outputs = self._call_python(
+            _without_responses(x), sequence_length=sequence_length
+        )
         if outputs["padding_mask"][..., -1].any():
             raise ValueError(
                 "A prompt must leave room for an answer. Received: a prompt "
@@ -124,8 +125,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
 
     def _generate_preprocess_tf(self, x, sequence_length=None):
         return self._call_tf(
-            {name: x[name] for name in x if name != "responses"},
-            sequence_length=sequence_length,
+            _without_responses(x), sequence_length=sequence_length
         )
 
     def _vision_inputs(self, x):
@@ -224,6 +224,12 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             }
         )
         return config
+
+
+def _without_responses(x):
+    if not isinstance(x, dict):
+        return x  # To be refused.
+    return {name: x[name] for name in x if name != "responses"}
 
 
 def _as_batch(x):

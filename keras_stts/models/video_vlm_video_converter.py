@@ -4,6 +4,7 @@ import keras
 import keras_hub
 import numpy as np
 
+from keras_stts.data.video import RULES
 from keras_stts.data.video import read_video
 from keras_stts.data.video import resize_frames
 from keras_stts.data.video import sample_indices
@@ -57,6 +58,12 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         super(keras_hub.layers.VideoConverter, self).__init__(**kwargs)
         if isinstance(image_size, int):
             image_size = (image_size, image_size)
+        if num_frames < 1 or not max_fps > 0 or sampling not in RULES:
+            raise ValueError(
+                "`num_frames` and `max_fps` must be positive, and `sampling` "
+                f"one of {', '.join(RULES)}. Received: num_frames="
+                f"{num_frames}, max_fps={max_fps}, sampling={sampling!r}."
+            )
         self.image_size = tuple(image_size)
         self.num_frames = num_frames
         self.max_fps = max_fps
