@@ -69,7 +69,7 @@ def auxiliary_loss(
     Reference:
         STTS (arXiv 2603.18004), temporal auxiliary loss.
     """
-    target = 1.0 - similarity
+    target = 1.0 - ops.cast(similarity, "float32")
     if stop_gradient_target:
         target = ops.stop_gradient(target)
     error = ops.square(ops.cast(scores, "float32") - target)[:, 1:]

@@ -30,6 +30,12 @@ def test_loss_is_added_and_inputs_handed_on():
     assert float(to_numpy(layer.value)) == 1 / 16
 
 
+def test_float64_scores_of_numpy():
+    layer = AuxiliaryLoss()
+    layer(SCORES, SCORES.astype("float64"), SIMILARITY.astype("float64"))
+    assert float(to_numpy(layer.losses[0])) == 0.5 / 16
+
+
 def test_inputs_keep_their_dtype():
     layer = AuxiliaryLoss(dtype="bfloat16")
     hidden = keras.ops.ones((1, 2), dtype="float16")
