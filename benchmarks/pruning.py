@@ -67,6 +67,7 @@ def parse_arguments():
         "--ratios", type=float, nargs="+", default=[0.3, 0.5, 0.8]
     )
     parser.add_argument("--phases", nargs="+", default=list(PHASES))
+    parser.add_argument("--overhead-frames", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peak", nargs=2, type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -151,7 +152,7 @@ def gradients_of(model, function, variables):
         def total(values, rest, inputs):
             mapping = list(zip(variables, values)) + rest
             with keras.StatelessScope(state_mapping=mapping):
-                return ops.mean(function(*inputs))
+                return total_of(function(*inputs))
 
         run = jax.jit(
             lambda values, inputs: jax.grad(total)(values, [], inputs)
@@ -163,7 +164,7 @@ def gradients_of(model, function, variables):
         def run(*inputs):
             values = [v.value for v in variables]
             return torch.autograd.grad(
-                ops.mean(function(*inputs)), values, allow_unused=True
+                total_of(function(*inputs)), values, allow_unused=True
             )
 
         return run
@@ -172,10 +173,15 @@ def gradients_of(model, function, variables):
     @tf.function(jit_compile=True)
     def run(*inputs):
         with tf.GradientTape() as tape:
-            value = ops.mean(function(*inputs))
+            value = total_of(function(*inputs))
         return tape.gradient(value, [v.value for v in variables])
 
     return run
+
+
+def total_of(outputs):
+    """Sum of the means of the outputs."""
+    return sum(ops.mean(x) for x in keras.tree.flatten(outputs))
 
 
 def block_function(model, ratio):
@@ -330,6 +336,53 @@ def report(num_frames, models, times):
     return rows
 
 
+def report_overhead(num_frames, ratio=0.5):
+    """Scorer, bias, selection and packing, beside the blocks of Molmo2.
+
+    They run once a step, so their share is of 25 unpruned vision blocks; the
+    language model, which would make it smaller, is left out.
+    """
+    model = build(num_frames, ratio)
+    encoder = model.backbone.vision_encoder
+    block, run, x = block_function(model, 0.0)
+
+    def overhead(x):
+        x = ops.reshape(x, (1, *x.shape))
+        scores = encoder.scorer(x)
+        similarity = encoder.similarity(x)
+        selection = encoder.select(scores)
+        packed = encoder.packing(x, selection)
+        layout = encoder.packing.layout(selection)
+        return encoder.bias(scores), similarity, packed, layout.rows
+
+    def learned(x):
+        return overhead(x)[:3]
+
+    runs = {
+        "forward": (compiled(model, run), compiled(model, overhead)),
+        "train": (
+            gradients_of(model, run, block.trainable_variables),
+            gradients_of(model, learned, encoder.scorer.trainable_variables),
+        ),
+    }
+    print(f"\n{num_frames} frames, scorer + bias + selection + packing")
+    rows = {}
+    for name, functions in runs.items():
+        times = [[], []]
+        for _ in range(1 + args.rounds):
+            for function, seconds in zip(functions, times):
+                start = time.perf_counter()
+                wait(function(x))
+                seconds.append(time.perf_counter() - start)
+        whole, extra = (np.median(seconds[1:]) for seconds in times)
+        rows[name] = extra / (GPU["vision_num_layers"] * whole)
+        print(
+            f"  {name}: {extra:.2f} s, one unpruned block {whole:.2f} s, "
+            f"share of {GPU['vision_num_layers']} blocks {rows[name]:.2%}"
+        )
+    return rows
+
+
 def report_layout(num_frames=32):
     """The layout's count beside the ideal's, and the published packer's."""
     print(f"\n{num_frames} frames, blocks after pruning, counted")
@@ -409,6 +462,9 @@ def main():
     for num_frames in args.frames:
         rows += report(num_frames, *measure(num_frames))
     layout = report_layout()
+    overhead = {}
+    if args.overhead_frames:
+        overhead = report_overhead(args.overhead_frames)
     peaks = report_peaks(args.frames[-1]) if "train_step" in args.phases else {}
     result = {
         "benchmark": "pruning",
@@ -418,6 +474,7 @@ def main():
         "keras_stts": keras_stts.__version__,
         "rows": rows,
         "layout": layout,
+        "overhead": overhead,
         "peak_mib": peaks,
     }
     print(json.dumps(result))

@@ -177,7 +177,7 @@ def encode(model, data):
         )
         rows.append((x["token_ids"], labels, weights))
     texts = (np.stack(column) for column in zip(*rows))
-    texts = dict(zip(("token_ids", "labels", "weights"), texts))
+    texts = dict(zip(("token_ids", "next_ids", "weights"), texts))
     # All clips have the same times.
     return {**data, **texts, **{name: x[name][:1] for name in SHARED}}
 
@@ -212,7 +212,7 @@ class Clips(keras.utils.PyDataset):
             informative = self.data["informative"][rows]
             noise = self.rng.random(informative.shape)
             x["ranks"] = (noise + informative).astype("float32")
-        return x, self.data["labels"][rows], self.data["weights"][rows]
+        return x, self.data["next_ids"][rows], self.data["weights"][rows]
 
 
 class Questions(keras.Model):

@@ -1,5 +1,6 @@
 """STTS token pruning and video language models for Keras 3."""
 
+from keras_stts import _backend  # noqa: F401  Before Keras is imported.
 from keras_stts import data
 from keras_stts import datasets
 from keras_stts import layers

@@ -1,5 +1,11 @@
 """The public surface, pinned: a change here is a change for users."""
 
+import os
+import subprocess
+import sys
+
+import pytest
+
 import keras_stts
 
 
@@ -29,3 +35,16 @@ def test_public_names():
     ]
     for module in (keras_stts, keras_stts.layers, keras_stts.ops):
         assert all(hasattr(module, name) for name in module.__all__)
+
+
+@pytest.mark.parametrize("backend", ["jax", "torch"])
+def test_a_missing_backend_says_what_to_install(backend):
+    program = f"import sys; sys.modules[{backend!r}] = None; import keras_stts"
+    run = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**os.environ, "KERAS_BACKEND": backend},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode
+    assert f"pip install keras-stts[{backend}]" in run.stderr

@@ -246,7 +246,7 @@ class VisionEncoder(keras.layers.Layer):
         scored = self.prune_layer + 1
         hidden = self._run(x, self.blocks[:scored], {self.prune_layer})
         hidden_scored = ops.reshape(hidden[self.prune_layer], grid_shape)
-        similarity = self._similarity(hidden_scored)
+        similarity = self.similarity(hidden_scored)
         scores, attend = self._rank(hidden_scored, similarity)
         selection = self.select(scores, frame_mask)
         x = self.blocks[scored](hidden[self.prune_layer], attend=attend)
@@ -292,7 +292,8 @@ class VisionEncoder(keras.layers.Layer):
                 outputs[index] = x
         return outputs
 
-    def _similarity(self, x):
+    def similarity(self, x):
+        """Blocks of (B, T, N, D) to those of the frame before: (B, T, P)."""
         blocks = to_blocks(x, self.window, self.packing.grid)
         *_, num_frames, num_blocks, size, width = blocks.shape
         return neighbor_similarity(
