@@ -369,7 +369,7 @@ def prepare(trainer, rate, steps, optimizer=keras.optimizers.AdamW):
 
 def train(trainer, clips, rate, steps, **kwargs):
     prepare(trainer, rate, steps, **kwargs)
-    each = min(steps, 200)
+    each = min(steps, clips.num_batches)
     trainer.fit(clips, epochs=steps // each, steps_per_epoch=each, verbose=2)
 
 
