@@ -102,7 +102,6 @@ def backbone_config(config, video_processor=VIDEO_PROCESSOR, vocabulary=None):
     """
     vision = _field(config, "vision_config", "vit_config")
     text = _field(config, "text_config")
-    _check_supported(text)
     ids = vision_token_ids(config, vocabulary or {})
     return {
         **_vision_config(vision, _field(config, "adapter_config")),
@@ -152,7 +151,27 @@ def _text_config(text):
         "rope_max_wavelength": _field(rope, "rope_theta"),
         "layer_norm_epsilon": _field(text, "rms_norm_eps", "layer_norm_eps"),
         "activation": _field(text, "hidden_act"),
+        "query_key_norm": _named(
+            text, "qk_norm_type", {"qwen3": "head", "olmo": "all"}
+        ),
+        "norm_after": bool(text.get("norm_after")),
+        "attention_bias": bool(
+            text.get("attention_bias") or text.get("qkv_bias")
+        ),
+        "rope_scaling": _rope_scaling(text),
+        "rope_scaling_layers": text.get("rope_scaling_layers"),
     }
+
+
+def _named(config, name, meanings):
+    """What a field's value, the first by default, means here."""
+    value = config.get(name, next(iter(meanings)))
+    if value not in meanings:
+        raise ValueError(
+            f"`{name}` of a Molmo2 config must be {' or '.join(meanings)}. "
+            f"Received: {value!r}."
+        )
+    return meanings[value]
 
 
 def _field(config, *names):
@@ -165,25 +184,12 @@ def _field(config, *names):
     )
 
 
-def _check_supported(text):
-    rope = text.get("rope_parameters") or text.get("rope_scaling") or {}
-    given = {
-        "qk_norm_type": text.get("qk_norm_type", "qwen3"),
-        "norm_after": bool(text.get("norm_after")),
-        "bias": bool(text.get("attention_bias") or text.get("qkv_bias")),
-        "rope_type": rope.get("rope_type", "default"),
-    }
-    wanted = {
-        "qk_norm_type": "qwen3",
-        "norm_after": False,
-        "bias": False,
-        "rope_type": "default",
-    }
-    if given != wanted:
-        raise ValueError(
-            "`VideoVLM` has Qwen3's language model, as Molmo2-4B and -8B. "
-            f"Received: a checkpoint with {given}; it must have {wanted}."
-        )
+def _rope_scaling(text):
+    """Type and numbers of a scaled rotary embedding, or None."""
+    rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
+    if rope.get("rope_type", rope.get("type", "default")) == "default":
+        return None
+    return {name: rope[name] for name in rope if name != "rope_theta"}
 
 
 def vision_token_ids(config, vocabulary):

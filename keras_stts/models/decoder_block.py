@@ -1,7 +1,7 @@
 import keras
-import keras_hub
 from keras import ops
 
+from keras_stts.models.rope import rotary_embedding
 from keras_stts.models.vision_block import get_activation
 from keras_stts.ops import attention
 from keras_stts.ops import prefix_attention
@@ -9,9 +9,9 @@ from keras_stts.ops import prefix_attention
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class DecoderBlock(keras.layers.Layer):
-    """A Qwen3 decoder block, for a prefix and for what follows it.
+    """A Qwen3 or OLMo-3 decoder block, for a prefix and what follows it.
 
-    KerasHub's Qwen3 block takes neither positions nor attention both ways.
+    KerasHub's blocks take neither positions nor attention both ways.
 
     Args:
         num_query_heads: Int.
@@ -21,6 +21,12 @@ class DecoderBlock(keras.layers.Layer):
         rope_max_wavelength: Number. Base of the rotary embedding.
         layer_norm_epsilon: Float.
         activation: Str.
+        query_key_norm: `"head"` normalises each head by itself (Qwen3),
+            `"all"` all heads together (OLMo).
+        norm_after: Bool. Whether attention and MLP are normalised after they
+            run (OLMo-2, -3) instead of before.
+        attention_bias: Bool. Whether query, key and value have a bias.
+        rope_scaling: Optional dict, see `keras_stts.models.rope`.
 
     Call arguments:
         inputs: Tensor (B, S, D).
@@ -40,7 +46,7 @@ class DecoderBlock(keras.layers.Layer):
         tuple (key, value).
 
     Reference:
-        Qwen3 (arXiv 2505.09388).
+        Qwen3 (arXiv 2505.09388), OLMo 2 (arXiv 2501.00656).
     """
 
     def __init__(
@@ -52,9 +58,18 @@ class DecoderBlock(keras.layers.Layer):
         rope_max_wavelength=5000000.0,
         layer_norm_epsilon=1e-6,
         activation="silu",
+        query_key_norm="head",
+        norm_after=False,
+        attention_bias=False,
+        rope_scaling=None,
         **kwargs,
     ):
         super().__init__(**kwargs)
+        if query_key_norm not in ("head", "all"):
+            raise ValueError(
+                '`query_key_norm` must be "head" or "all". Received: '
+                f"query_key_norm={query_key_norm!r}."
+            )
         self.num_query_heads = num_query_heads
         self.num_key_value_heads = num_key_value_heads
         self.head_dim = head_dim
@@ -62,25 +77,35 @@ class DecoderBlock(keras.layers.Layer):
         self.rope_max_wavelength = rope_max_wavelength
         self.layer_norm_epsilon = layer_norm_epsilon
         self.activation = activation
+        self.query_key_norm = query_key_norm
+        self.norm_after = norm_after
+        self.attention_bias = attention_bias
+        self.rope_scaling = rope_scaling
 
     def build(self, input_shape, *args, **kwargs):
         width = input_shape[-1]
         queries = self.num_query_heads * self.head_dim
         keys = self.num_key_value_heads * self.head_dim
         hidden = self.intermediate_dim
+        bias = self.attention_bias
         self.attention_norm = self._norm("attention_norm", width)
-        self.query = self._dense("query", width, queries)
-        self.key = self._dense("key", width, keys)
-        self.value = self._dense("value", width, keys)
-        self.query_norm = self._norm("query_norm", self.head_dim)
-        self.key_norm = self._norm("key_norm", self.head_dim)
+        self.query = self._dense("query", width, queries, bias)
+        self.key = self._dense("key", width, keys, bias)
+        self.value = self._dense("value", width, keys, bias)
+        if self.query_key_norm == "head":
+            queries_normed = keys_normed = self.head_dim
+        else:
+            queries_normed, keys_normed = queries, keys
+        self.query_norm = self._norm("query_norm", queries_normed)
+        self.key_norm = self._norm("key_norm", keys_normed)
         self.attention_output = self._dense("attention_output", queries, width)
         self.mlp_norm = self._norm("mlp_norm", width)
         self.mlp_gate = self._dense("mlp_gate", width, hidden)
         self.mlp_up = self._dense("mlp_up", width, hidden)
         self.mlp_down = self._dense("mlp_down", hidden, width)
-        self.rotary_embedding = keras_hub.layers.RotaryEmbedding(
-            max_wavelength=self.rope_max_wavelength,
+        self.rotary_embedding, self._query_gain = rotary_embedding(
+            self.rope_max_wavelength,
+            self.rope_scaling,
             dtype=self.dtype_policy,
             name="rotary_embedding",
         )
@@ -93,10 +118,10 @@ class DecoderBlock(keras.layers.Layer):
         layer.build((None, None, width))
         return layer
 
-    def _dense(self, name, width, units):
+    def _dense(self, name, width, units, bias=False):
         layer = keras.layers.Dense(
             units,
-            use_bias=False,
+            use_bias=bias,
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
             dtype=self.dtype_policy,
             name=name,
@@ -115,18 +140,18 @@ class DecoderBlock(keras.layers.Layer):
         cache_index=None,
         keys_only=False,
     ):
-        x = self.attention_norm(inputs)
-        key = self._heads(self.key(x), self.num_key_value_heads)
-        key = self._rotate(self.key_norm(key), positions)
-        value = self._heads(self.value(x), self.num_key_value_heads)
+        x = inputs if self.norm_after else self.attention_norm(inputs)
+        key = self._rotated(self.key(x), self.key_norm, positions)
+        value = self._heads(self.value(x))
         if cache is not None:
             start = [0, cache_index, 0, 0]
             key = ops.slice_update(cache[0], start, key)
             value = ops.slice_update(cache[1], start, value)
         if keys_only:
             return key, value
-        query = self._heads(self.query(x), self.num_query_heads)
-        query = self._rotate(self.query_norm(query), positions)
+        query = self._rotated(self.query(x), self.query_norm, positions)
+        if self._query_gain != 1.0:
+            query = query * self._query_gain
         if prefix is None:
             out = attention(query, key, value, mask=attention_mask)
         else:
@@ -134,17 +159,28 @@ class DecoderBlock(keras.layers.Layer):
                 query, prefix, key, value, prefix_mask, attention_mask
             )
         joined = (-1, inputs.shape[1], self.num_query_heads * self.head_dim)
-        x = inputs + self.attention_output(ops.reshape(out, joined))
+        out = self.attention_output(ops.reshape(out, joined))
+        if self.norm_after:
+            x = inputs + self.attention_norm(out)
+            return x + self.mlp_norm(self._mlp(x)), key, value
+        x = inputs + out
         return x + self._mlp(self.mlp_norm(x)), key, value
 
     def _mlp(self, x):
         gate = get_activation(self.activation)(self.mlp_gate(x))
         return self.mlp_down(gate * self.mlp_up(x))
 
-    def _heads(self, x, heads):
-        return ops.reshape(x, (-1, x.shape[1], heads, self.head_dim))
+    def _heads(self, x):
+        return ops.reshape(
+            x, (-1, x.shape[1], x.shape[2] // self.head_dim, self.head_dim)
+        )
 
-    def _rotate(self, x, positions):
+    def _rotated(self, x, norm, positions):
+        """Normalised and rotated heads of queries or keys (B, S, width)."""
+        if self.query_key_norm == "head":
+            x = norm(self._heads(x))
+        else:
+            x = self._heads(norm(x))
         return self.rotary_embedding(x, positions=positions)
 
     def compute_output_spec(
@@ -173,6 +209,10 @@ class DecoderBlock(keras.layers.Layer):
                 "rope_max_wavelength": self.rope_max_wavelength,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
                 "activation": self.activation,
+                "query_key_norm": self.query_key_norm,
+                "norm_after": self.norm_after,
+                "attention_bias": self.attention_bias,
+                "rope_scaling": self.rope_scaling,
             }
         )
         return config

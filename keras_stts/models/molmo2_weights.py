@@ -147,6 +147,8 @@ def add_text_block(table, name, block):
     }
     for key, layers in kernels.items():
         table[(f"{name}{key}.weight",)] = _kernels(*layers)
+        if layers[0].use_bias:
+            table[(f"{name}{key}.bias",)] = [layer.bias for layer in layers]
     for key, norm in norms.items():
         table[(f"{name}{key}.weight",)] = [norm.scale]
 

@@ -65,6 +65,15 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         vision_layer_norm_epsilon: Float.
         vision_activation: Str.
         activation: Str.
+        query_key_norm: `"head"` (Qwen3) or `"all"` (OLMo), what queries and
+            keys are normalised over.
+        norm_after: Bool. Whether the language model normalises after its
+            attention and MLPs (OLMo-2, -3) instead of before.
+        attention_bias: Bool. Whether its queries, keys and values have a
+            bias.
+        rope_scaling: Optional dict, see `keras_stts.models.rope`.
+        rope_scaling_layers: Optional ints. Blocks of the language model with
+            that scaling. Defaults to all.
         pixel_mean: Float. Subtracted from pixels of [0, 1].
         pixel_std: Float. What that is divided by.
         dtype: Str or dtype policy.
@@ -123,6 +132,11 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         vision_layer_norm_epsilon=1e-6,
         vision_activation="gelu_pytorch_tanh",
         activation="silu",
+        query_key_norm="head",
+        norm_after=False,
+        attention_bias=False,
+        rope_scaling=None,
+        rope_scaling_layers=None,
         pixel_mean=0.5,
         pixel_std=0.5,
         dtype=None,
@@ -191,6 +205,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             image_patch_id, dtype=dtype, name="add_vision"
         )
         self.text_sequence = TextSequence(dtype=dtype, name="text_sequence")
+        scaled = rope_scaling_layers
+        scaled = range(num_layers) if scaled is None else scaled
         self.transformer_layers = [
             DecoderBlock(
                 num_query_heads,
@@ -200,6 +216,10 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 rope_max_wavelength,
                 layer_norm_epsilon,
                 activation,
+                query_key_norm,
+                norm_after,
+                attention_bias,
+                rope_scaling if i in scaled else None,
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
             )

@@ -138,19 +138,22 @@ def test_config_in_the_words_of_the_first_release():
 
 
 @pytest.mark.parametrize(
-    ("field", "value"),
+    ("field", "value", "message"),
     [
-        ("qk_norm_type", "olmo"),
-        ("norm_after", True),
-        ("attention_bias", True),
-        ("rope_parameters", {"rope_type": "yarn", "rope_theta": 1.0}),
+        ("qk_norm_type", "gemma", "must be qwen3 or olmo. Received: 'gemma'"),
+        (
+            "rope_parameters",
+            {"rope_type": "llama3", "rope_theta": 1.0, "factor": 2.0},
+            "default, linear, yarn. Received: 'llama3'",
+        ),
     ],
 )
-def test_unsupported_models(field, value):
-    config = config_of(tiny.MOLMO2)
+def test_unknown_architectures(folder, field, value, message):
+    config = config_of(folder)
     config["text_config"][field] = value
-    with pytest.raises(ValueError, match="has Qwen3's language model"):
-        backbone_config(config)
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=message):
+        load(folder)
 
 
 def test_missing_field():
