@@ -486,7 +486,7 @@ def main():
     parser.add_argument("--train", type=int, default=4000)
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--vision-steps", type=int, default=700)
-    parser.add_argument("--language-steps", type=int, default=4000)
+    parser.add_argument("--language-steps", type=int, default=6000)
     parser.add_argument("--tune-steps", type=int, default=400)
     args = parser.parse_args()
     keras.utils.set_random_seed(0)

@@ -5,6 +5,7 @@ from keras_stts import data
 from keras_stts import datasets
 from keras_stts import layers
 from keras_stts import ops
+from keras_stts import optimizers
 from keras_stts import visualize
 from keras_stts.benchmark import benchmark
 from keras_stts.models.video_vlm import VideoVLM
@@ -26,5 +27,6 @@ __all__ = [
     "datasets",
     "layers",
     "ops",
+    "optimizers",
     "visualize",
 ]

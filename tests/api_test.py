@@ -22,6 +22,7 @@ def test_public_names():
         "datasets",
         "layers",
         "ops",
+        "optimizers",
         "visualize",
     ]
     assert keras_stts.layers.__all__ == [

@@ -7,6 +7,8 @@ from keras_stts import _hub_compat as hub
 from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
 from keras_stts.models import inputs as model_inputs
+from keras_stts.models.parts import check_parts
+from keras_stts.models.parts import set_trainable_parts
 from keras_stts.models.preset_mixin import argument_names
 from keras_stts.models.preset_mixin import check_arguments
 from keras_stts.models.preset_mixin import is_molmo2
@@ -29,6 +31,9 @@ class VideoVLM(keras_hub.models.CausalLM):
             auxiliary loss, see `keras_stts.layers.AuxiliaryLoss`. Defaults to
             `0.5`.
         stop_gradient_target: Bool, see `keras_stts.layers.AuxiliaryLoss`.
+        trainable_parts: Optional list of `"scorer"`, `"vision_encoder"`,
+            `"connector"` and `"language_model"`: what is trained, the rest
+            is frozen. Defaults to all.
 
     Raises:
         ValueError: If the preprocessor makes other inputs than the backbone
@@ -65,9 +70,13 @@ class VideoVLM(keras_hub.models.CausalLM):
         preprocessor=None,
         aux_coefficient=0.5,
         stop_gradient_target=False,
+        trainable_parts=None,
         **kwargs,
     ):
         _check_preprocessor(backbone, preprocessor)
+        if trainable_parts is not None:
+            check_parts(trainable_parts)
+            trainable_parts = list(trainable_parts)
 
         # === Layers ===
         self.backbone = backbone
@@ -107,6 +116,9 @@ class VideoVLM(keras_hub.models.CausalLM):
         self.auxiliary_loss = auxiliary_loss
         if auxiliary_loss is not None:
             self.aux_tracker = keras.metrics.Mean(name="aux_loss")
+        self.trainable_parts = trainable_parts
+        if trainable_parts is not None:
+            set_trainable_parts(self, trainable_parts)
 
     @classmethod
     def from_preset(cls, preset, load_weights=True, **kwargs):
@@ -445,6 +457,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             {
                 "aux_coefficient": coefficient,
                 "stop_gradient_target": self.stop_gradient_target,
+                "trainable_parts": self.trainable_parts,
             }
         )
         return config
@@ -523,11 +536,8 @@ def _load_task(
         return model
     if hub.check_file_exists(preset, hub.TASK_CONFIG_FILE):
         config = hub.load_json(preset, hub.TASK_CONFIG_FILE)["config"]
-        saved = {
-            name: config[name]
-            for name in ("aux_coefficient", "stop_gradient_target")
-            if name in config
-        }
+        settings = argument_names(cls) - {"backbone", "preprocessor"}
+        saved = {name: config[name] for name in settings & set(config)}
         task = {**saved, **task}
     model = cls.from_config(task)
     has_weights = hub.check_file_exists(preset, hub.TASK_WEIGHTS_FILE)

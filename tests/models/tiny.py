@@ -37,7 +37,7 @@ def preprocessor(num_frames=NUM_FRAMES, **kwargs):
     return keras_stts.VideoVLMPreprocessor(tokenizer(), converter, **config)
 
 
-def model(aux_coefficient=0.5, sharp=False, **kwargs):
+def model(aux_coefficient=0.5, sharp=False, trainable_parts=None, **kwargs):
     """A `VideoVLM` whose weights are the same each time.
 
     With `sharp` they are so large that its logits tell tokens apart.
@@ -56,6 +56,7 @@ def model(aux_coefficient=0.5, sharp=False, **kwargs):
         tiny_model(**config).backbone,
         preprocessor(kwargs.get("num_frames", NUM_FRAMES)),
         aux_coefficient=aux_coefficient,
+        trainable_parts=trainable_parts,
     )
     if sharp:
         for variable in result.trainable_variables:
