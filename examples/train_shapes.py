@@ -336,31 +336,10 @@ def train_language(model, data, features, steps):
     model.backbone.vision_encoder.trainable = True
 
 
-class PartwiseAdamW(keras.optimizers.AdamW):
-    """AdamW with 5 times the rate for the scorer and half for the ViT."""
-
-    def build(self, variables):
-        super().build(variables)
-        # TensorFlow hands its own variables to `update_step`.
-        self.rates = {
-            id(handle): 5.0
-            if "scorer" in v.path
-            else 0.5
-            if "vision_encoder" in v.path
-            else 1.0
-            for v in variables
-            for handle in (v, v.value)
-        }
-
-    def update_step(self, gradient, variable, learning_rate):
-        rate = learning_rate * self.rates[id(variable)]
-        super().update_step(gradient, variable, rate)
-
-
-def prepare(trainer, rate, steps, optimizer=keras.optimizers.AdamW):
+def prepare(trainer, rate, steps, multipliers=()):
     trainer.compile(
-        optimizer=optimizer(
-            cosine(rate, steps), weight_decay=0.01, beta_2=0.95, clipnorm=1.0
+        optimizer=keras_stts.optimizers.PartwiseAdamW(
+            cosine(rate, steps), dict(multipliers), weight_decay=0.01
         ),
         loss=cross_entropy(),
         weighted_metrics=["accuracy"],
@@ -406,6 +385,7 @@ def log(*words):
     print(f"[{time.strftime('%H:%M:%S')}]", *words, flush=True)
 
 
+RATES = {"scorer": 5.0, "vision_encoder": 0.5}
 RATIOS = (0.0, 0.5, 0.8)
 VARIANTS = {
     "unpruned": {"prune_ratio": 0.0},
@@ -433,7 +413,7 @@ def fine_tune(model, data, settings, steps):
         Clips(data, 8),
         4e-4,
         steps,
-        optimizer=PartwiseAdamW,
+        multipliers=RATES,
     )
     return tuned
 
@@ -443,7 +423,7 @@ def fine_tune_ratios(model, data, ratios, steps, turn=10):
     tuned = [variant(model, prune_ratio=r, aux_coefficient=0) for r in ratios]
     trainers = [Questions(each) for each in tuned]
     for i, trainer in enumerate(trainers):
-        prepare(trainer, 2e-4, steps, PartwiseAdamW)
+        prepare(trainer, 2e-4, steps, RATES)
         trainer.clips = Clips(data, 8, seed=i)
     last = model
     for _ in range(steps // turn):
