@@ -16,7 +16,7 @@ class Connector(keras.layers.Layer):
 
     Call arguments:
         inputs: Tensor (B, K, g, F).
-        mask: Optional bool tensor broadcast to (B, K, g).
+        patch_mask: Optional bool tensor broadcast to (B, K, g).
 
     Returns:
         Tensor (B, K, output_dim).
@@ -69,11 +69,11 @@ class Connector(keras.layers.Layer):
         self.down.build(hidden)
         self.built = True
 
-    def call(self, inputs, mask=None):
-        x = self.pooler(inputs, mask=mask)
+    def call(self, inputs, patch_mask=None):
+        x = self.pooler(inputs, mask=patch_mask)
         return self.down(self.gate(x) * self.up(x))
 
-    def compute_output_shape(self, input_shape):
+    def compute_output_shape(self, input_shape, *args, **kwargs):
         return (*input_shape[:-2], self.output_dim)
 
     def get_config(self):

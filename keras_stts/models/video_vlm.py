@@ -335,7 +335,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             the latter two as `VideoVLMBackbone.decode` takes them.
         """
         backbone = self.backbone
-        vision = backbone.encode_video(inputs["videos"], inputs["frame_mask"])
+        vision = backbone.encode_vision(inputs)
         prefix = backbone.encode_prefix(
             inputs["vision_token_ids"], inputs["vision_mask"], vision
         )

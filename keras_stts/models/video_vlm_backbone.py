@@ -1,16 +1,22 @@
 import keras
 import keras_hub
+from keras import ops
 
+from keras_stts.data.image import largest_tiling
 from keras_stts.models.connector import Connector
 from keras_stts.models.decoder_block import DecoderBlock
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.vision_encoder import VisionEncoder
 from keras_stts.models.vision_sequence import AddVision
+from keras_stts.models.vision_sequence import GatherPatches
 from keras_stts.models.vision_sequence import TextSequence
 from keras_stts.models.vision_sequence import VisionSequence
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
+
+# Side of what a token of an image pools, in patches.
+IMAGE_WINDOW = 2
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -74,6 +80,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         rope_scaling: Optional dict, see `keras_stts.models.rope`.
         rope_scaling_layers: Optional ints. Blocks of the language model with
             that scaling. Defaults to all.
+        num_images: Int. Images an example can have beside its video, or
+            without one if `num_frames` is 0. Defaults to `0`.
+        max_crops: Int. Most crops of an image, beside the view of it all.
         pixel_mean: Float. Subtracted from pixels of [0, 1].
         pixel_std: Float. What that is divided by.
         dtype: Str or dtype policy.
@@ -81,6 +90,10 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
     Inputs: a dict of
     - `videos`: uint8 (B, T, image_size, image_size, 3)
     - `frame_mask`: bool (B, T), False for padding frames, which come last
+      (both unless `num_frames` is 0)
+    - `images`: uint8 (B, C, image_size, image_size, 3), `image_pooling`:
+      int32 (B, M, 4), see `keras_stts.data.image.tile_image` (both if
+      `num_images` is not 0)
     - `vision_token_ids`: int32 (B, S), `vision_mask`: bool (B, S)
     - `token_ids`: int32 (B, S'), `padding_mask`: bool (B, S')
 
@@ -137,6 +150,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         attention_bias=False,
         rope_scaling=None,
         rope_scaling_layers=None,
+        num_images=0,
+        max_crops=8,
         pixel_mean=0.5,
         pixel_std=0.5,
         dtype=None,
@@ -150,6 +165,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         _check_kwargs(kwargs)
         _check_arguments(
             num_frames,
+            num_images,
             num_query_heads,
             num_key_value_heads,
             image_patch_id,
@@ -166,7 +182,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             patch_size=patch_size,
             feature_layers=vision_feature_layers,
             window=window,
-            prune_ratio=prune_ratio,
+            prune_ratio=prune_ratio if num_frames else 0.0,
             prune_layer=prune_layer,
             pruning=pruning,
             rescale_axis=rescale_axis,
@@ -187,10 +203,14 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             dtype=dtype,
             name="connector",
         )
+        self.gather_patches = GatherPatches(dtype=dtype, name="gather_patches")
+        self.num_images, self.max_crops = num_images, max_crops
+        self.image_size, self.patch_size = image_size, patch_size
         self.vision_sequence = VisionSequence(
             image_patch_id,
             vision_token_ids,
             positions,
+            self.num_image_tokens,
             dtype=dtype,
             name="vision_sequence",
         )
@@ -230,25 +250,33 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         )
 
         # === Functional Model ===
-        inputs = {
-            "videos": keras.Input(
-                (num_frames, image_size, image_size, 3),
-                dtype="uint8",
-                name="videos",
-            ),
-            "frame_mask": _input("frame_mask", "bool", num_frames),
-            "vision_token_ids": _input("vision_token_ids", "int32"),
-            "vision_mask": _input("vision_mask", "bool"),
-            "token_ids": _input("token_ids", "int32"),
-            "padding_mask": _input("padding_mask", "bool"),
-        }
-        vision = self.encode_video(inputs["videos"], inputs["frame_mask"])
+        side, tokens = (image_size, image_size, 3), self.num_image_tokens
+        inputs = {}
+        if num_frames:
+            inputs["videos"] = _input("videos", "uint8", num_frames, *side)
+            inputs["frame_mask"] = _input("frame_mask", "bool", num_frames)
+        if num_images:
+            crops = num_images * (max_crops + 1)
+            inputs["images"] = _input("images", "uint8", crops, *side)
+            inputs["image_pooling"] = _input(
+                "image_pooling", "int32", tokens, IMAGE_WINDOW**2
+            )
+        for part in ("vision_token_ids", "token_ids"):
+            inputs[part] = _input(part, "int32", None)
+        for part in ("vision_mask", "padding_mask"):
+            inputs[part] = _input(part, "bool", None)
+        # There without videos and images, too: what weights a model has does
+        # not depend on what it is shown.
+        self.vision_encoder.build((None, num_frames or 2, *side))
+        width = vision_hidden_dim * len(vision_feature_layers)
+        self.connector.build((None, None, window**2, width))
+        vision = self.encode_vision(inputs)
         prefix = self.encode_prefix(
             inputs["vision_token_ids"], inputs["vision_mask"], vision
         )
         hidden, _ = self.decode(inputs["token_ids"], prefix)
         outputs = {"hidden_states": hidden}
-        if prune_ratio:
+        if "selection" in vision:
             outputs["scores"] = vision["scores"]
             outputs["similarity"] = vision["similarity"]
             outputs["kept"] = vision["selection"].kept
@@ -273,6 +301,48 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             self.num_blocks, self.num_frames, self.prune_ratio
         )
 
+    @property
+    def num_image_tokens(self):
+        """Tokens that the images of an example can have."""
+        if not self.num_images:
+            return 0
+        tokens, _ = largest_tiling(
+            self.image_size, self.patch_size, IMAGE_WINDOW, self.max_crops
+        )
+        return self.num_images * tokens
+
+    def encode_vision(self, inputs):
+        """What the language model is shown of a dict of the model's inputs.
+
+        Returns:
+            Dict for `encode_prefix`: that of `encode_video`, and
+            `"image_embeddings"` and `"num_image_tokens"` of images.
+        """
+        vision = {}
+        if "videos" in inputs:
+            vision = self.encode_video(inputs["videos"], inputs["frame_mask"])
+        if "images" in inputs:
+            vision |= self.encode_images(
+                inputs["images"], inputs["image_pooling"]
+            )
+        return vision
+
+    def encode_images(self, images, pooling):
+        """Crops to language model embeddings of the tokens of images.
+
+        Args:
+            images: Uint8 tensor (B, C, H, W, 3).
+            pooling: Int tensor (B, M, 4).
+
+        Returns:
+            Dict of `"image_embeddings"` (B, M, hidden_dim) and
+            `"num_image_tokens"`, int32 (B,).
+        """
+        features = self.vision_encoder(images, whole=True)
+        patches, mask, count = self.gather_patches(features, pooling)
+        embeddings = self.connector(patches, patch_mask=mask)
+        return {"image_embeddings": embeddings, "num_image_tokens": count}
+
     def encode_video(self, videos, frame_mask):
         """Frames to language model embeddings of the kept blocks.
 
@@ -289,7 +359,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         mask = self.vision_encoder.patch_mask(
             features.shape[1], vision.get("selection")
         )
-        vision["embeddings"] = self.connector(features, mask=mask)
+        vision["embeddings"] = self.connector(features, patch_mask=mask)
         return vision
 
     def encode_prefix(self, token_ids, mask, vision):
@@ -298,7 +368,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         Args:
             token_ids: Int tensor (B, S).
             mask: Bool tensor (B, S), False for padding.
-            vision: What `encode_video` returned.
+            vision: What `encode_vision` returned.
 
         Returns:
             Dict of `"layers"`, a list of (key, value), one a block; `"mask"`,
@@ -306,10 +376,17 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             the text begins.
         """
         sequence, attention_mask, length = self.vision_sequence(
-            token_ids, mask, selection=vision.get("selection")
+            token_ids,
+            mask,
+            selection=vision.get("selection"),
+            num_image_tokens=vision.get("num_image_tokens"),
         )
         x = self.token_embedding(sequence.token_ids)
-        x = self.add_vision(x, vision["embeddings"], sequence)
+        names = ("image_embeddings", "embeddings")
+        shown = [vision[name] for name in names if name in vision]
+        if shown:
+            shown = ops.concatenate(shown, axis=1)
+            x = self.add_vision(x, shown, sequence)
         layers = []
         for layer in self.transformer_layers[:-1]:
             x, key, value = layer(
@@ -366,8 +443,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         return config
 
 
-def _input(name, dtype, length=None):
-    return keras.Input((length,), dtype=dtype, name=name)
+def _input(name, dtype, *shape):
+    return keras.Input(shape, dtype=dtype, name=name)
 
 
 def _check_kwargs(kwargs):
@@ -381,11 +458,17 @@ def _check_kwargs(kwargs):
 
 
 def _check_arguments(
-    num_frames, num_query_heads, num_key_value_heads, patch_id, vision_ids
+    num_frames,
+    num_images,
+    num_query_heads,
+    num_key_value_heads,
+    patch_id,
+    vision_ids,
 ):
-    if num_frames < 1:
+    if num_frames < 0 or num_images < 0:
         raise ValueError(
-            f"`num_frames` must be at least 1. Received: {num_frames}."
+            "`num_frames` and `num_images` must not be negative. Received: "
+            f"num_frames={num_frames}, num_images={num_images}."
         )
     if num_query_heads % num_key_value_heads:
         raise ValueError(

@@ -1,4 +1,5 @@
 import functools
+import math
 
 import keras
 from keras import ops
@@ -71,9 +72,12 @@ class VisionEncoder(keras.layers.Layer):
     Call arguments:
         inputs: Uint8 tensor (B, T, H, W, 3).
         frame_mask: Bool tensor (B, T), False for padding frames.
+        whole: Bool. Whether the inputs are images, of which nothing is
+            pruned.
 
     Returns:
-        Dict of
+        With `whole` a tensor (B, T * N, F), the features of all patches, else
+        a dict of
         - `"features"`: tensor (B, K, g, F), the patches of the kept blocks,
         and, if anything is pruned,
         - `"selection"`: the `keras_stts.ops.Selection` of those blocks,
@@ -231,8 +235,17 @@ class VisionEncoder(keras.layers.Layer):
         x = self.patch_embedding(ops.cast(x, self.compute_dtype))
         return x + ops.cast(self.position_embedding, x.dtype)
 
-    def call(self, inputs, frame_mask=None):
-        return self.encode(self.embed_patches(inputs), frame_mask)
+    def call(self, inputs, frame_mask=None, whole=False):
+        x = self.embed_patches(inputs)
+        return self._encode_whole(x) if whole else self.encode(x, frame_mask)
+
+    def _encode_whole(self, x):
+        *_, num_images, num_patches, width = x.shape
+        wanted = self._run(
+            ops.reshape(x, (-1, num_patches, width)), self.blocks
+        )
+        x = ops.concatenate([wanted[i] for i in self.feature_layers], axis=-1)
+        return ops.reshape(x, (-1, num_images * num_patches, x.shape[-1]))
 
     def encode(self, x, frame_mask=None):
         """Run the blocks on embedded patches (B, T, N, D); see `call`."""
@@ -326,8 +339,12 @@ class VisionEncoder(keras.layers.Layer):
             ops.convert_to_tensor(mask, "bool"), (num_kept // len(mask), 1)
         )
 
-    def compute_output_spec(self, inputs, frame_mask=None):
+    def compute_output_spec(self, inputs, frame_mask=None, whole=False):
         batch, num_frames = inputs.shape[:2]
+        width = self.hidden_dim * len(self.feature_layers)
+        if whole:
+            shape = (batch, num_frames * math.prod(self.packing.grid), width)
+            return keras.KerasTensor(shape, dtype=self.compute_dtype)
         num_blocks = len(block_mask(self.packing.grid, self.window))
         scores = keras.KerasTensor(
             (batch, num_frames, num_blocks), dtype="float32"
@@ -342,7 +359,6 @@ class VisionEncoder(keras.layers.Layer):
                 "scores": scores,
                 "similarity": keras.KerasTensor(scores.shape, "float32"),
             }
-        width = self.hidden_dim * len(self.feature_layers)
         shape = (batch, num_kept, self.window**2, width)
         features = keras.KerasTensor(shape, dtype=self.compute_dtype)
         return {"features": features, **outputs}

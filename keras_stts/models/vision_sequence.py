@@ -15,11 +15,13 @@ class VisionSequence(keras.layers.Layer):
         placeholder_id: Int. Id of the token that stands for a block.
         vision_token_ids: Ints. Tokens that see each other both ways.
         positions: `"consecutive"` or `"original"`.
+        image_room: Int. Tokens that images of an example can have.
 
     Call arguments:
         inputs: Int tensor (B, S), token ids.
         padding_mask: Bool tensor (B, S).
         selection: Optional `keras_stts.ops.Selection`.
+        num_image_tokens: Optional int tensor (B,), tokens of images.
 
     Returns:
         Tuple (sequence, attention mask, length): the
@@ -32,6 +34,7 @@ class VisionSequence(keras.layers.Layer):
         placeholder_id,
         vision_token_ids,
         positions="consecutive",
+        image_room=0,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -43,21 +46,26 @@ class VisionSequence(keras.layers.Layer):
         self.placeholder_id = placeholder_id
         self.vision_token_ids = tuple(vision_token_ids)
         self.positions = positions
+        self.image_room = image_room
 
-    def call(self, inputs, padding_mask, selection=None):
+    def call(self, inputs, padding_mask, selection=None, num_image_tokens=None):
         sequence = prune_sequence(
             inputs,
             padding_mask,
             self.placeholder_id,
             selection,
             self.positions,
+            num_image_tokens,
+            self.image_room,
         )
         mask = vision_mask(sequence, self.vision_token_ids)
         whole = padding_mask if self.positions == "original" else sequence.mask
         length = ops.sum(ops.cast(whole, "int32"), axis=-1)
         return sequence, mask, length
 
-    def compute_output_spec(self, inputs, padding_mask, selection=None):
+    def compute_output_spec(
+        self, inputs, padding_mask, selection=None, num_image_tokens=None
+    ):
         batch, length = inputs.shape
         if selection is not None and length is not None:
             _, num_frames, num_blocks = selection.kept.shape
@@ -79,6 +87,7 @@ class VisionSequence(keras.layers.Layer):
                 "placeholder_id": self.placeholder_id,
                 "vision_token_ids": self.vision_token_ids,
                 "positions": self.positions,
+                "image_room": self.image_room,
             }
         )
         return config
@@ -120,14 +129,14 @@ class TextSequence(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class AddVision(keras.layers.Layer):
-    """Adds each kept block to the embedding of its placeholder.
+    """Adds what images and frames show to the placeholders' embeddings.
 
     Args:
         placeholder_id: Int.
 
     Call arguments:
         inputs: Tensor (B, S, D), embeddings of the tokens.
-        vision: Tensor (B, K, D).
+        vision: Tensor (B, M + K, D), tokens of images and kept blocks.
         sequence: The `keras_stts.ops.Sequence` of the tokens.
 
     Returns:
@@ -152,3 +161,39 @@ class AddVision(keras.layers.Layer):
         config = super().get_config()
         config["placeholder_id"] = self.placeholder_id
         return config
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class GatherPatches(keras.layers.Layer):
+    """Takes the patches that each token of an image pools.
+
+    Call arguments:
+        inputs: Tensor (B, N, F), features of all patches of all crops.
+        pooling: Int tensor (B, M, g), patches of a token, -1 where there is
+            none; a token without patches is padding, which comes last.
+
+    Returns:
+        Tuple (patches, mask, count): tensor (B, M, g, F), bool tensor
+        (B, M, g) with at least one True a token, and int32 tensor (B,), the
+        number of tokens that are no padding.
+    """
+
+    def call(self, inputs, pooling):
+        _, num_tokens, size = pooling.shape
+        index = ops.reshape(pooling, (-1, num_tokens * size))
+        patches = pack_blocks(inputs, ops.maximum(index, 0))
+        patches = ops.reshape(patches, (-1, num_tokens, size, inputs.shape[-1]))
+        mask = pooling >= 0
+        real = ops.any(mask, axis=-1)
+        count = ops.sum(ops.cast(real, "int32"), axis=-1)
+        mask = mask | ops.logical_not(real)[..., None]
+        return patches, mask, count
+
+    def compute_output_spec(self, inputs, pooling):
+        return (
+            keras.KerasTensor(
+                (*pooling.shape, inputs.shape[-1]), dtype=self.compute_dtype
+            ),
+            keras.KerasTensor(pooling.shape, dtype="bool"),
+            keras.KerasTensor(pooling.shape[:1], dtype="int32"),
+        )

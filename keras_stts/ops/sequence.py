@@ -13,24 +13,35 @@ Attributes:
     token_ids: Int32 tensor (B, S).
     mask: Bool tensor (B, S), False for padding, which is at the end.
     positions: Int32 tensor (B, S).
-    block: Int32 tensor (B, S): which of the kept blocks (of K) belongs to a
-        placeholder; at other tokens any valid place.
+    block: Int32 tensor (B, S): which of the image tokens and, after the room
+        for them, of the kept blocks belongs to a placeholder; at other tokens
+        any valid place.
 """
 
 
 def prune_sequence(
-    token_ids, mask, placeholder_id, selection=None, positions="consecutive"
+    token_ids,
+    mask,
+    placeholder_id,
+    selection=None,
+    positions="consecutive",
+    num_image_tokens=None,
+    image_room=0,
 ):
     """Take the placeholders of pruned blocks out of a sequence.
 
     Args:
-        token_ids: Int tensor (B, S). The i-th placeholder stands for the i-th
-            block of the video.
+        token_ids: Int tensor (B, S). The first placeholders stand for the
+            tokens of images, those after them for the blocks of the video.
         mask: Bool tensor (B, S), False for padding at the end.
         placeholder_id: Int.
         selection: `Selection` of the blocks that stay; `None` if all do.
         positions: `"consecutive"` (as the published preprocessor makes them)
             or `"original"` (those of the unpruned sequence).
+        num_image_tokens: Optional int tensor (B,), how many placeholders are
+            images'.
+        image_room: Int M. Room for them; `block` counts the blocks of the
+            video from there on.
 
     Returns:
         A `Sequence` of static length S - (T * P - K).
@@ -48,7 +59,8 @@ def prune_sequence(
     place = ops.arange(token_ids.shape[1], dtype="int32")[None]
     place = ops.broadcast_to(place, ops.shape(token_ids))
     if selection is not None:
-        stay = mask & _stays(token_ids == placeholder_id, selection)
+        is_block = token_ids == placeholder_id
+        stay = mask & _stays(is_block, selection, num_image_tokens)
         order = _places_that_stay(stay, place, selection)
         token_ids = pack_blocks(token_ids, order)
         mask = pack_blocks(stay, order)
@@ -58,14 +70,20 @@ def prune_sequence(
             place = place[:, : order.shape[1]]
     is_block = ops.cast(mask & (token_ids == placeholder_id), "int32")
     block = ops.maximum(ops.cumsum(is_block, axis=1) - 1, 0)
+    if num_image_tokens is not None:
+        count = num_image_tokens[:, None]
+        block = ops.where(block < count, block, block + image_room - count)
     return Sequence(token_ids, mask, place, block)
 
 
-def _stays(is_block, selection):
+def _stays(is_block, selection, num_image_tokens=None):
     """Bool (B, S): not a placeholder of a pruned block."""
     num_blocks = selection.kept.shape[1] * selection.kept.shape[2]
     kept = ops.reshape(selection.kept, (-1, num_blocks))
     which = ops.cumsum(ops.cast(is_block, "int32"), axis=1) - 1
+    if num_image_tokens is not None:
+        which = which - num_image_tokens[:, None]
+        is_block = is_block & (which >= 0)
     which = ops.clip(which, 0, num_blocks - 1)
     return ops.logical_not(is_block) | pack_blocks(kept, which)
 

@@ -5,14 +5,17 @@ import numpy as np
 import pytest
 
 from keras_stts import VideoVLM
+from keras_stts.data.image import tile_image
 from tests.models import tiny
 
 torch = pytest.importorskip("torch")
 molmo2 = pytest.importorskip("transformers.models.molmo2")
 
-FRAMES, SIDE, PATCH, BLOCKS = 3, 84, 14, 4  # 6x6 patches, windows of 3x3.
+FRAMES, SIDE, PATCH, BLOCKS = 3, 84, 7, 16  # 12x12 patches, windows of 3x3.
+CROPS = 2
 VOCABULARY, EXTRA = 96, 16
-PATCH_ID, FRAME_START, FRAME_END = 98, 103, 104
+IMAGE_START, IMAGE_END, PATCH_ID, COLUMN, LOW_START = range(96, 101)
+FRAME_START, FRAME_END = 103, 104
 TEXT, NEW = 9, 6
 
 YARN = {
@@ -79,10 +82,10 @@ def config_of(text):
             "text_hidden_size": 32,
         },
         text_config=text,
-        image_start_token_id=96,
-        image_end_token_id=97,
+        image_start_token_id=IMAGE_START,
+        image_end_token_id=IMAGE_END,
         image_patch_id=PATCH_ID,
-        low_res_image_start_token_id=100,
+        low_res_image_start_token_id=LOW_START,
         frame_start_token_id=FRAME_START,
         frame_end_token_id=FRAME_END,
     )
@@ -90,11 +93,13 @@ def config_of(text):
 
 def reference(text):
     """A random model that tells tokens apart."""
-    torch.manual_seed(0)
+    torch.manual_seed(3)
     model = molmo2.Molmo2ForConditionalGeneration(config_of(text)).eval()
+    model.generation_config.eos_token_id = None
     with torch.no_grad():
         for name, weight in model.named_parameters():
             scale = 0.2 if weight.ndim > 1 else 0.1
+            scale = 1.0 if "embed_tokens" in name else scale
             weight.copy_(torch.randn_like(weight) * scale)
             if "norm" in name and name.endswith("weight"):
                 weight += 1
@@ -102,67 +107,158 @@ def reference(text):
 
 
 @pytest.fixture(params=ARCHITECTURES, scope="module")
-def pair(request, tmp_path_factory):
-    """transformers' model and ours, of the directory it saved."""
-    theirs = reference(ARCHITECTURES[request.param])
+def saved(request, tmp_path_factory):
+    """transformers' model, and the directory it saved."""
+    model = reference(ARCHITECTURES[request.param])
     folder = str(tmp_path_factory.mktemp("checkpoint"))
-    theirs.save_pretrained(folder)
+    model.save_pretrained(folder)
+    return model, folder
+
+
+@pytest.fixture(scope="module")
+def pair(saved):
+    """transformers' model and ours."""
+    theirs, folder = saved
     ours = VideoVLM.from_preset(folder, prune_ratio=0, num_frames=FRAMES)
     return theirs, ours
 
 
-def inputs():
-    """A video and a text, for ours."""
-    rng = np.random.default_rng(0)
-    frame = [7, FRAME_START] + [PATCH_ID] * BLOCKS + [FRAME_END]
-    vision = np.array([[1] + frame * FRAMES], "int32")
-    text = rng.integers(1, VOCABULARY, (1, TEXT)).astype("int32")
-    shape = (1, FRAMES, SIDE, SIDE, 3)
+def random_pixels(*shape):
+    return np.random.default_rng(0).integers(0, 256, (*shape, 3), "uint8")
+
+
+def with_text(ids, **vision):
+    text = np.random.default_rng(1).integers(1, VOCABULARY, (1, TEXT))
+    ids = np.array([ids], "int32")
     return {
-        "videos": rng.integers(0, 256, shape, "uint8"),
-        "frame_mask": np.ones((1, FRAMES), bool),
-        "vision_token_ids": vision,
-        "vision_mask": np.ones(vision.shape, bool),
-        "token_ids": text,
+        **vision,
+        "vision_token_ids": ids,
+        "vision_mask": np.ones(ids.shape, bool),
+        "token_ids": text.astype("int32"),
         "padding_mask": np.ones(text.shape, bool),
     }
 
 
-def their_inputs(x):
-    """The same as transformers wants it."""
+def video_inputs():
+    """A video and a text, for ours."""
+    frame = [7, FRAME_START] + [PATCH_ID] * BLOCKS + [FRAME_END]
+    return with_text(
+        [1] + frame * FRAMES,
+        videos=random_pixels(1, FRAMES, SIDE, SIDE),
+        frame_mask=np.ones((1, FRAMES), bool),
+    )
+
+
+def image_inputs(sizes, model):
+    """Images of these sizes and a text, for ours; and their tiles."""
+    ids, tiles, offset = [1], [], 0
+    shapes = {name: x.shape[1:] for name, x in model.backbone.input.items()}
+    images = np.zeros((1, *shapes["images"]), "uint8")
+    pooling = np.full((1, *shapes["image_pooling"]), -1, "int32")
+    place = crop = 0
+    for size in sizes:
+        tile = tile_image(random_pixels(*size), SIDE, PATCH, 2, CROPS)
+        tiles.append(tile)
+        offset = crop * (SIDE // PATCH) ** 2
+        shifted = np.where(tile.pooling < 0, -1, tile.pooling + offset)
+        pooling[0, place : place + len(shifted)] = shifted
+        images[0, crop : crop + len(tile.crops)] = tile.crops
+        place, crop = place + len(shifted), crop + len(tile.crops)
+        for start, rows, columns in (
+            (LOW_START, *tile.grid[:2]),
+            (IMAGE_START, *tile.grid[2:]),
+        ):
+            row = [PATCH_ID] * columns + [COLUMN]
+            ids += [start] + row * rows + [IMAGE_END]
+    return with_text(ids, images=images, image_pooling=pooling), tiles
+
+
+def patches_of(frames):
+    """(count, SIDE, SIDE, 3) -> normalised patches, float32 tensor."""
     side = SIDE // PATCH
-    shape = (FRAMES, side, PATCH, side, PATCH, 3)
-    patches = x["videos"].reshape(shape).transpose(0, 1, 3, 2, 4, 5)
-    pixels = patches.reshape(FRAMES, side**2, -1) / 255.0 * 2 - 1
-    places = np.arange(FRAMES * side**2).reshape(FRAMES, side, side)
-    places = places.reshape(FRAMES, 2, 3, 2, 3).transpose(0, 1, 3, 2, 4)
+    x = frames.reshape(-1, side, PATCH, side, PATCH, 3)
+    x = x.transpose(0, 1, 3, 2, 4, 5).reshape(len(frames), side**2, -1)
+    return torch.from_numpy((x / 255.0 * 2 - 1).astype("float32"))
+
+
+def their_text(x):
     ids = np.concatenate([x["vision_token_ids"], x["token_ids"]], axis=1)
-    vision = np.isin(ids, (PATCH_ID, FRAME_START, FRAME_END))
+    vision = np.isin(ids, (*range(96, 101), FRAME_START, FRAME_END))
     arrays = {
-        "input_ids": ids.astype("int64"),
-        "attention_mask": np.ones(ids.shape, "int64"),
-        "pixel_values_videos": pixels.astype("float32"),
-        "video_token_pooling": places.reshape(-1, 9),
-        "video_grids": np.array([[FRAMES, 2, 2]]),
-        "mm_token_type_ids": vision.astype("int64"),
+        "input_ids": ids,
+        "attention_mask": np.ones_like(ids),
+        "mm_token_type_ids": vision,
     }
-    return {name: torch.from_numpy(value) for name, value in arrays.items()}
+    return {
+        name: torch.from_numpy(value.astype("int64"))
+        for name, value in arrays.items()
+    }
 
 
-def test_logits(pair):
-    theirs, ours = pair
-    x = inputs()
+def their_video(x):
+    side = SIDE // PATCH
+    places = np.arange(FRAMES * side**2)
+    places = places.reshape(FRAMES, side // 3, 3, side // 3, 3)
+    places = places.transpose(0, 1, 3, 2, 4).reshape(-1, 9)
+    return {
+        **their_text(x),
+        "pixel_values_videos": patches_of(x["videos"][0]),
+        "video_token_pooling": torch.from_numpy(places),
+        "video_grids": torch.tensor([[FRAMES, side // 3, side // 3]]),
+    }
+
+
+def their_images(x, tiles):
+    pooling = x["image_pooling"][0]
+    pooling = pooling[(pooling >= 0).any(-1)]
+    crops = np.concatenate([tile.crops for tile in tiles])
+    return {
+        **their_text(x),
+        "pixel_values": patches_of(crops),
+        "image_token_pooling": torch.from_numpy(pooling.astype("int64")),
+        "image_grids": torch.tensor([tile.grid for tile in tiles]),
+        "image_num_crops": torch.tensor([len(tile.crops) for tile in tiles]),
+    }
+
+
+def check_logits(theirs, their_inputs, ours, x):
     with torch.no_grad():
-        wanted = theirs(**their_inputs(x)).logits[:, -TEXT:].numpy()
+        wanted = theirs(**their_inputs).logits[:, -TEXT:].numpy()
     assert wanted.std() > 0.1
     tiny.close(tiny.run(ours, ours, x), wanted, atol=1e-4)
 
 
+def test_video(pair):
+    theirs, ours = pair
+    x = video_inputs()
+    check_logits(theirs, their_video(x), ours, x)
+
+
+@pytest.mark.parametrize(
+    "sizes", [[(84, 84)], [(60, 130), (200, 90)]], ids=["one", "several"]
+)
+def test_images(saved, sizes):
+    theirs, folder = saved
+    ours = VideoVLM.from_preset(
+        folder, prune_ratio=0, num_frames=0, num_images=2, max_crops=CROPS
+    )
+    x, tiles = image_inputs(sizes, ours)
+    check_logits(theirs, their_images(x, tiles), ours, x)
+
+
+def test_text_only(saved):
+    theirs, folder = saved
+    ours = VideoVLM.from_preset(folder, prune_ratio=0, num_frames=0)
+    x = with_text([1])
+    assert set(ours.backbone.input) == set(x)
+    check_logits(theirs, their_text(x), ours, x)
+
+
 def test_greedy_generation(pair):
     theirs, ours = pair
-    x = inputs()
+    x = video_inputs()
     wanted = theirs.generate(
-        **their_inputs(x), max_new_tokens=NEW, do_sample=False, eos_token_id=-1
+        **their_video(x), max_new_tokens=NEW, do_sample=False
     )[0, -NEW:].numpy()
     assert len(set(wanted.tolist())) > 1
     ours.compile(sampler="greedy")
