@@ -98,7 +98,7 @@ def build_model(tokenizer):
         num_blocks=shapes.CELLS**2,
         sequence_length=16,
         time_tokens=5,
-        prompt_template="{prompt}\n",
+        chat_template="{{ vision }}{{ prompt }}{{ '\n' }}",
     )
     # Positions and kernels start louder than at the width of a large model.
     position = backbone.vision_encoder.position_embedding

@@ -15,7 +15,11 @@ from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
 
 TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
 PROCESSOR = "processor_config.json"
+CHAT_TEMPLATE = "chat_template.jinja"
+# The ways of images that are built in.
+IMAGES = {"overlap_margins": [4, 4], "pooling_size": [2, 2]}
 # What a checkpoint without that file was trained with.
 VIDEO_PROCESSOR = {
     "num_frames": 64,
@@ -224,6 +228,31 @@ def _video_processor(preset):
     return {**VIDEO_PROCESSOR, **config}
 
 
+def _image_settings(preset):
+    """How images are cut up, where a checkpoint says."""
+    if not hub.check_file_exists(preset, PROCESSOR):
+        return {}
+    config = hub.load_json(preset, PROCESSOR).get("image_processor", {})
+    given = {name: config.get(name, IMAGES[name]) for name in IMAGES}
+    if given != IMAGES:
+        raise ValueError(
+            "`VideoVLM` cuts images up as Molmo2 does, with "
+            f"{IMAGES}. Received: {given} in {PROCESSOR} of {preset}."
+        )
+    names = ("max_crops", "patch_size")
+    return {name: config[name] for name in names if name in config}
+
+
+def _chat_template(preset):
+    """The template in a file of its own or in the tokenizer's config."""
+    if hub.check_file_exists(preset, CHAT_TEMPLATE):
+        with open(hub.get_file(preset, CHAT_TEMPLATE), encoding="utf-8") as f:
+            return f.read()
+    if hub.check_file_exists(preset, TOKENIZER_CONFIG):
+        return hub.load_json(preset, TOKENIZER_CONFIG).get("chat_template")
+    return None
+
+
 def _vocabulary(preset):
     """Dict of token to id, or None without tokenizer."""
     if not hub.check_file_exists(preset, TOKENIZER):
@@ -268,7 +297,11 @@ def load_preprocessor(preset, kwargs, converter=(), cls=VideoVLMPreprocessor):
     config = _video_processor(preset)
     side = config["size"]["height"] // config["patch_size"]
     blocks = -(-side // config["pooling_size"][0])
-    parts = {"num_blocks": blocks**2, **kwargs}
+    saved = {"num_blocks": blocks**2, **_image_settings(preset)}
+    template = _chat_template(preset)
+    if template is not None:
+        saved["chat_template"] = template
+    parts = {**saved, **kwargs}
     if "tokenizer" not in parts:
         parts["tokenizer"] = load_tokenizer(preset)
     if "video_converter" not in parts:

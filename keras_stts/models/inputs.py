@@ -124,36 +124,50 @@ def check_inputs(backbone, x):
             "Preprocessed inputs must be complete. Received a dict without "
             f"{', '.join(missing)}."
         )
-    _check_videos(backbone, x["videos"])
-    frames = _numpy(x["frame_mask"]).astype(bool)
-    if not frames[:, 0].all() or (frames[:, 1:] > frames[:, :-1]).any():
-        raise ValueError(
-            "`frame_mask` must be True at the real frames of a video, which "
-            "come first; there is at least one. Received: "
-            f"{frames.astype(int).tolist()}."
-        )
-    _check_placeholders(backbone, x, frames.sum(-1))
+    wanted = 0
+    if "videos" in backbone.input:
+        _check_pixels(backbone, "videos", x["videos"])
+        frames = _numpy(x["frame_mask"]).astype(bool)
+        if not frames[:, 0].all() or (frames[:, 1:] > frames[:, :-1]).any():
+            raise ValueError(
+                "`frame_mask` must be True at the real frames of a video, "
+                "which come first; there is at least one. Received: "
+                f"{frames.astype(int).tolist()}."
+            )
+        wanted = wanted + frames.sum(-1) * backbone.num_blocks
+    if "images" in backbone.input:
+        _check_pixels(backbone, "images", x["images"])
+        tokens = (_numpy(x["image_pooling"]) >= 0).any(-1)
+        if (tokens[:, 1:] > tokens[:, :-1]).any():
+            raise ValueError(
+                "In `image_pooling` tokens without patches, padding, must "
+                "come last. Received: some between others."
+            )
+        wanted = wanted + tokens.sum(-1)
+    _check_placeholders(backbone, x, wanted)
 
 
-def _check_videos(backbone, videos):
-    wanted = backbone.input["videos"].shape[1:]
-    dtype = keras.backend.standardize_dtype(videos.dtype)
-    if tuple(videos.shape[1:]) != wanted or dtype != "uint8":
+def _check_pixels(backbone, name, pixels):
+    wanted = backbone.input[name].shape[1:]
+    dtype = keras.backend.standardize_dtype(pixels.dtype)
+    if tuple(pixels.shape[1:]) != wanted or dtype != "uint8":
         raise ValueError(
-            "Preprocessed videos must be uint8, 0 to 255, of shape (videos, "
+            f"Preprocessed {name} must be uint8, 0 to 255, of shape (batch, "
             f"{', '.join(map(str, wanted))}). Received: dtype={dtype}, shape="
-            f"{tuple(videos.shape)}."
+            f"{tuple(pixels.shape)}."
         )
 
 
-def _check_placeholders(backbone, x, num_frames):
+def _check_placeholders(backbone, x, wanted):
     ids, mask = _numpy(x["vision_token_ids"]), _numpy(x["vision_mask"])
     found = ((ids == backbone.image_patch_id) & mask.astype(bool)).sum(-1)
-    if (found != num_frames * backbone.num_blocks).any():
+    if (found != wanted).any():
         raise ValueError(
-            f"Each real frame needs {backbone.num_blocks} placeholders in "
-            f"`vision_token_ids`. Received: {found.tolist()} placeholders for "
-            f"{num_frames.tolist()} frames."
+            "Each token of an image, and each of the "
+            f"{backbone.num_blocks} blocks of a real frame, needs a "
+            "placeholder in `vision_token_ids`. Received: "
+            f"{found.tolist()} placeholders, {np.asarray(wanted).tolist()} "
+            "needed."
         )
 
 

@@ -2,15 +2,6 @@
 
 import numpy as np
 
-TF_DTYPES = {
-    "videos": "uint8",
-    "frame_mask": "bool",
-    "vision_token_ids": "int32",
-    "vision_mask": "bool",
-    "token_ids": "int32",
-    "padding_mask": "bool",
-}
-
 
 def call_in_graph(preprocessor, x, sequence_length=None):
     """Run a preprocessor's NumPy code on symbolic TensorFlow inputs.
@@ -29,25 +20,26 @@ def call_in_graph(preprocessor, x, sequence_length=None):
     names = list(x)
     trains = "responses" in names
     batch = tuple(x["prompts"].shape)
+    specs = _specs(preprocessor, length)
 
     def run(*values):
         values = dict(zip(names, (_plain(value) for value in values)))
         result = preprocessor._call_python(values, sequence_length=length)
         outputs, rest = (result[0], result[1:]) if trains else (result, ())
-        return [outputs[name] for name in TF_DTYPES] + list(rest)
+        return [outputs[name] for name in specs] + list(rest)
 
-    dtypes = list(TF_DTYPES.values()) + ["int32", "float32"] * trains
+    dtypes = [dtype for _, dtype in specs.values()]
+    dtypes += ["int32", "float32"] * trains
     flat = tf.numpy_function(run, [x[name] for name in names], dtypes)
-    shapes = _shapes(preprocessor, length)
     outputs = {}
-    for name, value in zip(TF_DTYPES, flat):
-        value.set_shape((*batch, *shapes[name]))
+    for (name, (shape, _)), value in zip(specs.items(), flat):
+        value.set_shape((*batch, *shape))
         outputs[name] = value
     if not trains:
         return outputs
-    for value in flat[len(TF_DTYPES) :]:
+    for value in flat[len(specs) :]:
         value.set_shape((*batch, length))
-    return (outputs, *flat[len(TF_DTYPES) :])
+    return (outputs, *flat[len(specs) :])
 
 
 def _plain(value):
@@ -57,15 +49,22 @@ def _plain(value):
     return value
 
 
-def _shapes(preprocessor, length):
-    frames = preprocessor.num_frames
-    size = preprocessor.video_converter.image_size
+def _specs(preprocessor, length):
+    """Shape and dtype of each input of an example."""
+    frames, images = preprocessor.num_frames, preprocessor.image_packer
+    size = (*preprocessor.video_converter.image_size, 3)
     vision = (preprocessor.vision_length,)
+    specs = {}
+    if frames:
+        specs["videos"] = ((frames, *size), "uint8")
+        specs["frame_mask"] = ((frames,), "bool")
+    if images.num_images:
+        specs["images"] = ((images.num_crops, *size), "uint8")
+        specs["image_pooling"] = ((images.num_tokens, 4), "int32")
     return {
-        "videos": (frames, *size, 3),
-        "frame_mask": (frames,),
-        "vision_token_ids": vision,
-        "vision_mask": vision,
-        "token_ids": (length,),
-        "padding_mask": (length,),
+        **specs,
+        "vision_token_ids": (vision, "int32"),
+        "vision_mask": (vision, "bool"),
+        "token_ids": ((length,), "int32"),
+        "padding_mask": ((length,), "bool"),
     }

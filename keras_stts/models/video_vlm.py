@@ -478,18 +478,18 @@ def _check_preprocessor(backbone, preprocessor):
     if not isinstance(preprocessor, VideoVLMPreprocessor):
         return
     size = (backbone.image_size, backbone.image_size)
-    wanted = (backbone.num_frames, size, backbone.num_blocks)
-    converter = preprocessor.video_converter
-    given = (
-        preprocessor.num_frames,
-        converter.image_size,
-        preprocessor.num_blocks,
-    )
+    names = ("num_frames", "num_blocks")
+    if backbone.num_images:
+        names += ("num_images", "max_crops", "patch_size")
+    wanted = {name: getattr(backbone, name) for name in names}
+    given = {name: getattr(preprocessor, name) for name in names}
+    wanted["image_size"] = size
+    given["image_size"] = preprocessor.video_converter.image_size
     if wanted != given:
         raise ValueError(
-            "Backbone and preprocessor must agree on num_frames, image_size "
-            f"and num_blocks. Received: {wanted} of the backbone and {given} "
-            "of the preprocessor and its video converter."
+            "Backbone and preprocessor must agree on "
+            f"{', '.join(wanted)}. Received: {wanted} of the backbone, "
+            f"{given} of the preprocessor and its video converter."
         )
 
 
@@ -523,7 +523,8 @@ def _load_task(
             preset, load_weights=load_weights, **backbone
         )
     if "preprocessor" not in task:
-        preprocessor.setdefault("num_blocks", task["backbone"].num_blocks)
+        for name in ("num_blocks", "num_images", "max_crops", "patch_size"):
+            preprocessor.setdefault(name, getattr(task["backbone"], name))
         task["preprocessor"] = _load_preprocessor(
             preset, molmo2, preprocessor, converter
         )

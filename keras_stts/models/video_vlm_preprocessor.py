@@ -1,28 +1,31 @@
-import os
-
 import keras
 import keras_hub
 import numpy as np
 
+from keras_stts.models import chat
+from keras_stts.models.chat import CHAT_TEMPLATE
+from keras_stts.models.chat import IMAGE
+from keras_stts.models.chat import VIDEO
+from keras_stts.models.examples import ImagePacker
+from keras_stts.models.examples import as_batch
+from keras_stts.models.examples import check_text
+from keras_stts.models.examples import subtitle_text
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
-from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
-
-PROMPT_TEMPLATE = (
-    "<|im_start|>user\n{prompt}<|im_end|>\n<|im_start|>assistant\n"
-)
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
-    """Makes videos, prompts and responses into a model's inputs.
+    """Makes videos, images, prompts and responses into a model's inputs.
 
-    The vision part of a sequence is the start token and, for each frame, its
-    time, `<frame_start>`, a placeholder a block and `<frame_end>`; the text
-    part is the prompt in its template and the response. Both have a fixed
-    length; nothing is ever cut to fit.
+    The vision part of a sequence goes up to its last vision token: the start
+    token and, as the template places them, images and the video. An image is
+    its small view and its crops, a placeholder a token; of a video each frame
+    has its time, `<frame_start>`, a placeholder a block and `<frame_end>`.
+    The text part is the rest and the response. Both have a fixed length;
+    nothing is ever cut to fit.
 
     Args:
         tokenizer: A `keras_stts.VideoVLMTokenizer`.
@@ -31,14 +34,25 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         sequence_length: Int. Length of the text part. Defaults to `256`.
         time_tokens: Int. Room for the time of a frame, in tokens, on average
             over the video. Defaults to `8`, which holds hours.
-        prompt_template: Str with a field `{prompt}`. Defaults to Qwen3's chat
-            turn of a user.
+        num_images: Int. Most images of an example. Defaults to `0`.
+        max_crops: Int. Most crops of an image, beside its small view.
+        patch_size: Int. Side of a patch of an image in pixels.
+        chat_template: Str, Jinja. See `keras_stts.models.chat`. Defaults to
+            Qwen3's turns.
 
     Call arguments:
-        x: Dict of `"videos"` (list of paths and uint8 arrays (T, H, W, 3), or
-            an array (B, T, H, W, 3)), `"prompts"` and `"responses"` (lists of
-            str), optionally `"fps"` (frames a second of arrays). A single
-            video and two strings make a single example.
+        x: Dict of `"prompts"` and
+            - `"videos"` (unless the converter's `num_frames` is 0): list of
+              paths and uint8 arrays (T, H, W, 3), or an array (B, T, H, W, 3);
+              optionally `"fps"`, frames a second of arrays, and
+              `"subtitles"`, for each video a list of (start, end, text) in
+              seconds, of which those near a sampled frame are shown;
+            - `"images"` (if there may be any): for each example an image or a
+              list of them, paths or uint8 arrays (H, W, 3);
+            - `"responses"`, list of str, to train.
+
+            A prompt is a str or a list of messages, see
+            `keras_stts.models.chat`. A single prompt makes a single example.
 
     Returns:
         Tuple (x, y, sample_weight), NumPy: the dict that `VideoVLMBackbone`
@@ -46,8 +60,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         response and the end token after it. Without responses only x.
 
     Raises:
-        ValueError: If videos and texts differ in number, or a text does not
-            fit its part of the sequence.
+        ValueError: If videos and texts differ in number, or a text or image
+            does not fit its part of the sequence.
     """
 
     backbone_cls = VideoVLMBackbone
@@ -61,23 +75,34 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         num_blocks=81,
         sequence_length=256,
         time_tokens=8,
-        prompt_template=PROMPT_TEMPLATE,
+        num_images=0,
+        max_crops=8,
+        patch_size=14,
+        chat_template=CHAT_TEMPLATE,
         **kwargs,
     ):
         for name in ("add_start_token", "add_end_token"):
             kwargs.pop(name, None)
         super().__init__(tokenizer, sequence_length, **kwargs)
-        if "{prompt}" not in prompt_template:
-            raise ValueError(
-                "`prompt_template` must hold the field {prompt}. Received: "
-                f"prompt_template={prompt_template!r}."
-            )
         self.video_converter = video_converter
         self.num_blocks = num_blocks
         self.time_tokens = time_tokens
-        self.prompt_template = prompt_template
+        self.num_images = num_images
+        self.max_crops = max_crops
+        self.patch_size = patch_size
+        self.chat_template = chat_template
         # A model with an unbuilt layer is run uncompiled once by Keras.
         self.built = True
+
+    @property
+    def image_packer(self):
+        """What makes images into inputs."""
+        return ImagePacker(
+            self.num_images,
+            self.max_crops,
+            self.video_converter.image_size[0],
+            self.patch_size,
+        )
 
     @property
     def num_frames(self):
@@ -88,19 +113,20 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     def vision_length(self):
         """Length of the vision part of a sequence."""
         frame = self.num_blocks + 2 + self.time_tokens
-        return 1 + self.num_frames * frame
+        return 1 + self.num_frames * frame + self.image_packer.length
 
     def _call_python(self, x, y=None, sample_weight=None, sequence_length=None):
-        x, single = _as_batch(x)
+        x, single = as_batch(x, self.num_frames, self.num_images)
         length = sequence_length or self.sequence_length
-        prompts = self._prompt_ids(x["prompts"])
+        vision, shown = self._vision_inputs(x)
+        heads, tails = self._sequences(x["prompts"], shown)
+        inputs = {**vision, **self._vision_part(heads)}
         responses = x.get("responses")
         if responses is None:
-            batch = self._text_inputs(prompts, length)
+            batch = {**inputs, **self._text_inputs(tails, length)}
         else:
-            batch = self._labelled_inputs(prompts, responses, length)
-        inputs = batch if responses is None else batch[0]
-        inputs.update(self._vision_inputs(x))
+            text, *rest = self._labelled_inputs(tails, responses, length)
+            batch = ({**inputs, **text}, *rest)
         if single:
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return batch
@@ -129,13 +155,30 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         )
 
     def _vision_inputs(self, x):
-        converted = self.video_converter(x["videos"], fps=x.get("fps"))
-        ids = [self._video_ids(t) for t in converted.pop("timestamps")]
-        ids, mask = _pad(ids, self.vision_length, self._pad_id, "int32")
-        return {**converted, "vision_token_ids": ids, "vision_mask": mask}
+        """Arrays of videos and images, and the token ids of both.
+
+        Returns:
+            Tuple of a dict of arrays and a list, one dict an example, of
+            `"<|image|>"` and `"<|video|>"` to the ids of each of them.
+        """
+        arrays, shown = {}, [{} for _ in x["prompts"]]
+        if self.num_frames:
+            arrays = self.video_converter(x["videos"], fps=x.get("fps"))
+            times = arrays.pop("timestamps")
+            subtitles = x.get("subtitles") or [None] * len(times)
+            for item, seconds, lines in zip(shown, times, subtitles):
+                text = subtitle_text(lines, seconds)
+                ids = self._video_ids(seconds)
+                item[VIDEO] = [(ids, self._tokenize([text])[0])]
+        if self.num_images:
+            images, tiles = self.image_packer(x["images"])
+            arrays |= images
+            for item, grids in zip(shown, tiles):
+                item[IMAGE] = [(self._image_ids(grid), []) for grid in grids]
+        return arrays, shown
 
     def _video_ids(self, timestamps):
-        """Start token, then each frame's time and placeholders."""
+        """Each frame's time and placeholders."""
         tokenizer = self.tokenizer
         frame = [tokenizer.frame_start_token_id]
         frame += [tokenizer.image_patch_token_id] * self.num_blocks
@@ -144,10 +187,11 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             f"{' ' if i else ''}{seconds:.1f} "
             for i, seconds in enumerate(timestamps)
         ]
-        ids = [tokenizer.end_token_id]
+        ids = []
         for marks in tokenizer.tokenize(texts):
             ids += [int(i) for i in marks] + frame
-        if len(ids) > self.vision_length:
+        room = self.num_frames * (len(frame) + self.time_tokens)
+        if len(ids) > room:
             raise ValueError(
                 "The times of the frames need more tokens than `time_tokens` "
                 f"leaves room for. Received: {len(texts)} frames up to second "
@@ -156,13 +200,60 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             )
         return ids
 
-    def _prompt_ids(self, prompts):
-        return self._tokenize(
-            [self.prompt_template.replace("{prompt}", p) for p in prompts]
-        )
+    def _image_ids(self, grid):
+        """Placeholders of the small view and of the crops, row by row."""
+        tokenizer = self.tokenizer
+        ids = []
+        for start, rows, columns in (
+            (tokenizer.low_res_image_start_token_id, *grid[:2]),
+            (tokenizer.image_start_token_id, *grid[2:]),
+        ):
+            row = [tokenizer.image_patch_token_id] * columns
+            row += [tokenizer.image_col_token_id]
+            ids += [start] + row * rows + [tokenizer.image_end_token_id]
+        return ids
+
+    def _sequences(self, prompts, shown):
+        """Token ids up to the last vision token, and those after it."""
+        heads, tails = [], []
+        for prompt, item in zip(prompts, shown):
+            item = {name: list(found) for name, found in item.items()}
+            counts = (len(item.get(name, ())) for name in (IMAGE, VIDEO))
+            check_text(prompt)
+            text = chat.render(self.chat_template, prompt, *counts)
+            head, tail = [self.tokenizer.end_token_id], []
+            for piece in chat.pieces(text):
+                if piece in item:
+                    vision, after = item[piece].pop(0)
+                    head, tail = head + tail + vision, list(after)
+                else:
+                    tail = tail + self._tokenize([piece])[0]
+            if any(item.values()):
+                raise ValueError(
+                    "A chat template must place all images and the video. "
+                    f"Received: chat_template={self.chat_template!r}, which "
+                    f"makes {text!r} of a prompt."
+                )
+            heads.append(head)
+            tails.append(tail)
+        return heads, tails
+
+    def _vision_part(self, heads):
+        longest = max(len(ids) for ids in heads)
+        if longest > self.vision_length:
+            raise ValueError(
+                "Vision tokens, and words between them, must fit the vision "
+                f"part of a sequence. Received: {longest} tokens, room for "
+                f"{self.vision_length}. Put the words after images and video, "
+                "or make `time_tokens` larger."
+            )
+        ids, mask = _pad(heads, self.vision_length, self._pad_id, "int32")
+        return {"vision_token_ids": ids, "vision_mask": mask}
 
     def _labelled_inputs(self, prompts, responses, length):
         """Inputs of the text part, the next tokens and their weights."""
+        for response in responses:
+            check_text(response)
         texts, weights = self._with_responses(prompts, responses)
         packed = self._text_inputs(texts, length + 1)
         inputs = {name: packed[name][:, :-1] for name in packed}
@@ -180,14 +271,6 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return texts, weights
 
     def _tokenize(self, texts):
-        for text in texts:
-            found = [t for t in VISION_TOKENS.values() if t in text]
-            if found:
-                raise ValueError(
-                    "Prompts and responses must not hold vision tokens; each "
-                    f"frame gets its own {self.num_blocks}. Received: "
-                    f"{found[0]} in {text!r}."
-                )
         return [[int(i) for i in ids] for ids in self.tokenizer.tokenize(texts)]
 
     def _text_inputs(self, texts, length):
@@ -220,7 +303,10 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             {
                 "num_blocks": self.num_blocks,
                 "time_tokens": self.time_tokens,
-                "prompt_template": self.prompt_template,
+                "num_images": self.num_images,
+                "max_crops": self.max_crops,
+                "patch_size": self.patch_size,
+                "chat_template": self.chat_template,
             }
         )
         return config
@@ -230,58 +316,6 @@ def _without_responses(x):
     if not isinstance(x, dict):
         return x  # To be refused.
     return {name: x[name] for name in x if name != "responses"}
-
-
-def _as_batch(x):
-    """The dict with lists in it, and whether it was a single example."""
-    if not isinstance(x, dict) or not {"videos", "prompts"} <= set(x):
-        names = sorted(x) if isinstance(x, dict) else type(x).__name__
-        raise ValueError(
-            'The input must be a dict with "videos" and "prompts", and '
-            f'"responses" to train. Received: {names}.'
-        )
-    unknown = set(x) - {"videos", "prompts", "responses", "fps"}
-    if unknown:
-        raise ValueError(
-            'The input may hold "videos", "prompts", "responses" and "fps". '
-            f"Received also: {', '.join(sorted(unknown))}."
-        )
-    x = dict(x)
-    single = _is_text(x["prompts"])
-    for name in ("prompts", "responses"):
-        if x.get(name) is not None:
-            texts = [x[name]] if single else list(x[name])
-            x[name] = [_to_text(text) for text in texts]
-    if single:
-        x["videos"] = [x["videos"]]
-    elif isinstance(x["videos"], (str, bytes, os.PathLike)):
-        raise ValueError(
-            "A list of prompts needs a list of videos. Received: videos="
-            f"{x['videos']!r} and {len(x['prompts'])} prompts."
-        )
-    sizes = {
-        name: len(x[name])
-        for name in ("videos", "prompts", "responses")
-        if x.get(name) is not None
-    }
-    if len(set(sizes.values())) > 1:
-        raise ValueError(
-            "There must be as many videos as prompts and responses. "
-            f"Received: {', '.join(f'{n} {k}' for k, n in sizes.items())}."
-        )
-    return x, single
-
-
-def _is_text(value):
-    if isinstance(value, np.ndarray):
-        return value.ndim == 0
-    return isinstance(value, (str, bytes))
-
-
-def _to_text(value):
-    if isinstance(value, np.ndarray):
-        value = value.item()
-    return value.decode() if isinstance(value, bytes) else str(value)
 
 
 def _pad(rows, length, value, dtype):

@@ -58,9 +58,10 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         super(keras_hub.layers.VideoConverter, self).__init__(**kwargs)
         if isinstance(image_size, int):
             image_size = (image_size, image_size)
-        if num_frames < 1 or not max_fps > 0 or sampling not in RULES:
+        if num_frames < 0 or not max_fps > 0 or sampling not in RULES:
             raise ValueError(
-                "`num_frames` and `max_fps` must be positive, and `sampling` "
+                "`num_frames` must not be negative (0: no videos), `max_fps` "
+                "must be positive, and `sampling` "
                 f"one of {', '.join(RULES)}. Received: num_frames="
                 f"{num_frames}, max_fps={max_fps}, sampling={sampling!r}."
             )

@@ -146,6 +146,7 @@ class AddVision(keras.layers.Layer):
     def __init__(self, placeholder_id, **kwargs):
         super().__init__(**kwargs)
         self.placeholder_id = placeholder_id
+        self.built = True  # For models that are shown nothing, too.
 
     def call(self, inputs, vision, sequence):
         sequence = Sequence(*sequence)
@@ -177,6 +178,10 @@ class GatherPatches(keras.layers.Layer):
         (B, M, g) with at least one True a token, and int32 tensor (B,), the
         number of tokens that are no padding.
     """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True  # For models without images, too.
 
     def call(self, inputs, pooling):
         _, num_tokens, size = pooling.shape

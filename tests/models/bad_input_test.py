@@ -28,7 +28,7 @@ def batch(model):
         ({"prune_ratio": -0.1}, r"must lie in \[0, 1\). Received: .*=-0.1"),
         ({"prune_ratio": 0.85}, "Frame 0 is never pruned.* Use prune_ratio <="),
         ({"num_frames": 1}, "prune_ratio=0.5, num_frames=1"),
-        ({"num_frames": 0}, "`num_frames` must be at least 1. Received: 0"),
+        ({"num_frames": -1}, "must not be negative. Received: num_frames=-1"),
         ({"pruning": "evs"}, "one of stts, frame_similarity, random"),
         ({"positions": "none"}, '"consecutive" or "original"'),
         ({"prune_layer": 3}, r"in \[0, num_layers - 2\]. Received: .*=3"),
@@ -50,7 +50,7 @@ def test_unknown_backbone_argument():
 
 
 @pytest.mark.parametrize(
-    "changes", [{"num_frames": 0}, {"max_fps": 0}, {"sampling": "even"}]
+    "changes", [{"num_frames": -1}, {"max_fps": 0}, {"sampling": "even"}]
 )
 def test_converter_arguments(changes):
     with pytest.raises(ValueError, match="must be positive, and `sampling`"):
@@ -58,8 +58,12 @@ def test_converter_arguments(changes):
 
 
 def test_preprocessor_arguments():
-    with pytest.raises(ValueError, match="must hold the field {prompt}"):
-        tiny.preprocessor(prompt_template="prompt")
+    preprocessor = tiny.preprocessor(chat_template="{{ prompt }}")
+    with pytest.raises(ValueError, match="must place all images and the vid"):
+        preprocessor(one(tiny.video()))
+    preprocessor = tiny.preprocessor(chat_template="{{ prompt ")
+    with pytest.raises(ValueError, match="must be a Jinja template. Received"):
+        preprocessor(one(tiny.video()))
 
 
 def one(video, **changes):
@@ -135,7 +139,8 @@ def test_files_in_tf_data(model, files):
         ({"videos": "a.mp4"}, "needs a list of videos. Received: .*'a.mp4'"),
         ({"prompts": ["<im_patch>"]}, "not hold vision tokens.*<im_patch>"),
         ({"prompts": ["what " * 30]}, "never cut. Received: .* room for 24"),
-        ({"images": []}, "Received also: images"),
+        ({"audio": []}, "Received also: audio"),
+        ({"images": []}, 'num_images=0 takes no "images"'),
     ],
 )
 def test_questions(model, changes, message):
@@ -225,9 +230,9 @@ def with_one_more(ids):
         (
             "vision_token_ids",
             without_one,
-            r"Received: \[15, 8, 12\] .*\[4, 2, 3\]",
+            r"Received: \[15, 8, 12\] .*\[16, 8, 12\]",
         ),
-        ("vision_token_ids", with_one_more, r"\[16, 9, 12\] .*\[4, 2, 3\]"),
+        ("vision_token_ids", with_one_more, r"\[16, 9, 12\] .*\[16, 8, 12\]"),
         ("frame_mask", lambda m: m[:, ::-1], "which come first"),
         ("frame_mask", lambda m: m & False, "there is at least one"),
         ("videos", lambda v: v / 255.0, "uint8, 0 to 255, .*dtype=float64"),

@@ -61,14 +61,61 @@ def prompt_of(preprocessor, ids):
     return text.split("<|im_start|>user\n")[1].split("<|im_end|>")[0]
 
 
-def test_chat_template_is_that_of_the_checkpoint(molmo2):
-    """The golden processor's, written as its authors write it."""
-    template = (pathlib.Path(tiny.MOLMO2) / "chat_template.jinja").read_text()
-    for part in molmo2.prompt_template.split("{prompt}")[1].splitlines():
-        assert all(word in template for word in part.split("user"))
+@pytest.fixture(scope="module")
+def with_images():
+    return keras_stts.VideoVLMPreprocessor.from_preset(
+        tiny.MOLMO2,
+        num_images=2,
+        video_converter=keras_stts.VideoVLMVideoConverter(378, num_frames=0),
+    )
+
+
+@pytest.mark.parametrize("name", ["image0", "image1", "image2"])
+def test_images_equal_those_of_transformers(golden, with_images, name):
+    wanted = golden[f"{name}_input_ids"]
+    images = [np.zeros(shape, "uint8") for shape in golden[f"{name}_shapes"]]
+    x = {"images": images, "prompts": prompt_of(with_images, wanted)}
+    x = with_images.generate_preprocess(x)
+    tiny.same(joined(x), wanted)
+    pooling = x["image_pooling"]
+    real = (pooling >= 0).any(-1)
+    tiny.same(pooling[real], golden[f"{name}_pooling"])
+    assert (
+        real.sum()
+        == (wanted == with_images.tokenizer.image_patch_token_id).sum()
+    )
+
+
+def test_conversation_equals_that_of_transformers(golden):
+    preprocessor = keras_stts.VideoVLMPreprocessor.from_preset(
+        tiny.MOLMO2,
+        video_converter=keras_stts.VideoVLMVideoConverter(378, num_frames=0),
+    )
+    messages = [
+        {"role": "user", "content": "how many objects?"},
+        {"role": "assistant", "content": "three"},
+        {"role": "user", "content": [{"type": "text", "text": "and circles?"}]},
+    ]
+    x = preprocessor.generate_preprocess({"prompts": messages})
+    assert set(x) == {
+        "vision_token_ids",
+        "vision_mask",
+        "token_ids",
+        "padding_mask",
+    }
+    tiny.same(joined(x), golden["text_input_ids"])
+    batch = preprocessor.generate_preprocess({"prompts": [messages, "hi"]})
+    tiny.same(batch["token_ids"][0], x["token_ids"])
+
+
+def test_settings_of_the_checkpoint(molmo2):
     config = json.loads(
         (pathlib.Path(tiny.MOLMO2) / "processor_config.json").read_text()
-    )["video_processor"]
+    )
+    template = pathlib.Path(tiny.MOLMO2) / "chat_template.jinja"
+    assert molmo2.chat_template == template.read_text()
+    assert molmo2.max_crops == config["image_processor"]["max_crops"]
+    config = config["video_processor"]
     assert molmo2.num_frames == config["num_frames"]
     assert molmo2.video_converter.max_fps == config["max_fps"]
     assert molmo2.num_blocks == 81

@@ -223,7 +223,7 @@ def test_old_presets_with_optimizer_state(model, preset, tmp_path):
 
 
 def test_backbone_and_preprocessor_must_agree(model):
-    with pytest.raises(ValueError, match=r"\(4, .*of the backbone and \(3, "):
+    with pytest.raises(ValueError, match="': 4,.*of the backbone, .*': 3,"):
         VideoVLM(model.backbone, tiny.preprocessor(num_frames=3))
     with pytest.raises(ValueError, match="must agree on num_frames"):
         VideoVLM(model.backbone, tiny.preprocessor(num_blocks=9))

@@ -31,7 +31,7 @@ def preprocessor(num_frames=NUM_FRAMES, **kwargs):
         "num_blocks": NUM_BLOCKS,
         "sequence_length": LENGTH,
         "time_tokens": 6,
-        "prompt_template": "{prompt}\n",
+        "chat_template": "{{ vision }}{{ prompt }}{{ '\n' }}",
         **kwargs,
     }
     return keras_stts.VideoVLMPreprocessor(tokenizer(), converter, **config)
