@@ -56,6 +56,8 @@ def prune_sequence(
         )
     token_ids = ops.cast(token_ids, "int32")
     mask = ops.cast(mask, "bool")
+    if num_image_tokens is not None:
+        num_image_tokens = ops.cast(num_image_tokens, "int32")
     place = ops.arange(token_ids.shape[1], dtype="int32")[None]
     place = ops.broadcast_to(place, ops.shape(token_ids))
     if selection is not None:

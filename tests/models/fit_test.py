@@ -226,7 +226,9 @@ def step(model, rate=1.0):
 
 def test_the_bias_alone_trains_the_scorer():
     # Over rows of two blocks the rescaled scores do not vary.
-    model = tiny.model(sharp=True, aux_coefficient=None, rescale_axis="frame")
+    model = tiny.model(
+        sharp=True, task={"aux_coefficient": None}, rescale_axis="frame"
+    )
     before = scorer_weights(model)
     history = step(model)
     assert "aux_loss" not in history
@@ -262,7 +264,7 @@ def test_random_pruning_draws_anew_each_time():
 def test_coefficient_as_a_schedule(tmp_path):
     schedule = keras.optimizers.schedules.PolynomialDecay(1.0, 2, 0.0)
     model = tiny.compile_to_train(
-        tiny.model(sharp=True, aux_coefficient=schedule), rate=0.0
+        tiny.model(sharp=True, task={"aux_coefficient": schedule}), rate=0.0
     )
     x = tiny.raw()
     history = model.fit(x, batch_size=3, epochs=3, verbose=0).history

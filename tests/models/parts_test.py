@@ -41,18 +41,20 @@ def test_every_part_has_variables():
 
 @pytest.mark.parametrize("parts", [("scorer", "connector"), ["scorer"]])
 def test_only_these_parts_are_trained(parts):
-    moved = changes(tiny.model(trainable_parts=parts), optimizer="adam")
+    moved = changes(
+        tiny.model(task={"trainable_parts": parts}), optimizer="adam"
+    )
     assert {part for part in PARTS if moved[part]} == set(parts)
 
 
 def test_an_idle_scorer_stays_frozen():
-    model = tiny.model(trainable_parts=PARTS, prune_ratio=0)
+    model = tiny.model(task={"trainable_parts": PARTS}, prune_ratio=0)
     assert "scorer" not in {part_of(v) for v in model.trainable_variables}
 
 
 def test_parts_are_an_argument_of_from_preset(tmp_path):
     path = str(tmp_path / "preset")
-    tiny.model(trainable_parts=["connector"]).save_to_preset(path)
+    tiny.model(task={"trainable_parts": ["connector"]}).save_to_preset(path)
     loaded = VideoVLM.from_preset(path)
     assert loaded.trainable_parts == ["connector"]
     assert {part_of(v) for v in loaded.trainable_variables} == {"connector"}
@@ -63,7 +65,7 @@ def test_parts_are_an_argument_of_from_preset(tmp_path):
 @pytest.mark.parametrize("parts", ["scorer", ["score"]])
 def test_unknown_parts(parts):
     with pytest.raises(ValueError, match="must be a list of scorer, vision_"):
-        tiny.model(trainable_parts=parts)
+        tiny.model(task={"trainable_parts": parts})
 
 
 def test_each_part_has_its_rate():

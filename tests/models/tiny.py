@@ -37,10 +37,14 @@ def preprocessor(num_frames=NUM_FRAMES, **kwargs):
     return keras_stts.VideoVLMPreprocessor(tokenizer(), converter, **config)
 
 
-def model(aux_coefficient=0.5, sharp=False, trainable_parts=None, **kwargs):
+def model(sharp=False, processor=None, task=None, **kwargs):
     """A `VideoVLM` whose weights are the same each time.
 
-    With `sharp` they are so large that its logits tell tokens apart.
+    Args:
+        sharp: Bool. Whether they are so large that logits tell tokens apart.
+        processor: Optional preprocessor in place of the usual one.
+        task: Optional dict of arguments of the `VideoVLM`.
+        **kwargs: Arguments of the backbone.
     """
     keras.utils.set_random_seed(0)
     tokens = tokenizer()
@@ -54,9 +58,8 @@ def model(aux_coefficient=0.5, sharp=False, trainable_parts=None, **kwargs):
     }
     result = keras_stts.VideoVLM(
         tiny_model(**config).backbone,
-        preprocessor(kwargs.get("num_frames", NUM_FRAMES)),
-        aux_coefficient=aux_coefficient,
-        trainable_parts=trainable_parts,
+        processor or preprocessor(kwargs.get("num_frames", NUM_FRAMES)),
+        **(task or {}),
     )
     if sharp:
         for variable in result.trainable_variables:

@@ -142,3 +142,22 @@ def test_vision_mask():
         [1, 1, 1, 1, 1, 0],
         [1, 1, 1, 1, 1, 0],
     ]
+
+
+def test_placeholders_of_images_come_first_and_stay():
+    """Two rows with 0 and 2 tokens of images, room for 3."""
+    frames = [5, 7, 7, 5, 7, 7, 5, 7, 7]
+    ids = [[1, *frames, 2, 0, 0], [1, 7, 7, *frames, 2]]
+    mask = np.array(ids) > 0
+    count = np.array([0, 2], "int32")
+    selection = select(SCORES * 2, 1 / 3)
+    sequence = prune(
+        ids, selection, mask=mask, num_image_tokens=count, image_room=3
+    )
+    assert sequence.token_ids.tolist() == [
+        [1, 5, 7, 7, 5, 7, 5, 7, 2, 0, 0],
+        [1, 7, 7, 5, 7, 7, 5, 7, 5, 7, 2],
+    ]
+    places = sequence.token_ids == BLOCK
+    assert sequence.block[0][places[0]].tolist() == [3, 4, 5, 6]
+    assert sequence.block[1][places[1]].tolist() == [0, 1, 3, 4, 5, 6]

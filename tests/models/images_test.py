@@ -1,0 +1,86 @@
+"""Images beside a pruned video."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_stts import VideoVLM
+from tests.models import tiny
+
+IMAGES = {"num_images": 2, "max_crops": 2, "patch_size": 1}
+
+
+def model_with(num_images, num_frames=4):
+    """A model of frames of 16x16 patches; crops overlap by eight."""
+    settings = {**IMAGES, "num_images": num_images}
+    processor = tiny.preprocessor(
+        num_frames, num_blocks=64, sequence_length=32, **settings
+    )
+    return tiny.model(True, processor, num_frames=num_frames, **settings)
+
+
+def image(seed):
+    return tiny.video(seed, 1, 16)[0]
+
+
+def logits(model, x):
+    inputs = model.preprocessor.generate_preprocess(x)
+    return tiny.run(model, model, inputs), inputs["padding_mask"]
+
+
+@pytest.fixture(scope="module")
+def model():
+    return model_with(2)
+
+
+def test_no_image_is_a_model_without_images(model):
+    plain = model_with(0)
+    plain.set_weights(model.get_weights())
+    x = tiny.raw((4, 3), responses=False)
+    ours, mask = logits(model, {**x, "images": [None, None]})
+    theirs, _ = logits(plain, x)
+    tiny.close(ours[mask], theirs[mask])
+
+
+def test_each_example_alone(model):
+    x = tiny.raw((4, 3), responses=False)
+    images = [[image(5), image(6)], [image(7)]]
+    both, mask = logits(model, {**x, "images": images})
+    for i in range(2):
+        one = {name: [x[name][i]] * 2 for name in x}
+        alone, _ = logits(model, {**one, "images": [images[i]] * 2})
+        tiny.close(alone[0][mask[i]], both[i][mask[i]])
+    other, _ = logits(model, {**x, "images": [images[0], [image(8)]]})
+    tiny.same(other[0], both[0])
+    assert np.abs(other[1] - both[1]).max() > 1e-3
+
+
+def test_graph_equals_decoding(model):
+    x = tiny.raw((4, 3), responses=False)
+    x["images"] = [[image(5)], []]
+    graph, mask = logits(model, x)
+    model.compile(sampler="greedy")
+    inputs = model.preprocessor.generate_preprocess(x)
+    first = mask.sum(-1)
+    out = model.generate_step(
+        {name: ops.convert_to_tensor(value) for name, value in inputs.items()}
+    )
+    tokens = ops.convert_to_numpy(out["token_ids"])
+    for row, place in enumerate(first):
+        assert tokens[row, place] == graph[row, place - 1].argmax()
+
+
+def test_fit_and_generate(tmp_path):
+    model = model_with(1, num_frames=0)
+    x = {"images": [image(1), image(2)], "prompts": ["a?", "b?"]}
+    x["responses"] = ["c", "d"]
+    tiny.compile_to_train(model)
+    loss = model.fit(x, batch_size=2, epochs=4, verbose=0).history["loss"]
+    assert loss[-1] < loss[0]
+    x.pop("responses")
+    answers = model.generate(x)
+    path = str(tmp_path / "preset")
+    model.save_to_preset(path)
+    loaded = VideoVLM.from_preset(path)
+    loaded.compile(sampler="greedy")
+    assert loaded.generate(x) == answers
