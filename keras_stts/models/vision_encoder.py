@@ -10,9 +10,11 @@ from keras_stts.layers import TokenPruning
 from keras_stts.layers import TokenScorer
 from keras_stts.models.vision_block import VisionBlock
 from keras_stts.ops import RESCALE_MIN
+from keras_stts.ops import alone_in_row
 from keras_stts.ops import attention
 from keras_stts.ops import block_mask
 from keras_stts.ops import neighbor_similarity
+from keras_stts.ops import spread_to_patches
 from keras_stts.ops import to_blocks
 
 RANKINGS = ("stts", "frame_similarity", "random")
@@ -64,6 +66,9 @@ class VisionEncoder(keras.layers.Layer):
             `"random"`. The latter two leave the attention bias out.
         rescale_axis: `"row"` or `"frame"`.
         rescale_min: Float.
+        refill: Bool. Whether frames that the published packer leaves alone in
+            a row keep attending to all their patches, as published weights
+            were trained. Pruning then saves nothing in this encoder.
         pixel_mean: Float. Subtracted from pixels of [0, 1].
         pixel_std: Float. What that is divided by.
         activation: Str. Activation of the MLPs.
@@ -104,6 +109,7 @@ class VisionEncoder(keras.layers.Layer):
         pruning="stts",
         rescale_axis="row",
         rescale_min=RESCALE_MIN,
+        refill=False,
         pixel_mean=0.5,
         pixel_std=0.5,
         activation="gelu_pytorch_tanh",
@@ -125,6 +131,7 @@ class VisionEncoder(keras.layers.Layer):
             "pruning": pruning,
             "rescale_axis": rescale_axis,
             "rescale_min": rescale_min,
+            "refill": refill,
             "pixel_mean": pixel_mean,
             "pixel_std": pixel_std,
             "activation": activation,
@@ -264,17 +271,22 @@ class VisionEncoder(keras.layers.Layer):
         selection = self.select(scores, frame_mask)
         x = self.blocks[scored](hidden[self.prune_layer], attend=attend)
         hidden[scored] = x
+        late = self.blocks[scored + 1 :]
+        if self.refill:
+            mask = self._refilled(selection, num_patches)
+            hidden |= self._run(
+                x, late, attend=functools.partial(attention, mask=mask)
+            )
         packed = {
             i: self.packing(ops.reshape(h, grid_shape), selection)
             for i, h in hidden.items()
             if i in self.feature_layers or i == scored
         }
-        attend = functools.partial(
-            self.packing.attention, layout=self.packing.layout(selection)
-        )
-        packed |= self._run(
-            packed[scored], self.blocks[scored + 1 :], attend=attend
-        )
+        if not self.refill:
+            attend = functools.partial(
+                self.packing.attention, layout=self.packing.layout(selection)
+            )
+            packed |= self._run(packed[scored], late, attend=attend)
         return {
             "features": self._join_packed(packed),
             "selection": selection,
@@ -294,6 +306,20 @@ class VisionEncoder(keras.layers.Layer):
         scores = self.scorer(x)
         bias = ops.reshape(self.bias(scores), (-1, 1, 1, x.shape[2]))
         return scores, functools.partial(attention, bias=bias)
+
+    def _refilled(self, selection, num_patches):
+        """Key mask (B * T, 1, 1, N) of what later blocks see of whole frames.
+
+        A frame that keeps nothing sees all, so that no row of the softmax is
+        empty; nobody reads what it gets.
+        """
+        kept = spread_to_patches(
+            ops.cast(selection.kept, "int32"), self.window, self.packing.grid
+        )
+        counts = ops.sum(kept, axis=-1)
+        whole = alone_in_row(counts, num_patches) | (counts == 0)
+        mask = (kept > 0) | whole[..., None]
+        return ops.reshape(mask, (-1, 1, 1, num_patches))
 
     def _run(self, x, blocks, also=(), attend=attention):
         """Run blocks; keep the outputs that are features, or `also`."""

@@ -15,6 +15,7 @@ from keras_stts.ops.packing import plan_groups
 from keras_stts.ops.packing import ragged_attention
 from keras_stts.ops.packing import rank_caps
 from keras_stts.ops.packing import unpack_blocks
+from keras_stts.ops.refill import alone_in_row
 from keras_stts.ops.scoring import RESCALE_MIN
 from keras_stts.ops.scoring import auxiliary_loss
 from keras_stts.ops.scoring import concat_previous_frame
@@ -27,6 +28,7 @@ from keras_stts.ops.selection import num_pruned_blocks
 from keras_stts.ops.selection import select_blocks
 
 __all__ = [
+    "alone_in_row",
     "Layout",
     "RESCALE_MIN",
     "Selection",

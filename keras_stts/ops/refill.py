@@ -1,0 +1,50 @@
+from keras import ops
+
+from keras_stts.ops.packing import pack_blocks
+
+
+def alone_in_row(counts, capacity):
+    """Which frames the published packer gives a row of their own.
+
+    It fills rows of one whole frame first-fit-descending: the frame with the
+    most kept patches first, each into the first row with room. A frame that
+    ends up alone gets all its patches back ("refill").
+
+    Args:
+        counts: Int tensor (B, T), patches that each frame keeps. Of equal
+            ones the earlier is first.
+        capacity: Int N, patches of a row.
+
+    Returns:
+        Bool tensor (B, T); False for frames that keep nothing.
+
+    Reference:
+        The code published with STTS (arXiv 2603.18004). There the videos of a
+        batch share rows, so that an answer depends on the batch; here each
+        has its own, as there in a batch of one.
+    """
+    counts = ops.cast(counts, "int32")
+    num_frames = counts.shape[1]
+    frame = ops.arange(num_frames, dtype="int32")
+    # Unique keys, so every backend sorts them alike.
+    order = ops.argsort(frame - counts * num_frames, axis=-1)
+    rank = ops.cast(ops.argsort(order, axis=-1), "int32")
+    sorted_counts = pack_blocks(counts, ops.cast(order, "int32"))
+
+    def place(i, state):
+        used, members, row_of = state
+        now = frame[None] == i
+        count = ops.sum(ops.where(now, sorted_counts, 0), axis=1, keepdims=True)
+        fits = used + count <= capacity
+        row = ops.min(
+            ops.where(fits, frame[None], num_frames), axis=1, keepdims=True
+        )
+        here = ops.cast((frame[None] == row) & (count > 0), "int32")
+        row_of = ops.where(now, row, row_of)
+        return used + here * count, members + here, row_of
+
+    zeros = ops.zeros_like(counts)
+    state = (zeros, zeros, zeros)
+    _, members, row_of = ops.fori_loop(0, num_frames, place, state)
+    alone = (pack_blocks(members, row_of) == 1) & (sorted_counts > 0)
+    return pack_blocks(alone, rank)
