@@ -146,7 +146,11 @@ def variant(model, aux_coefficient=0.5, **changes):
     config = {**model.backbone.get_config(), **changes}
     backbone = keras_stts.VideoVLMBackbone.from_config(config)
     result = keras_stts.VideoVLM(
-        backbone, model.preprocessor, aux_coefficient=aux_coefficient
+        backbone,
+        model.preprocessor,
+        aux_coefficient=aux_coefficient,
+        # Else the vision encoder learns to show no changes.
+        stop_gradient_target=True,
     )
     copy_weights(model, result)
     return result
@@ -385,7 +389,7 @@ def log(*words):
     print(f"[{time.strftime('%H:%M:%S')}]", *words, flush=True)
 
 
-RATES = {"scorer": 5.0, "vision_encoder": 0.5}
+RATES = {"scorer": 0.5, "vision_encoder": 0.5}
 RATIOS = (0.0, 0.5, 0.8)
 VARIANTS = {
     "unpruned": {"prune_ratio": 0.0},
@@ -400,27 +404,28 @@ VARIANTS = {
 }
 
 
-def fine_tune(model, data, settings, steps):
-    """A variant of the model, trained as a whole for some steps.
+def falling(steps):
+    """The coefficient of the auxiliary loss.
 
-    The auxiliary loss starts the scorer, then lets go of it: falling at once
-    it would be gone before the scores mean anything.
+    Large until the scorer tells what changes; else the language model, which
+    has not yet learnt to do without the pruned blocks, turns it about. Then
+    small, so that the language model can refine what is kept.
     """
-    fall = keras.optimizers.schedules.CosineDecay(0.5, steps)
-    tuned = variant(model, aux_coefficient=fall, **settings)
-    train(
-        Questions(tuned),
-        Clips(data, 8),
-        4e-4,
-        steps,
-        multipliers=RATES,
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
+        [3 * steps // 8, 5 * steps // 8], [5.0, 0.5, 0.05]
     )
+
+
+def fine_tune(model, data, settings, steps):
+    """A variant of the model, trained as a whole for some steps."""
+    tuned = variant(model, aux_coefficient=falling(steps), **settings)
+    train(Questions(tuned), Clips(data, 8), 4e-4, steps, multipliers=RATES)
     return tuned
 
 
 def fine_tune_ratios(model, data, ratios, steps, turn=10):
     """One set of weights for several ratios, which take turns."""
-    tuned = [variant(model, prune_ratio=r, aux_coefficient=0) for r in ratios]
+    tuned = [variant(model, 0.05, prune_ratio=ratio) for ratio in ratios]
     trainers = [Questions(each) for each in tuned]
     for i, trainer in enumerate(trainers):
         prepare(trainer, 2e-4, steps, RATES)
@@ -497,7 +502,8 @@ def main():
         tuned[name] = fine_tune(model, data, settings, args.tune_steps)
         describe(name, evaluate(tuned[name], test), test)
 
-    model = fine_tune_ratios(tuned["STTS 80%"], data, RATIOS, args.tune_steps)
+    steps = args.tune_steps // 2
+    model = fine_tune_ratios(tuned["STTS 50%"], data, RATIOS, steps)
     for ratio in RATIOS:
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
