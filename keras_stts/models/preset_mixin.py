@@ -1,6 +1,9 @@
 import inspect
 import pathlib
 
+import huggingface_hub
+from huggingface_hub import constants
+
 from keras_stts import _hub_compat as hub
 from keras_stts.models.presets import PRESETS
 
@@ -22,12 +25,18 @@ def resolve_preset(preset):
     )
 
 
+def preset_config(preset):
+    """Arguments that a built-in preset has unless told otherwise."""
+    return PRESETS.get(str(preset), {}).get("config", {})
+
+
 def is_molmo2(preset):
     """Whether a preset is a checkpoint in the format of Molmo2's authors."""
-    if not hub.check_file_exists(preset, hub.CONFIG_FILE):
+    if not _has_config(preset):
         raise FileNotFoundError(
             f"A preset holds a `{hub.CONFIG_FILE}`. Received: preset="
-            f"{preset!r}, which has none. Save one with `save_to_preset`."
+            f"{preset!r}, which has none, or does not exist, or needs you to "
+            "log in. Save one with `save_to_preset`."
         )
     config = hub.load_json(preset, hub.CONFIG_FILE)
     if "registered_name" in config:
@@ -39,6 +48,29 @@ def is_molmo2(preset):
         f"Received: preset={preset!r} of model type "
         f"{config.get('model_type')!r}."
     )
+
+
+def _has_config(preset):
+    try:
+        if preset.startswith("hf://"):
+            _check_hugging_face(preset)
+        return hub.check_file_exists(preset, hub.CONFIG_FILE)
+    except Exception as error:
+        if "://" not in preset:
+            raise
+        raise ConnectionError(
+            f"The preset {preset!r} could not be fetched: {error} Check the "
+            "name and the network, or pass a local directory."
+        ) from error
+
+
+def _check_hugging_face(preset):
+    """Raise at once if the hub is out of reach; else it is tried for long."""
+    repository = preset.removeprefix("hf://")
+    cached = huggingface_hub.try_to_load_from_cache(repository, hub.CONFIG_FILE)
+    if not isinstance(cached, str):
+        session = huggingface_hub.utils.get_session()
+        session.head(constants.ENDPOINT, timeout=5)
 
 
 def argument_names(cls):
@@ -81,8 +113,14 @@ class PresetMixin:
             ValueError: If the preset is unknown.
             TypeError: If an argument is unknown.
         """
+        defaults = preset_config(preset)
         preset = resolve_preset(preset)
-        known = argument_names(cls) | {"load_weights", "config_file", "dtype"}
+        names = argument_names(cls)
+        kwargs = {
+            **{n: defaults[n] for n in defaults if n in names},
+            **kwargs,
+        }
+        known = names | {"load_weights", "config_file", "dtype"}
         check_arguments(kwargs, known | {"name"})
         if is_molmo2(preset):
             from keras_stts.models import convert_molmo2

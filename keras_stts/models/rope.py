@@ -5,6 +5,15 @@ import math
 import keras_hub
 
 ROPE_TYPES = ("default", "linear", "yarn")
+KNOWN = (
+    "factor",
+    "original_max_position_embeddings",
+    "beta_fast",
+    "beta_slow",
+    "truncate",
+    "attention_factor",
+    "rope_theta",
+)
 
 
 def rotary_embedding(max_wavelength, scaling=None, **kwargs):
@@ -34,6 +43,13 @@ def rotary_embedding(max_wavelength, scaling=None, **kwargs):
         raise ValueError(
             f"`rope_scaling` must be of the type {', '.join(ROPE_TYPES)}. "
             f"Received: {kind!r}."
+        )
+    unknown = [name for name in scaling if name not in KNOWN]
+    unknown = [name for name in unknown if scaling[name] is not None]
+    if unknown:
+        raise ValueError(
+            f"`rope_scaling` may hold {', '.join(KNOWN)}. Received also: "
+            f"{', '.join(unknown)}."
         )
     gain, options = 1.0, {}
     if kind != "default":

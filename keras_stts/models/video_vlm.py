@@ -12,6 +12,7 @@ from keras_stts.models.parts import set_trainable_parts
 from keras_stts.models.preset_mixin import argument_names
 from keras_stts.models.preset_mixin import check_arguments
 from keras_stts.models.preset_mixin import is_molmo2
+from keras_stts.models.preset_mixin import preset_config
 from keras_stts.models.preset_mixin import resolve_preset
 from keras_stts.models.presets import PRESETS
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
@@ -138,6 +139,9 @@ class VideoVLM(keras_hub.models.CausalLM):
             ValueError: If the preset is unknown.
             TypeError: If an argument is unknown.
         """
+        defaults = preset_config(preset)
+        if "backbone" not in kwargs:
+            kwargs = {**defaults, **kwargs}
         preset = resolve_preset(preset)
         takers = _takers(cls, kwargs)
         check_arguments(kwargs, set().union(*takers.values()))

@@ -7,10 +7,12 @@ import h5py
 import keras
 import keras_hub
 import pytest
+from huggingface_hub import constants
 from keras import ops
 
 import keras_stts
 from keras_stts import VideoVLM
+from keras_stts.models.presets import PRESETS
 from tests.models import tiny
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -196,6 +198,47 @@ def test_unknown_preset(tmp_path):
     (tmp_path / "config.json").write_text('{"model_type": "qwen3"}')
     with pytest.raises(ValueError, match="of model type 'qwen3'"):
         VideoVLM.from_preset(str(tmp_path))
+
+
+@pytest.mark.parametrize("name", ["molmo2_4b", "hf://nobody/nothing"])
+def test_unreachable_preset(monkeypatch, name):
+    """An error at once that names the handle."""
+    nowhere = "http://127.0.0.1:9"
+    monkeypatch.setattr(constants, "ENDPOINT", nowhere)
+    handle = PRESETS.get(name, {}).get("handle", name)
+    for cls in (VideoVLM, keras_stts.VideoVLMTokenizer):
+        with pytest.raises(ConnectionError, match=f"'{handle}' could not be"):
+            cls.from_preset(name)
+
+
+def test_built_in_presets_are_whole():
+    for name, preset in PRESETS.items():
+        assert set(preset) <= {"metadata", "handle", "config"}
+        assert preset["metadata"]["params"] > 0
+        assert preset["metadata"]["description"].endswith(".")
+        assert name == name.lower()
+    assert VideoVLM.presets == PRESETS
+    model = VideoVLM.from_preset("shapes_tiny", load_weights=False)
+    assert model.count_params() == PRESETS["shapes_tiny"]["metadata"]["params"]
+
+
+def test_defaults_of_a_preset(monkeypatch, preset):
+    """Taken unless told otherwise."""
+    entry = {"handle": preset, "config": {"prune_ratio": 0.3, "refill": True}}
+    monkeypatch.setitem(PRESETS, "ours", entry)
+    backbone = VideoVLM.from_preset("ours").backbone
+    assert (backbone.prune_ratio, backbone.refill) == (0.3, True)
+    backbone = VideoVLM.from_preset("ours", refill=False).backbone
+    assert (backbone.prune_ratio, backbone.refill) == (0.3, False)
+    backbone = keras_stts.VideoVLMBackbone.from_preset("ours")
+    assert (backbone.prune_ratio, backbone.refill) == (0.3, True)
+    assert keras_stts.VideoVLMTokenizer.from_preset("ours")
+
+
+def test_keras_hub_loads_our_presets(model, preset):
+    loaded = keras_hub.models.CausalLM.from_preset(preset)
+    assert type(loaded) is VideoVLM
+    same_weights(model, loaded)
 
 
 def test_a_preset_of_a_backbone_alone(model, tmp_path):
