@@ -25,6 +25,7 @@ from tokenizers import trainers
 
 import keras_stts
 from keras_stts.datasets import shapes
+from keras_stts.models.chat import PLAIN_TEMPLATE
 from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import select_blocks
@@ -98,7 +99,7 @@ def build_model(tokenizer):
         num_blocks=shapes.CELLS**2,
         sequence_length=16,
         time_tokens=5,
-        chat_template="{{ vision }}{{ prompt }}{{ '\n' }}",
+        chat_template=PLAIN_TEMPLATE,
     )
     # Positions and kernels start louder than at the width of a large model.
     position = backbone.vision_encoder.position_embedding

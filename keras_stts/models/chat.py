@@ -7,11 +7,22 @@ from jinja2 import TemplateError
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 IMAGE, VIDEO = "<|image|>", "<|video|>"
-# Qwen3's turns after all images and the video.
+# All images and the video, then Qwen3's turns.
 CHAT_TEMPLATE = (
-    "{{ vision }}{% for message in messages %}<|im_start|>{{ message.role }}\n"
-    "{{ message.text }}<|im_end|>\n{% endfor %}"
+    "{% for message in messages if message.content is not string %}"
+    "{% for part in message.content if part.type != 'text' %}"
+    "<|{{ part.type }}|>{% endfor %}{% endfor %}"
+    "{% for message in messages %}<|im_start|>{{ message.role }}\n"
+    "{% if message.content is string %}{{ message.content }}{% else %}"
+    "{% for part in message.content if part.type == 'text' %}"
+    "{{ part.text }}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+# Everything as it comes, without turns.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{% for part in message.content %}"
+    "{% if part.type == 'text' %}{{ part.text }}{% else %}"
+    "<|{{ part.type }}|>{% endif %}{% endfor %}{% endfor %}{{ '\n' }}"
 )
 
 
@@ -33,11 +44,9 @@ def render(template, prompt, num_images=0, num_videos=0):
     """Fill a chat template in.
 
     Args:
-        template: Str, Jinja, as Hugging Face's tokenizers have it: it is
-            given `messages` and `add_generation_prompt`. Each message has a
-            `role`, a `content` (a list of parts) and besides a `text`, its
-            words. There are also `prompt`, the words of the last message,
-            and `vision`, the marks of all images and the video.
+        template: Str, Jinja, as Hugging Face's tokenizers have it: of
+            `messages`, each with a `role` and a `content` (a list of parts),
+            and `add_generation_prompt`.
         prompt: Str, or a list of messages: dicts of `"role"` and `"content"`,
             a str or a list of parts `{"type": "text", "text": ...}`,
             `{"type": "image"}` and `{"type": "video"}`. Without the latter two
@@ -71,11 +80,7 @@ def render(template, prompt, num_images=0, num_videos=0):
             f"messages, {num_images} and {num_videos} given."
         )
     return _compile(template).render(
-        messages=messages,
-        prompt=messages[-1]["text"],
-        vision=IMAGE * num_images + VIDEO * num_videos,
-        add_generation_prompt=True,
-        bos_token="",
+        messages=messages, add_generation_prompt=True, bos_token=""
     )
 
 
@@ -85,7 +90,7 @@ def _count(messages, kind):
 
 
 def _normalize(message):
-    """A message whose content is a list of parts, and its words."""
+    """A message whose content is a list of parts."""
     good = isinstance(message, dict) and {"role", "content"} <= set(message)
     content = message["content"] if good else None
     if isinstance(content, str):
@@ -99,8 +104,7 @@ def _normalize(message):
             "or a list of parts of the types text, image and video. Received: "
             f"{message!r}."
         )
-    text = "".join(p["text"] for p in content if p["type"] == "text")
-    return {**message, "content": list(content), "text": text}
+    return {**message, "content": list(content)}
 
 
 def pieces(text):

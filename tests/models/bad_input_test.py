@@ -58,10 +58,10 @@ def test_converter_arguments(changes):
 
 
 def test_preprocessor_arguments():
-    preprocessor = tiny.preprocessor(chat_template="{{ prompt }}")
+    preprocessor = tiny.preprocessor(chat_template="{{ messages[0].role }}")
     with pytest.raises(ValueError, match="must place all images and the vid"):
         preprocessor(one(tiny.video()))
-    preprocessor = tiny.preprocessor(chat_template="{{ prompt ")
+    preprocessor = tiny.preprocessor(chat_template="{{ messages ")
     with pytest.raises(ValueError, match="must be a Jinja template. Received"):
         preprocessor(one(tiny.video()))
 

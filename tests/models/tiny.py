@@ -7,6 +7,7 @@ import numpy as np
 
 import keras_stts
 from keras_stts.benchmark import compiled
+from keras_stts.models.chat import PLAIN_TEMPLATE
 from tests.tiny import tiny_model
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -31,7 +32,7 @@ def preprocessor(num_frames=NUM_FRAMES, **kwargs):
         "num_blocks": NUM_BLOCKS,
         "sequence_length": LENGTH,
         "time_tokens": 6,
-        "chat_template": "{{ vision }}{{ prompt }}{{ '\n' }}",
+        "chat_template": PLAIN_TEMPLATE,
         **kwargs,
     }
     return keras_stts.VideoVLMPreprocessor(tokenizer(), converter, **config)
