@@ -10,6 +10,7 @@ from keras_stts.models.molmo2_weights import backbone_table
 from keras_stts.models.molmo2_weights import head_table
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
+from keras_stts.models.video_vlm_tokenizer import GPT2_SPLIT
 from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
@@ -114,6 +115,8 @@ def backbone_config(config, video_processor=VIDEO_PROCESSOR, vocabulary=None):
         "window": video_processor["pooling_size"][0],
         "image_patch_id": ids["image_patch"],
         "vision_token_ids": list(ids.values()),
+        # Of a model that `export_to_transformers` wrote.
+        **config.get("stts_config", {}),
     }
 
 
@@ -273,8 +276,40 @@ def load_tokenizer(preset, cls=VideoVLMTokenizer, **kwargs):
         for merge in data["model"]["merges"]
     ]
     added = [token["content"] for token in data.get("added_tokens", [])]
-    kwargs.setdefault("unsplittable_tokens", added)
-    return cls(_vocabulary(preset), merges, **kwargs)
+    saved = {
+        "unsplittable_tokens": added,
+        "split_pattern": _split_pattern(data.get("pre_tokenizer")),
+        "normalization": _normalization(data.get("normalizer")),
+    }
+    return cls(_vocabulary(preset), merges, **{**saved, **kwargs})
+
+
+def _split_pattern(config):
+    """The regular expression of a `pre_tokenizer`."""
+    parts = config.get("pretokenizers", [config]) if config else []
+    kinds = [part["type"] for part in parts]
+    last = parts[-1] if parts else {}
+    spaced = last.get("add_prefix_space")
+    if kinds == ["ByteLevel"] and last.get("use_regex", True) and not spaced:
+        return GPT2_SPLIT
+    if kinds == ["Split", "ByteLevel"] and not spaced:
+        pattern = parts[0]["pattern"].get("Regex")
+        isolated = parts[0]["behavior"] == "Isolated"
+        if pattern and isolated and not parts[0].get("invert"):
+            return pattern
+    raise ValueError(
+        f"The `pre_tokenizer` of {TOKENIZER} must be byte-level, of GPT-2 or "
+        f"with a regular expression. Received: {config}."
+    )
+
+
+def _normalization(config):
+    if config is None or config["type"] == "NFC":
+        return config and "NFC"
+    raise ValueError(
+        f"The `normalizer` of {TOKENIZER} must be NFC or none. Received: "
+        f"{config}."
+    )
 
 
 def load_converter(preset, cls=VideoVLMVideoConverter, **kwargs):

@@ -422,6 +422,32 @@ class VideoVLM(keras_hub.models.CausalLM):
             layout=layout,
         )
 
+    def export_to_transformers(self, directory, max_shard_size=5_000_000_000):
+        """Write the model as transformers' Molmo2 reads it.
+
+        Its config, weights (float32, bfloat16 or float16, as the model has
+        them), tokenizer and processor. The scorer is written under the names
+        that STTS' authors published; transformers leaves it out, and prunes
+        nothing.
+
+        Args:
+            directory: Path, made if need be.
+            max_shard_size: Int. Bytes of weights that a file holds at most.
+
+        Raises:
+            ValueError: If the model lacks vision tokens that Molmo2 has.
+
+        Example:
+        ```python
+        model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+        model.export_to_transformers("exported")
+        again = keras_stts.VideoVLM.from_preset("exported", prune_ratio=0.5)
+        ```
+        """
+        from keras_stts.models.export_molmo2 import export
+
+        export(self, directory, max_shard_size)
+
     def save_task_weights(self, filepath):
         """Save the weights that are not in the backbone; see KerasHub."""
         keras.saving.save_weights(

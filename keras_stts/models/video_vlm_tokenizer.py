@@ -3,9 +3,22 @@ import os
 
 import keras
 import keras_hub
+import tokenizers
+from tokenizers import normalizers
+from tokenizers import pre_tokenizers
 
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+
+# Where Qwen3 and GPT-2 cut a text before pairs of bytes are merged.
+QWEN3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+GPT2_SPLIT = (
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|"
+    r"\s+(?!\S)|\s+"
+)
 
 # Attribute of each vision token and its text; all see each other both ways.
 VISION_TOKENS = {
@@ -28,6 +41,9 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
         vocabulary: Dict of token to id, or the path of a JSON file of it. It
             holds the vision tokens, `<|im_end|>` and `<|endoftext|>`.
         merges: List of merge rules, or the path of a file of them.
+        split_pattern: Str, a regular expression of the pieces that a text is
+            cut into before pairs are merged. Defaults to Qwen3's.
+        normalization: `"NFC"` or `None`, Unicode form of a text.
 
     Example:
     ```python
@@ -38,7 +54,21 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
 
     backbone_cls = VideoVLMBackbone
 
-    def __init__(self, vocabulary=None, merges=None, **kwargs):
+    def __init__(
+        self,
+        vocabulary=None,
+        merges=None,
+        split_pattern=QWEN3_SPLIT,
+        normalization="NFC",
+        **kwargs,
+    ):
+        if normalization not in ("NFC", None):
+            raise ValueError(
+                '`normalization` must be "NFC" or None. Received: '
+                f"normalization={normalization!r}."
+            )
+        self.split_pattern = split_pattern
+        self.normalization = normalization
         for name, token in VISION_TOKENS.items():
             self._add_special_token(token, f"{name}_token")
         if isinstance(vocabulary, (str, os.PathLike)):
@@ -54,6 +84,34 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
             **kwargs,
         )
         self.built = True
+
+    def _set_vocabulary_and_merges_tokenizers(self, vocabulary, merges):
+        super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
+        # KerasHub takes its pattern for a word, and so splits nowhere.
+        split = pre_tokenizers.Split(
+            tokenizers.Regex(self.split_pattern), "isolated"
+        )
+        level = pre_tokenizers.ByteLevel(
+            add_prefix_space=False, use_regex=False
+        )
+        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, level])
+        if self.normalization:
+            self._tokenizer.normalizer = normalizers.NFC()
+
+    def save_tokenizers_file(self, path):
+        """Write `tokenizer.json`, as Hugging Face's tokenizers read it."""
+        self._maybe_initialized_tokenizers()
+        self._tokenizer.save(str(path))
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "split_pattern": self.split_pattern,
+                "normalization": self.normalization,
+            }
+        )
+        return config
 
     @property
     def vision_token_ids(self):

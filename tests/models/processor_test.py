@@ -1,9 +1,5 @@
 """transformers' processor, run beside our preprocessor."""
 
-import importlib.util
-import pathlib
-import re
-
 import hypothesis
 import numpy as np
 import pytest
@@ -11,42 +7,18 @@ from hypothesis import strategies as st
 
 import keras_stts
 from tests.models import tiny
+from tests.models.hugging_face import molmo2
 
-torch = pytest.importorskip("torch")
 SIDE, PATCH = 378, 14
-
-
-def define_operators():
-    """Name torchvision's compiled operators, which no CPU build has.
-
-    Its resizing is Python; only its import asks for them.
-    """
-    spec = importlib.util.find_spec("torchvision")
-    if spec is None:
-        pytest.skip("needs torchvision")
-    path = pathlib.Path(spec.origin).parent / "_meta_registrations.py"
-    source = path.read_text()
-    names = set(re.findall(r'register_meta\("(\w+)"\)', source))
-    names |= set(re.findall(r'register_fake\("torchvision::(\w+)"\)', source))
-    library = torch.library.Library("torchvision", "FRAGMENT")
-    for name in names:
-        try:
-            library.define(name + "(Tensor a) -> Tensor")
-        except RuntimeError:
-            pass  # This build has it.
-    return library
 
 
 @pytest.fixture(scope="module")
 def processor():
-    library = define_operators()
-    molmo2 = pytest.importorskip("transformers.models.molmo2")
     processor = molmo2.Molmo2Processor.from_pretrained(tiny.MOLMO2)
     # This checkpoint's config leaves the scaling of videos out.
     processor.video_processor.do_rescale = True
     processor.video_processor.do_normalize = True
-    yield processor
-    del library
+    return processor
 
 
 @pytest.fixture(scope="module")

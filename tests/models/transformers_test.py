@@ -3,13 +3,12 @@
 import keras
 import numpy as np
 import pytest
+import torch
 
 from keras_stts import VideoVLM
 from keras_stts.data.image import tile_image
 from tests.models import tiny
-
-torch = pytest.importorskip("torch")
-molmo2 = pytest.importorskip("transformers.models.molmo2")
+from tests.models.hugging_face import molmo2
 
 FRAMES, SIDE, PATCH, BLOCKS = 3, 84, 7, 16  # 12x12 patches, windows of 3x3.
 CROPS = 2

@@ -1,0 +1,252 @@
+"""Writes a `VideoVLM` in the format that transformers reads."""
+
+import json
+import os
+import pathlib
+
+import numpy as np
+from keras import ops
+
+from keras_stts.models import chat
+from keras_stts.models.molmo2_weights import WEIGHTS
+from keras_stts.models.molmo2_weights import WEIGHTS_INDEX
+from keras_stts.models.molmo2_weights import backbone_table
+from keras_stts.models.molmo2_weights import head_table
+from keras_stts.models.molmo2_weights import transformers_names
+from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
+
+# Names of transformers' config for arguments of `VideoVLMBackbone`.
+VISION = {
+    "hidden_size": "vision_hidden_dim",
+    "intermediate_size": "vision_intermediate_dim",
+    "num_hidden_layers": "vision_num_layers",
+    "num_attention_heads": "vision_num_heads",
+    "num_key_value_heads": "vision_num_heads",
+    "head_dim": "vision_head_dim",
+    "hidden_act": "vision_activation",
+    "layer_norm_eps": "vision_layer_norm_epsilon",
+    "patch_size": "patch_size",
+}
+ADAPTER = {
+    "vision_feature_layer": "vision_feature_layers",
+    "hidden_size": "connector_hidden_dim",
+    "num_attention_heads": "connector_num_heads",
+    "num_key_value_heads": "connector_num_heads",
+    "head_dim": "connector_head_dim",
+    "intermediate_size": "connector_intermediate_dim",
+    "text_hidden_size": "hidden_dim",
+}
+TEXT = {
+    "vocab_size": "vocabulary_size",
+    "additional_vocab_size": "additional_vocabulary_size",
+    "num_hidden_layers": "num_layers",
+    "hidden_size": "hidden_dim",
+    "num_attention_heads": "num_query_heads",
+    "num_key_value_heads": "num_key_value_heads",
+    "head_dim": "head_dim",
+    "intermediate_size": "intermediate_dim",
+    "rms_norm_eps": "layer_norm_epsilon",
+    "hidden_act": "activation",
+    "norm_after": "norm_after",
+    "attention_bias": "attention_bias",
+    "rope_scaling_layers": "rope_scaling_layers",
+}
+STTS = ("prune_ratio", "prune_layer", "window", "rescale_axis", "refill")
+
+
+def export(model, directory, max_shard_size=5_000_000_000):
+    """Write config, weights and, if there is one, the tokenizer.
+
+    Args:
+        model: A `VideoVLM`.
+        directory: Path, made if need be.
+        max_shard_size: Int. Bytes of weights a file holds at most, but for a
+            single larger weight.
+
+    Raises:
+        ValueError: If the model is not of Molmo2's architecture.
+    """
+    directory = pathlib.Path(directory)
+    config = transformers_config(model.backbone)
+    directory.mkdir(parents=True, exist_ok=True)
+    _write_json(directory / "config.json", config)
+    table = {**backbone_table(model.backbone), **head_table(model)}
+    names = {
+        name: variable
+        for keys, variables in table.items()
+        for name, variable in zip(
+            transformers_names(keys), variables, strict=True
+        )
+    }
+    _write_weights(directory, names, max_shard_size)
+    if model.preprocessor is not None:
+        _write_processor(directory, model.preprocessor)
+
+
+def transformers_config(backbone):
+    """`config.json` of a backbone, with its pruning beside."""
+    ids = backbone.vision_token_ids
+    if len(ids) != len(VISION_TOKENS):
+        raise ValueError(
+            "A model that transformers can load has the vision tokens "
+            f"{', '.join(VISION_TOKENS)}. Received: {len(ids)} of them."
+        )
+    ids = dict(zip(VISION_TOKENS, ids))
+    rope = backbone.rope_scaling or {"rope_type": "default"}
+    norms = {"head": "qwen3", "all": "olmo"}
+    text = {
+        **_renamed(backbone, TEXT),
+        "model_type": "molmo2_text",
+        "qk_norm_type": norms[backbone.query_key_norm],
+        "rope_parameters": {
+            **rope,
+            "rope_theta": float(backbone.rope_max_wavelength),
+        },
+        "max_position_embeddings": 36864,
+    }
+    size = backbone.image_size
+    return {
+        "model_type": "molmo2",
+        "architectures": ["Molmo2ForConditionalGeneration"],
+        "dtype": backbone.dtype_policy.variable_dtype,
+        "vision_config": {
+            **_renamed(backbone, VISION),
+            "model_type": "molmo2_vision",
+            "image_size": [size, size],
+        },
+        "adapter_config": {
+            **_renamed(backbone, ADAPTER),
+            "model_type": "molmo2_adapter",
+        },
+        "text_config": text,
+        "image_patch_id": ids["image_patch"],
+        "image_start_token_id": ids["image_start"],
+        "image_end_token_id": ids["image_end"],
+        "low_res_image_start_token_id": ids["low_res_image_start"],
+        "frame_start_token_id": ids["frame_start"],
+        "frame_end_token_id": ids["frame_end"],
+        "stts_config": {name: getattr(backbone, name) for name in STTS},
+    }
+
+
+def _renamed(backbone, names):
+    values = {name: getattr(backbone, ours) for name, ours in names.items()}
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in values.items()
+        if value is not None
+    }
+
+
+def _write_weights(directory, names, max_shard_size):
+    from safetensors.numpy import save_file
+
+    shards = _shards(names, max_shard_size)
+    files = [WEIGHTS]
+    if len(shards) > 1:
+        files = [
+            f"model-{i:05}-of-{len(shards):05}.safetensors"
+            for i in range(1, len(shards) + 1)
+        ]
+    places = {}
+    for file, shard in zip(files, shards):
+        arrays = {name: _array(names[name]) for name in shard}
+        save_file(arrays, directory / file, metadata={"format": "pt"})
+        places |= dict.fromkeys(shard, file)
+    if len(files) > 1:
+        total = sum(_size(variable) for variable in names.values())
+        index = {"metadata": {"total_size": total}, "weight_map": places}
+        _write_json(directory / WEIGHTS_INDEX, index)
+
+
+def _shards(names, max_shard_size):
+    """Lists of names, in order, of no more than so many bytes."""
+    shards, size = [[]], 0
+    for name, variable in names.items():
+        if shards[-1] and size + _size(variable) > max_shard_size:
+            shards.append([])
+            size = 0
+        shards[-1].append(name)
+        size += _size(variable)
+    return shards
+
+
+def _size(variable):
+    bits = 16 if "16" in variable.dtype else 32
+    return int(np.prod(variable.shape)) * bits // 8
+
+
+def _array(variable):
+    """In torch's layout."""
+    array = np.asarray(ops.convert_to_numpy(variable))
+    if variable.name == "kernel":
+        array = array.T
+    if variable.dtype == "bfloat16" and array.dtype != "bfloat16":
+        array = array.astype("bfloat16")  # torch gives float32.
+    return np.ascontiguousarray(array)
+
+
+def _write_json(path, data):
+    path.write_text(json.dumps(data, indent=2) + os.linesep)
+
+
+def _write_processor(directory, preprocessor):
+    converter = preprocessor.video_converter
+    height, width = converter.image_size
+    size = {"height": height, "width": width}
+    pixels = {
+        "do_rescale": True,
+        "do_normalize": True,
+        "do_resize": True,
+        "image_mean": [0.5] * 3,
+        "image_std": [0.5] * 3,
+        "patch_size": preprocessor.patch_size,
+        "resample": 2,
+        "rescale_factor": 1 / 255,
+        "size": size,
+    }
+    side = height // preprocessor.patch_size
+    window = round(side / preprocessor.num_blocks**0.5)
+    config = {
+        "processor_class": "Molmo2Processor",
+        "image_processor": {
+            **pixels,
+            "image_processor_type": "Molmo2ImageProcessor",
+            "max_crops": preprocessor.max_crops,
+            "overlap_margins": [4, 4],
+            "pooling_size": [2, 2],
+        },
+        "video_processor": {
+            **pixels,
+            "video_processor_type": "Molmo2VideoProcessor",
+            "do_sample_frames": True,
+            "max_fps": converter.max_fps,
+            "num_frames": converter.num_frames,
+            "pooling_size": [window, window],
+        },
+        "image_use_col_tokens": True,
+        "use_frame_special_tokens": True,
+        "use_single_crop_start_token": True,
+    }
+    _write_json(directory / "processor_config.json", config)
+    template = preprocessor.chat_template
+    (directory / "chat_template.jinja").write_text(template)
+    _write_tokenizer(directory, preprocessor.tokenizer)
+
+
+def _write_tokenizer(directory, tokenizer):
+    tokenizer.save_tokenizers_file(directory / "tokenizer.json")
+    end = tokenizer.id_to_token(tokenizer.end_token_id)
+    pad = tokenizer.id_to_token(tokenizer.pad_token_id)
+    _write_json(
+        directory / "tokenizer_config.json",
+        {
+            "tokenizer_class": "PreTrainedTokenizerFast",
+            "bos_token": end,
+            "eos_token": end,
+            "pad_token": pad,
+            "image_token": chat.IMAGE,
+            "video_token": chat.VIDEO,
+            "clean_up_tokenization_spaces": False,
+        },
+    )
