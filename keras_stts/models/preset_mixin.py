@@ -2,6 +2,7 @@ import inspect
 import pathlib
 
 import huggingface_hub
+import keras
 from huggingface_hub import constants
 
 from keras_stts import _hub_compat as hub
@@ -71,6 +72,20 @@ def _check_hugging_face(preset):
     if not isinstance(cached, str):
         session = huggingface_hub.utils.get_session()
         session.head(constants.ENDPOINT, timeout=5)
+
+
+def saved_dtype(preset):
+    """What a preset is loaded as unless told otherwise.
+
+    The default of Keras, or a quantized preset's own policies.
+    """
+    config = hub.load_json(preset, hub.CONFIG_FILE)
+    saved = config.get("config", {}).get("dtype")
+    if isinstance(saved, dict):
+        policy = keras.dtype_policies.deserialize(saved)
+        if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+            return policy
+    return keras.config.dtype_policy()
 
 
 def argument_names(cls):

@@ -14,10 +14,12 @@ from keras_stts.models.preset_mixin import check_arguments
 from keras_stts.models.preset_mixin import is_molmo2
 from keras_stts.models.preset_mixin import preset_config
 from keras_stts.models.preset_mixin import resolve_preset
+from keras_stts.models.preset_mixin import saved_dtype
 from keras_stts.models.presets import PRESETS
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
+from keras_stts.optimizers import PartwiseAdamW
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -35,6 +37,8 @@ class VideoVLM(keras_hub.models.CausalLM):
         trainable_parts: Optional list of `"scorer"`, `"vision_encoder"`,
             `"connector"` and `"language_model"`: what is trained, the rest
             is frozen. Defaults to all.
+        head_dtype: Optional dtype policy of the output head. Defaults to the
+            backbone's.
 
     Raises:
         ValueError: If the preprocessor makes other inputs than the backbone
@@ -72,6 +76,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         aux_coefficient=0.5,
         stop_gradient_target=False,
         trainable_parts=None,
+        head_dtype=None,
         **kwargs,
     ):
         _check_preprocessor(backbone, preprocessor)
@@ -86,7 +91,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             backbone.vocabulary_size,
             use_bias=False,
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
-            dtype=backbone.dtype_policy,
+            dtype=head_dtype or backbone.dtype_policy,
             name="lm_head",
         )
 
@@ -159,8 +164,16 @@ class VideoVLM(keras_hub.models.CausalLM):
 
         The default loss is the mean over the tokens that count, the
         responses'; so the auxiliary loss weighs the same beside it however
-        much of the sequence is prompt or padding.
+        much of the sequence is prompt or padding. The default optimizer is
+        the paper's, `keras_stts.optimizers.PartwiseAdamW`.
+
+        Raises:
+            ValueError: If the optimizer cannot train weights of this dtype.
         """
+        if optimizer == "auto":
+            optimizer = PartwiseAdamW()
+        optimizer = keras.optimizers.get(optimizer)
+        _check_optimizer(optimizer, self.trainable_variables)
         if loss == "auto":
             loss = keras.losses.SparseCategoricalCrossentropy(
                 from_logits=True, reduction="mean_with_sample_weight"
@@ -422,6 +435,32 @@ class VideoVLM(keras_hub.models.CausalLM):
             layout=layout,
         )
 
+    def enable_lora(self, rank, target_layer_names=None):
+        """Train LoRA factors and the scorer only; the rest is frozen.
+
+        Compile the model anew afterwards. See
+        `VideoVLMBackbone.enable_lora`, and there `save_lora_weights`.
+        """
+        self.backbone.enable_lora(rank, target_layer_names)
+        self.lm_head.trainable = False
+
+    def quantize(self, mode, filters=None, **kwargs):
+        """Quantize all layers but the scorer, whose ranks decide what stays.
+
+        Args:
+            mode: Str, such as `"int8"` or `"int4"`; see
+                `keras.Model.quantize`.
+            filters: Optional regular expression, list of them or function of
+                a layer: which layers. Defaults to all but the scorer's.
+            **kwargs: See `keras.Model.quantize`.
+        """
+        if filters is None:
+
+            def filters(layer):
+                return "scorer" not in (layer.path or "").split("/")
+
+        super().quantize(mode, filters=filters, **kwargs)
+
     def export_to_transformers(self, directory, max_shard_size=5_000_000_000):
         """Write the model as transformers' Molmo2 reads it.
 
@@ -488,19 +527,48 @@ class VideoVLM(keras_hub.models.CausalLM):
                 "aux_coefficient": coefficient,
                 "stop_gradient_target": self.stop_gradient_target,
                 "trainable_parts": self.trainable_parts,
+                "head_dtype": self._head_dtype(),
             }
         )
         return config
 
+    def _head_dtype(self):
+        """The output head's policy, if it is not the backbone's."""
+        if self.lm_head.quantization_mode is None:
+            return None
+        return keras.dtype_policies.serialize(self.lm_head.dtype_policy)
+
     @classmethod
     def from_config(cls, config):
         config = dict(config)
+        if isinstance(config.get("head_dtype"), dict):
+            config["head_dtype"] = keras.dtype_policies.deserialize(
+                config["head_dtype"]
+            )
         coefficient = config.get("aux_coefficient")
         if isinstance(coefficient, dict):
             config["aux_coefficient"] = keras.saving.deserialize_keras_object(
                 coefficient
             )
         return super().from_config(config)
+
+
+def _check_optimizer(optimizer, variables):
+    """Raise if Keras' Adam would stand still.
+
+    It computes 1 - beta_2 in the dtype of the weights, where 0.999 may be 1.
+    """
+    beta = getattr(optimizer, "beta_2", None)
+    dtypes = {v.dtype for v in variables} & {"bfloat16", "float16"}
+    stuck = [d for d in dtypes if float(ops.cast(beta or 0, d)) == 1.0]
+    if stuck:
+        raise ValueError(
+            f"`beta_2` of the optimizer must be less than 1 in {stuck[0]}, "
+            f"the dtype of the weights, or nothing is learnt. Received: "
+            f"beta_2={beta}. Load the model with "
+            'dtype="mixed_bfloat16", or use '
+            "`keras_stts.optimizers.PartwiseAdamW`, whose `beta_2` is 0.95."
+        )
 
 
 def _check_preprocessor(backbone, preprocessor):
@@ -548,7 +616,7 @@ def _load_task(
 ):
     molmo2 = is_molmo2(preset)
     if "backbone" not in task:
-        backbone.setdefault("dtype", keras.config.dtype_policy())
+        backbone.setdefault("dtype", saved_dtype(preset))
         task["backbone"] = VideoVLMBackbone.from_preset(
             preset, load_weights=load_weights, **backbone
         )

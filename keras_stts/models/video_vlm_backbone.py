@@ -1,3 +1,4 @@
+import h5py
 import keras
 import keras_hub
 from keras import ops
@@ -441,6 +442,61 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             )
             new_cache.append((key, value))
         return self.layer_norm(x), new_cache
+
+    def enable_lora(self, rank, target_layer_names=None):
+        """Freeze the backbone but for LoRA factors and the scorer.
+
+        Args:
+            rank: Int. Rank of the factors.
+            target_layer_names: Optional list of str, names of the layers that
+                get factors. Defaults to `["query", "value"]`, of vision
+                encoder, connector and language model. The scorer gets none
+                and is trained whole.
+
+        References:
+            LoRA (arXiv 2106.09685).
+        """
+        names = target_layer_names or self.default_lora_layer_names()
+        scorer = self.vision_encoder.scorer
+        whole = {id(layer) for layer in scorer._flatten_layers()}
+        layers = self._flatten_layers(include_self=False)
+        for layer in layers:
+            layer.trainable = False
+        self._lora_rank, self._lora_enabled_layers = rank, []
+        # Numbered as `save_lora_weights` does.
+        layers = [layer for layer in layers if layer.weights]
+        for i, layer in enumerate(layers):
+            if layer.name in names and id(layer) not in whole:
+                layer.trainable = True
+                layer.enable_lora(rank)
+                if layer.bias is not None:
+                    layer.bias.trainable = False
+                self._lora_enabled_layers.append(i)
+        if not self._lora_enabled_layers:
+            raise ValueError(
+                "`target_layer_names` must name layers of the model. "
+                f"Received: {names}."
+            )
+        scorer.trainable = self.vision_encoder.uses_scorer
+
+    def default_lora_layer_names(self):
+        return ["query", "value"]
+
+    def save_lora_weights(self, filepath):
+        """Save the LoRA factors and the scorer, to a `.lora.h5` file."""
+        super().save_lora_weights(filepath)
+        with h5py.File(filepath, "a") as file:
+            for i, weight in enumerate(self.vision_encoder.scorer.weights):
+                file[f"scorer/{i}"] = ops.convert_to_numpy(
+                    ops.cast(weight, "float32")
+                )
+
+    def load_lora_weights(self, filepath):
+        """Load what `save_lora_weights` saved."""
+        super().load_lora_weights(filepath)
+        with h5py.File(filepath) as file:
+            for i, weight in enumerate(self.vision_encoder.scorer.weights):
+                weight.assign(file[f"scorer/{i}"][()])
 
     def get_config(self):
         config = super().get_config()

@@ -1,0 +1,101 @@
+"""LoRA, quantization and low precision, with pruning on."""
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_stts import VideoVLM
+from keras_stts.models.parts import part_of
+from keras_stts.optimizers import PartwiseAdamW
+from tests.models import tiny
+
+
+def values(model):
+    return [ops.convert_to_numpy(ops.cast(v, "float32")) for v in model.weights]
+
+
+def fit(model, epochs=6, rate=0.05):
+    """Losses of some epochs on one batch."""
+    model.compile(
+        optimizer=PartwiseAdamW(rate, {}),
+        sampler="greedy",
+        run_eagerly=keras.config.backend() == "tensorflow",
+    )
+    history = model.fit(tiny.raw(), batch_size=3, epochs=epochs, verbose=0)
+    return history.history["loss"]
+
+
+def test_lora(tmp_path):
+    model = tiny.model(sharp=True)
+    start = model.get_weights()
+    model.enable_lora(2)
+    before = values(model)
+    trained = {v.path for v in model.trainable_variables}
+    assert all("lora" in path or "scorer" in path for path in trained)
+    assert {part_of(v) for v in model.trainable_variables} == {
+        "scorer",
+        "vision_encoder",
+        "connector",
+        "language_model",
+    }
+    losses = fit(model)
+    assert losses[-1] < losses[0]
+    for variable, old, new in zip(model.weights, before, values(model)):
+        moved = not np.array_equal(old, new)
+        assert moved <= (variable.path in trained), variable.path
+    answers = model.generate(tiny.raw(responses=False))
+    path = str(tmp_path / "tuned.lora.h5")
+    model.backbone.save_lora_weights(path)
+    other = tiny.model(sharp=True)
+    other.set_weights(start)
+    other.backbone.load_lora_weights(path)
+    for one, two in zip(model.backbone.weights, other.backbone.weights):
+        tiny.same(one, two)
+    other.compile(sampler="greedy")
+    assert other.generate(tiny.raw(responses=False)) == answers
+
+
+def test_lora_of_unknown_layers():
+    with pytest.raises(ValueError, match="must name layers of the model"):
+        tiny.model().enable_lora(2, ["queries"])
+
+
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_quantized(mode, tmp_path):
+    model = tiny.model(sharp=True)
+    x = model.preprocessor(tiny.raw(responses=False))
+    before = tiny.run(model, model, x)
+    model.quantize(mode)
+    after = tiny.run(model, model, x)
+    real = x["padding_mask"]
+    error = np.abs(after - before)[real].mean() / np.abs(before)[real].mean()
+    assert 0 < error < {"int8": 0.2, "int4": 0.8}[mode]
+    scorer = model.backbone.vision_encoder.scorer
+    assert {v.dtype for v in scorer.weights} == {"float32"}
+    kernels = [v for v in model.weights if v.path.endswith("query/kernel")]
+    assert {v.dtype for v in kernels if part_of(v) != "scorer"} == {"int8"}
+    path = str(tmp_path / "preset")
+    model.save_to_preset(path)
+    loaded = VideoVLM.from_preset(path)
+    tiny.close(tiny.run(loaded, loaded, x), after, atol=1e-3)
+    loaded.compile(sampler="greedy")
+    assert len(loaded.generate(tiny.raw(responses=False))) == 3
+
+
+def test_lora_on_quantized_weights():
+    model = tiny.model(sharp=True)
+    model.quantize("int8")
+    model.enable_lora(2)
+    losses = fit(model)
+    assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+def test_low_precision_learns(dtype):
+    model = tiny.model(sharp=True, dtype=dtype)
+    if dtype == "bfloat16":
+        with pytest.raises(ValueError, match="beta_2=0.999. Load the model"):
+            model.compile(optimizer="adam")
+    losses = fit(model)
+    assert np.isfinite(losses).all() and losses[-1] < losses[0]
