@@ -142,7 +142,7 @@ def _place_gain(out):
     return np.eye(width) + (directions.T * (gains - 1.0)) @ directions
 
 
-def variant(model, aux_coefficient=0.5, **changes):
+def variant(model, aux_coefficient=0.0, trainable_parts=None, **changes):
     """A model with the same weights and other pruning settings."""
     config = {**model.backbone.get_config(), **changes}
     backbone = keras_stts.VideoVLMBackbone.from_config(config)
@@ -150,8 +150,7 @@ def variant(model, aux_coefficient=0.5, **changes):
         backbone,
         model.preprocessor,
         aux_coefficient=aux_coefficient,
-        # Else the vision encoder learns to show no changes.
-        stop_gradient_target=True,
+        trainable_parts=trainable_parts,
     )
     copy_weights(model, result)
     return result
@@ -390,7 +389,7 @@ def log(*words):
     print(f"[{time.strftime('%H:%M:%S')}]", *words, flush=True)
 
 
-RATES = {"scorer": 0.5, "vision_encoder": 0.5}
+RATES = {"scorer": 0.5, "vision_encoder": 0.1}
 RATIOS = (0.0, 0.5, 0.8)
 VARIANTS = {
     "unpruned": {"prune_ratio": 0.0},
@@ -405,31 +404,60 @@ VARIANTS = {
 }
 
 
-def falling(steps):
-    """The coefficient of the auxiliary loss.
+class Scores(keras.Model):
+    """The scorer alone, on the auxiliary loss alone."""
 
-    Large until the scorer tells what changes; else the language model, which
-    has not yet learnt to do without the pruned blocks, turns it about. Then
-    small, so that the language model can refine what is kept.
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+        self.auxiliary_loss = keras_stts.layers.AuxiliaryLoss(
+            1.0, stop_gradient_target=True
+        )
+
+    def call(self, videos):
+        encoder = self.encoder
+        x = encoder.embed_patches(videos)
+        _, num_frames, num_patches, width = x.shape
+        x = ops.reshape(x, (-1, num_patches, width))
+        for block in encoder.blocks[: encoder.prune_layer + 1]:
+            x = block(x)
+        x = ops.reshape(x, (-1, num_frames, num_patches, width))
+        scores = encoder.scorer(x)
+        return self.auxiliary_loss(scores, scores, encoder.similarity(x))
+
+
+def start_scorer(model, videos, steps=500, batch_size=12):
+    """Teach the scorer what changes, before anything hangs on it.
+
+    An untrained scorer removes at random; the language model would turn it
+    about before it knows anything. At twice this rate its sigmoid dies.
     """
-    return keras.optimizers.schedules.PiecewiseConstantDecay(
-        [3 * steps // 8, 5 * steps // 8], [5.0, 0.5, 0.05]
+    settings = {"prune_ratio": 0.5, "trainable_parts": ["scorer"]}
+    started = variant(model, **settings)
+    trainer = Scores(started.backbone.vision_encoder)
+    trainer.compile(
+        optimizer=keras.optimizers.AdamW(
+            cosine(2e-4, steps), weight_decay=0.01, beta_2=0.95, clipnorm=1.0
+        )
     )
+    index = np.arange(steps * batch_size) % len(videos)
+    trainer.fit(videos[index], batch_size=batch_size, verbose=2)
+    copy_weights(started, model)
 
 
 def fine_tune(model, data, settings, steps):
     """A variant of the model, trained as a whole for some steps."""
-    tuned = variant(model, aux_coefficient=falling(steps), **settings)
-    train(Questions(tuned), Clips(data, 8), 4e-4, steps, multipliers=RATES)
+    tuned = variant(model, **settings)
+    train(Questions(tuned), Clips(data, 8), 2e-4, steps, multipliers=RATES)
     return tuned
 
 
 def fine_tune_ratios(model, data, ratios, steps, turn=10):
     """One set of weights for several ratios, which take turns."""
-    tuned = [variant(model, 0.05, prune_ratio=ratio) for ratio in ratios]
+    tuned = [variant(model, prune_ratio=ratio) for ratio in ratios]
     trainers = [Questions(each) for each in tuned]
     for i, trainer in enumerate(trainers):
-        prepare(trainer, 2e-4, steps, RATES)
+        prepare(trainer, 1e-4, steps, RATES)
         trainer.clips = Clips(data, 8, seed=i)
     last = model
     for _ in range(steps // turn):
@@ -473,7 +501,8 @@ def main():
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--vision-steps", type=int, default=700)
     parser.add_argument("--language-steps", type=int, default=6000)
-    parser.add_argument("--tune-steps", type=int, default=400)
+    parser.add_argument("--tune-steps", type=int, default=300)
+    parser.add_argument("--only", nargs="*", default=list(VARIANTS))
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
     data = shapes.load(args.folder, "train", args.train)
@@ -490,8 +519,12 @@ def main():
         features = cache_features(model, data["videos"])
         train_language(model, data, features, args.language_steps)
 
+    def scorer():
+        start_scorer(model, data["videos"])
+
     stage(model, args.folder / "vision.weights.h5", vision)
     stage(model, args.folder / "language.weights.h5", language)
+    stage(model, args.folder / "scorer.weights.h5", scorer)
 
     log(
         f"{'right answers, %':34}{'all':^12}",
@@ -499,8 +532,8 @@ def main():
     )
     describe("text only", text_only(data, test), test)
     tuned = {}
-    for name, settings in VARIANTS.items():
-        tuned[name] = fine_tune(model, data, settings, args.tune_steps)
+    for name in args.only:
+        tuned[name] = fine_tune(model, data, VARIANTS[name], args.tune_steps)
         describe(name, evaluate(tuned[name], test), test)
 
     steps = args.tune_steps // 2
@@ -508,7 +541,7 @@ def main():
     for ratio in RATIOS:
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
-    preset = variant(model, prune_ratio=0.5)
+    preset = variant(model, aux_coefficient=0.5, prune_ratio=0.5)
     preset.save_to_preset(args.folder / "shapes_tiny")
 
 
