@@ -142,7 +142,7 @@ def _place_gain(out):
     return np.eye(width) + (directions.T * (gains - 1.0)) @ directions
 
 
-def variant(model, aux_coefficient=0.0, trainable_parts=None, **changes):
+def variant(model, aux_coefficient=0.5, trainable_parts=None, **changes):
     """A model with the same weights and other pruning settings."""
     config = {**model.backbone.get_config(), **changes}
     backbone = keras_stts.VideoVLMBackbone.from_config(config)
@@ -150,6 +150,8 @@ def variant(model, aux_coefficient=0.0, trainable_parts=None, **changes):
         backbone,
         model.preprocessor,
         aux_coefficient=aux_coefficient,
+        # Else the vision encoder learns to show no changes.
+        stop_gradient_target=True,
         trainable_parts=trainable_parts,
     )
     copy_weights(model, result)
@@ -389,7 +391,7 @@ def log(*words):
     print(f"[{time.strftime('%H:%M:%S')}]", *words, flush=True)
 
 
-RATES = {"scorer": 0.5, "vision_encoder": 0.1}
+RATES = {"scorer": 0.5, "vision_encoder": 0.25}
 RATIOS = (0.0, 0.5, 0.8)
 VARIANTS = {
     "unpruned": {"prune_ratio": 0.0},
@@ -446,15 +448,22 @@ def start_scorer(model, videos, steps=500, batch_size=12):
 
 
 def fine_tune(model, data, settings, steps):
-    """A variant of the model, trained as a whole for some steps."""
-    tuned = variant(model, **settings)
-    train(Questions(tuned), Clips(data, 8), 2e-4, steps, multipliers=RATES)
+    """A variant of the model, trained as a whole for some steps.
+
+    The auxiliary loss holds the scorer while the language model learns to do
+    without the pruned blocks, then nearly lets go of it.
+    """
+    falling = keras.optimizers.schedules.PiecewiseConstantDecay(
+        [5 * steps // 8], [0.5, 0.05]
+    )
+    tuned = variant(model, aux_coefficient=falling, **settings)
+    train(Questions(tuned), Clips(data, 8), 4e-4, steps, multipliers=RATES)
     return tuned
 
 
 def fine_tune_ratios(model, data, ratios, steps, turn=10):
     """One set of weights for several ratios, which take turns."""
-    tuned = [variant(model, prune_ratio=ratio) for ratio in ratios]
+    tuned = [variant(model, 0.05, prune_ratio=ratio) for ratio in ratios]
     trainers = [Questions(each) for each in tuned]
     for i, trainer in enumerate(trainers):
         prepare(trainer, 1e-4, steps, RATES)
@@ -541,7 +550,7 @@ def main():
     for ratio in RATIOS:
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
-    preset = variant(model, aux_coefficient=0.5, prune_ratio=0.5)
+    preset = variant(model, prune_ratio=0.5)
     preset.save_to_preset(args.folder / "shapes_tiny")
 
 
