@@ -21,6 +21,8 @@ from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
 from keras_stts.optimizers import PartwiseAdamW
 
+QUANTIZED = (keras.layers.Dense, keras.layers.Embedding)
+
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class VideoVLM(keras_hub.models.CausalLM):
@@ -457,7 +459,8 @@ class VideoVLM(keras_hub.models.CausalLM):
         if filters is None:
 
             def filters(layer):
-                return "scorer" not in (layer.path or "").split("/")
+                in_scorer = "scorer" in (layer.path or "").split("/")
+                return isinstance(layer, QUANTIZED) and not in_scorer
 
         super().quantize(mode, filters=filters, **kwargs)
 

@@ -61,6 +61,7 @@ def test_lora_of_unknown_layers():
         tiny.model().enable_lora(2, ["queries"])
 
 
+@pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_quantized(mode, tmp_path):
     model = tiny.model(sharp=True)
