@@ -6,11 +6,11 @@ renders 5,000 clips as mp4 files and trains a video language model of 0.9
 million parameters on their questions: first what is in a block, then the
 language model on cached features (few blocks, then all), then the scorer alone.
 From there each pruning method is fine-tuned for equally many steps, and one
-model for all ratios, which is saved as a preset. A stage that an earlier run has
-finished is loaded instead.
+model for all ratios, which is saved as a preset. A stage that an earlier run
+has finished is loaded instead.
 
-About an hour on two cores. Right answers to the 8,000 questions about 1,000 test
-clips, % with 95% intervals:
+About an hour on two cores. Right answers to the 8,000 questions about 1,000
+test clips, % with 95% intervals:
 
     text only                           22.6 ± 0.9
     STTS 50%                            98.7 ± 0.3
