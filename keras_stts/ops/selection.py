@@ -6,6 +6,7 @@ from collections import namedtuple
 from keras import ops
 
 FLOAT32_MAX = 3.4e38
+FLOAT32_TINY = 1.2e-38
 
 Selection = namedtuple("Selection", ["index", "mask", "kept"])
 Selection.__doc__ = """The blocks of each video that stay.
@@ -69,6 +70,8 @@ def _removal_order(scores, frame_mask):
     scores = ops.stop_gradient(ops.cast(scores, "float32"))
     # Infinities are for padding and frame 0 alone.
     scores = ops.clip(scores, -FLOAT32_MAX, FLOAT32_MAX)
+    # Compilers disagree on whether -0.0 or a subnormal number is below 0.
+    scores = ops.where(ops.abs(scores) < FLOAT32_TINY, 0.0, scores)
     if frame_mask is not None:
         real = ops.expand_dims(ops.cast(frame_mask, "bool"), -1)
         scores = ops.where(real, scores, -math.inf)

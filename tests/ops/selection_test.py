@@ -29,7 +29,7 @@ def kept_by_hand(scores, prune_ratio, num_real):
     """Which blocks of a video stay, in plain Python: bool (T, P)."""
     num_blocks = scores.shape[1]
     free = [
-        (scores[t, p], t, p)
+        (0.0 if abs(scores[t, p]) < 1.2e-38 else scores[t, p], t, p)
         for t in range(1, num_real)
         for p in range(num_blocks)
     ]
@@ -49,6 +49,15 @@ def test_highest_stay():
     assert selection.kept.astype(int).tolist() == [
         [[1, 1, 1, 1], [1, 0, 1, 0], [0, 1, 1, 1]]
     ]
+
+
+@pytest.mark.parametrize("zero", [-0.0, 1e-40, -1e-40])
+def test_zeros_tie_whatever_their_sign(zero):
+    scores = np.zeros((B, T, P), "float32")
+    scores[:, -1, -1] = zero
+    everyone = frame_mask(np.full(B, T))
+    for selection in (select(scores, 0.5), SELECT[0.5](scores, everyone)):
+        assert selection.kept[:, -1].all()
 
 
 def test_choice_is_over_the_whole_video():
@@ -119,7 +128,7 @@ def test_dtypes():
 
 
 finite = st.floats(-1e6, 1e6, width=32)
-few_values = st.sampled_from([0.0, -0.0, 0.25, 1.0])
+few_values = st.sampled_from([0.0, -0.0, 1e-40, 0.25, 1.0])
 
 
 @st.composite
