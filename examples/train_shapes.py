@@ -401,7 +401,7 @@ def log(*words):
     print(f"[{time.strftime('%H:%M:%S')}]", *words, flush=True)
 
 
-RATES = {"scorer": 0.5, "vision_encoder": 0.25}
+RATES = {"scorer": 0.1, "vision_encoder": 0.1}
 RATIOS = (0.0, 0.5, 0.8)
 VARIANTS = {
     "unpruned": {"prune_ratio": 0.0},
@@ -461,10 +461,10 @@ def fine_tune(model, data, settings, steps):
     """A variant of the model, trained as a whole for some steps.
 
     The auxiliary loss holds the scorer while the language model learns to do
-    without the pruned blocks, then nearly lets go of it.
+    without the pruned blocks; then only the language model's loss trains it.
     """
     falling = keras.optimizers.schedules.PiecewiseConstantDecay(
-        [5 * steps // 8], [0.5, 0.05]
+        [3 * steps // 5], [0.5, 0.0]
     )
     tuned = variant(model, aux_coefficient=falling, **settings)
     train(Questions(tuned), Clips(data, 8), 4e-4, steps, multipliers=RATES)
@@ -473,10 +473,10 @@ def fine_tune(model, data, settings, steps):
 
 def fine_tune_ratios(model, data, ratios, steps, turn=10):
     """One set of weights for several ratios, which take turns."""
-    tuned = [variant(model, 0.05, prune_ratio=ratio) for ratio in ratios]
+    tuned = [variant(model, 0.0, prune_ratio=ratio) for ratio in ratios]
     trainers = [Questions(each) for each in tuned]
     for i, trainer in enumerate(trainers):
-        prepare(trainer, 1e-4, steps, RATES)
+        prepare(trainer, 2e-4, steps, RATES)
         trainer.clips = Clips(data, 8, seed=i)
     last = model
     for _ in range(steps // turn):
@@ -520,7 +520,7 @@ def main():
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--vision-steps", type=int, default=700)
     parser.add_argument("--language-steps", type=int, default=6000)
-    parser.add_argument("--tune-steps", type=int, default=300)
+    parser.add_argument("--tune-steps", type=int, default=400)
     parser.add_argument("--only", nargs="*", default=list(VARIANTS))
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
@@ -555,7 +555,7 @@ def main():
         tuned[name] = fine_tune(model, data, VARIANTS[name], args.tune_steps)
         describe(name, evaluate(tuned[name], test), test)
 
-    steps = args.tune_steps // 2
+    steps = 3 * args.tune_steps // 4
     model = fine_tune_ratios(tuned["STTS 50%"], data, RATIOS, steps)
     for ratio in RATIOS:
         right = evaluate(variant(model, prune_ratio=ratio), test)

@@ -1,6 +1,7 @@
 import keras
 
 from keras_stts.layers import TokenPooler
+from keras_stts.models.initializers import glorot_initializer
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -56,6 +57,7 @@ class Connector(keras.layers.Layer):
             units,
             activation=activation,
             use_bias=False,
+            kernel_initializer=glorot_initializer(),
             dtype=self.dtype_policy,
             name=name,
         )

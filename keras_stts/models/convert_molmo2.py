@@ -4,8 +4,9 @@ import json
 import warnings
 
 from keras_stts import _hub_compat as hub
+from keras_stts.models.checkpoint import Checkpoint
+from keras_stts.models.initializers import weights_to_be_loaded
 from keras_stts.models.molmo2_weights import SCORER
-from keras_stts.models.molmo2_weights import Checkpoint
 from keras_stts.models.molmo2_weights import backbone_table
 from keras_stts.models.molmo2_weights import head_table
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
@@ -72,7 +73,8 @@ def load_backbone(preset, load_weights=True, cls=VideoVLMBackbone, **kwargs):
         _video_processor(preset),
         _vocabulary(preset),
     )
-    backbone = cls(**{**config, **kwargs})
+    with weights_to_be_loaded(load_weights):
+        backbone = cls(**{**config, **kwargs})
     if not load_weights:
         return backbone
     table = backbone_table(backbone)

@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_stts.models.initializers import normal_initializer
 from keras_stts.models.rope import rotary_embedding
 from keras_stts.models.vision_block import get_activation
 from keras_stts.ops import attention
@@ -122,7 +123,7 @@ class DecoderBlock(keras.layers.Layer):
         layer = keras.layers.Dense(
             units,
             use_bias=bias,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            kernel_initializer=normal_initializer(),
             dtype=self.dtype_policy,
             name=name,
         )

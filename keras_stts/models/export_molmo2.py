@@ -8,8 +8,8 @@ import numpy as np
 from keras import ops
 
 from keras_stts.models import chat
-from keras_stts.models.molmo2_weights import WEIGHTS
-from keras_stts.models.molmo2_weights import WEIGHTS_INDEX
+from keras_stts.models.checkpoint import WEIGHTS
+from keras_stts.models.checkpoint import WEIGHTS_INDEX
 from keras_stts.models.molmo2_weights import backbone_table
 from keras_stts.models.molmo2_weights import head_table
 from keras_stts.models.molmo2_weights import transformers_names

@@ -6,6 +6,7 @@ import keras
 from huggingface_hub import constants
 
 from keras_stts import _hub_compat as hub
+from keras_stts.models.initializers import weights_to_be_loaded
 from keras_stts.models.presets import PRESETS
 
 
@@ -141,4 +142,5 @@ class PresetMixin:
             from keras_stts.models import convert_molmo2
 
             return convert_molmo2.load(cls, preset, **kwargs)
-        return super().from_preset(preset, **kwargs)
+        with weights_to_be_loaded(kwargs.get("load_weights", True)):
+            return super().from_preset(preset, **kwargs)

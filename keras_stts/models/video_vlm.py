@@ -7,6 +7,8 @@ from keras_stts import _hub_compat as hub
 from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
 from keras_stts.models import inputs as model_inputs
+from keras_stts.models.initializers import normal_initializer
+from keras_stts.models.initializers import weights_to_be_loaded
 from keras_stts.models.parts import check_parts
 from keras_stts.models.parts import set_trainable_parts
 from keras_stts.models.preset_mixin import argument_names
@@ -92,7 +94,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         self.lm_head = keras.layers.Dense(
             backbone.vocabulary_size,
             use_bias=False,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            kernel_initializer=normal_initializer(),
             dtype=head_dtype or backbone.dtype_policy,
             name="lm_head",
         )
@@ -632,7 +634,8 @@ def _load_task(
     if molmo2:
         from keras_stts.models import convert_molmo2
 
-        model = cls(**task)
+        with weights_to_be_loaded(load_weights):
+            model = cls(**task)
         if load_weights:
             convert_molmo2.load_head(model, preset)
         return model
@@ -641,9 +644,11 @@ def _load_task(
         settings = argument_names(cls) - {"backbone", "preprocessor"}
         saved = {name: config[name] for name in settings & set(config)}
         task = {**saved, **task}
-    model = cls.from_config(task)
     has_weights = hub.check_file_exists(preset, hub.TASK_WEIGHTS_FILE)
-    if load_weights and has_weights:
+    load_weights = load_weights and has_weights
+    with weights_to_be_loaded(load_weights):
+        model = cls.from_config(task)
+    if load_weights:
         model.load_task_weights(hub.get_file(preset, hub.TASK_WEIGHTS_FILE))
     return model
 

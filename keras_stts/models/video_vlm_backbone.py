@@ -6,6 +6,7 @@ from keras import ops
 from keras_stts.data.image import largest_tiling
 from keras_stts.models.connector import Connector
 from keras_stts.models.decoder_block import DecoderBlock
+from keras_stts.models.initializers import normal_initializer
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.vision_encoder import VisionEncoder
 from keras_stts.models.vision_sequence import AddVision
@@ -224,7 +225,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         self.token_embedding = keras.layers.Embedding(
             vocabulary_size + additional_vocabulary_size,
             hidden_dim,
-            embeddings_initializer=keras.initializers.RandomNormal(stddev=0.02),
+            embeddings_initializer=normal_initializer(),
             dtype=dtype,
             name="token_embedding",
         )

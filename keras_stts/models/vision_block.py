@@ -3,6 +3,7 @@ import functools
 import keras
 from keras import ops
 
+from keras_stts.models.initializers import glorot_initializer
 from keras_stts.ops import attention
 
 
@@ -70,7 +71,12 @@ class VisionBlock(keras.layers.Layer):
         return layer
 
     def _dense(self, name, width, units):
-        layer = keras.layers.Dense(units, dtype=self.dtype_policy, name=name)
+        layer = keras.layers.Dense(
+            units,
+            kernel_initializer=glorot_initializer(),
+            dtype=self.dtype_policy,
+            name=name,
+        )
         layer.build((None, None, width))
         return layer
 

@@ -8,6 +8,7 @@ from keras_stts.layers import RaggedPacking
 from keras_stts.layers import ScoreBias
 from keras_stts.layers import TokenPruning
 from keras_stts.layers import TokenScorer
+from keras_stts.models.initializers import normal_initializer
 from keras_stts.models.vision_block import VisionBlock
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import alone_in_row
@@ -196,7 +197,7 @@ class VisionEncoder(keras.layers.Layer):
         self.position_embedding = self.add_weight(
             name="position_embedding",
             shape=(num_patches, self.hidden_dim),
-            initializer=keras.initializers.RandomNormal(stddev=0.02),
+            initializer=normal_initializer(),
         )
         for block in self.blocks:
             block.build((None, num_patches, self.hidden_dim))

@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import sys
 
+import keras
 import ml_dtypes
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from safetensors.numpy import save_file
 
 import keras_stts
 from keras_stts import VideoVLM
+from keras_stts.models import checkpoint
 from keras_stts.models.convert_molmo2 import backbone_config
 from keras_stts.models.molmo2_weights import SCORER
 from keras_stts.models.molmo2_weights import backbone_table
@@ -330,6 +332,66 @@ def test_truncated_file(folder):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="model.safetensors"):
         load(folder)
+
+
+def test_wrong_dtype(folder):
+    rewrite(folder, lambda t: t.update({BLOCK: t[BLOCK].astype("int32")}))
+    with pytest.raises(ValueError, match=f"{BLOCK} in .* of dtype I32"):
+        load(folder)
+
+
+def test_missing_file_of_several(folder):
+    names = load_file(folder / "model.safetensors")
+    (folder / "model.safetensors").rename(folder / "a.safetensors")
+    index = dict.fromkeys(names, "a.safetensors")
+    index[BLOCK] = "b.safetensors"
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": index})
+    )
+    with pytest.raises(FileNotFoundError, match="without b.safetensors"):
+        load(folder)
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "model.pt"])
+def test_pickled_weights_are_refused(folder, name):
+    (folder / "model.safetensors").rename(folder / name)
+    with pytest.raises(ValueError, match=f"pickled .* with {name}. Convert"):
+        load(folder)
+
+
+def test_pickled_file_of_several(folder):
+    index = {BLOCK: "pytorch_model-00001.bin"}
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": index})
+    )
+    with pytest.raises(ValueError, match="with pytorch_model-00001.bin"):
+        load(folder)
+
+
+def test_large_tensors_are_read_in_parts(model, folder, monkeypatch):
+    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 1000)
+    same_weights(model, load(folder))
+    # Wrong shapes are noticed before anything is assigned.
+    last = "model.transformer.blocks.1.ff_norm.weight"
+    rewrite(folder, lambda t: t.update({last: t[last][:5]}))
+    table = backbone_table(model.backbone)
+    table = {k: v for k, v in table.items() if SCORER not in k[0]}
+    before = model.backbone.get_weights()
+    with pytest.raises(ValueError, match=last):
+        checkpoint.Checkpoint(str(folder)).assign(table, partial=True)
+    for a, b in zip(before, model.backbone.get_weights(), strict=True):
+        tiny.same(a, b)
+
+
+def test_what_no_file_holds_is_random(folder):
+    backbone = load(folder, prune_ratio=0).backbone
+    fresh = load(folder, load_weights=False).backbone
+    kernels = (
+        backbone.vision_encoder.scorer.mlp.hidden_1.kernel,
+        fresh.connector.up.kernel,
+    )
+    for kernel in kernels:
+        assert 0.01 < np.std(keras.ops.convert_to_numpy(kernel)) < 1
 
 
 def test_without_safetensors(folder, monkeypatch):

@@ -1,0 +1,184 @@
+"""Time and memory of loading a Molmo2 checkpoint, beside safetensors' own.
+
+    python benchmarks/loading.py --backend jax
+
+writes a checkpoint of random bfloat16 weights in Molmo2's published layout to a
+temporary folder, then reads it in processes of their own and in turns: with
+safetensors alone, every tensor, and with `VideoVLM.from_preset`, whose time
+includes building the model. Memory is the peak of the process less what it had
+after its imports, over the size of the weights. The last line is one JSON
+object.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+SIZES = {
+    "vocabulary_size": 32000,
+    "num_frames": 8,
+    "image_size": 378,
+    "patch_size": 14,
+    "vision_num_layers": 12,
+    "vision_hidden_dim": 1152,
+    "vision_num_heads": 16,
+    "vision_head_dim": 72,
+    "vision_intermediate_dim": 4304,
+    "vision_feature_layers": [11, 8],
+    "connector_hidden_dim": 1152,
+    "connector_num_heads": 16,
+    "connector_head_dim": 72,
+    "connector_intermediate_dim": 9728,
+    "hidden_dim": 2560,
+    "num_query_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_dim": 9728,
+    "image_patch_id": 32002,
+    "vision_token_ids": list(range(32000, 32008)),
+}
+LAYER_BYTES = 0.2e9
+
+
+def parse_arguments():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--backend", default="jax")
+    parser.add_argument("--gigabytes", type=float, default=2.2)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--folder", help="where to write; temporary if left")
+    parser.add_argument("--read", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+args = parse_arguments()
+os.environ["KERAS_BACKEND"] = args.backend
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def write(folder):
+    """A checkpoint of two files; returns the bytes of its weights."""
+    import keras
+    import ml_dtypes
+    import numpy as np
+    from safetensors.numpy import save_file
+
+    import keras_stts
+    from keras_stts.models.export_molmo2 import transformers_config
+    from keras_stts.models.molmo2_weights import backbone_table
+    from keras_stts.models.molmo2_weights import head_table
+
+    layers = max(1, round((args.gigabytes * 1e9 - 0.8e9) / LAYER_BYTES))
+    with keras.StatelessScope(initialize_variables=False):
+        backbone = keras_stts.VideoVLMBackbone(
+            **SIZES, num_layers=layers, dtype="bfloat16"
+        )
+        model = keras_stts.VideoVLM(backbone, compile=False)
+    shapes = {}
+    for names, variables in {
+        **backbone_table(backbone),
+        **head_table(model),
+    }.items():
+        flips = [v.shape[::-1] if v.name == "kernel" else v.shape
+                 for v in variables]  # fmt: skip
+        rows = [sum(shape[0] for shape in flips)]
+        if len(names) == 2:  # The embeddings of text and of vision tokens.
+            rows = [SIZES["vocabulary_size"], 128]
+        for name, count in zip(names, rows):
+            shapes[name] = (count, *flips[0][1:])
+    config = transformers_config(backbone)
+    (folder / "config.json").write_text(json.dumps(config))
+    rng = np.random.default_rng(0)
+    noise = rng.normal(0, 0.02, max(map(np.prod, shapes.values())))
+    noise = noise.astype(ml_dtypes.bfloat16)
+    index, total, names = {}, 0, list(shapes)
+    for i, part in enumerate((names[::2], names[1::2])):
+        file = f"model-{i + 1:05}-of-00002.safetensors"
+        tensors = {n: noise[: np.prod(shapes[n])] for n in part}
+        tensors = {n: t.reshape(shapes[n]) for n, t in tensors.items()}
+        save_file(tensors, folder / file)
+        index.update(dict.fromkeys(part, file))
+        total += sum(t.nbytes for t in tensors.values())
+    (folder / "model.safetensors.index.json").write_text(
+        json.dumps({"weight_map": index})
+    )
+    print(json.dumps({"bytes": total, "layers": layers}))
+
+
+def resident():
+    """Bytes of this process in memory now."""
+    pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * resource.getpagesize()
+
+
+def read(folder, how):
+    """Read a checkpoint; print seconds and bytes of memory at the peak."""
+    import keras
+    import numpy as np
+
+    import keras_stts
+
+    keras.ops.zeros((1,))
+    before = resident()
+    start = time.perf_counter()
+    if how == "safetensors":
+        from safetensors.numpy import load_file
+
+        held = [load_file(path) for path in folder.glob("*.safetensors")]
+        count = sum(t.size for tensors in held for t in tensors.values())
+    else:
+        held = keras_stts.VideoVLM.from_preset(folder, dtype="bfloat16")
+        count = held.count_params()
+        last = held.weights[-1]
+        np.asarray(keras.ops.convert_to_numpy(keras.ops.sum(last)))
+    seconds = time.perf_counter() - start
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    print(
+        json.dumps(
+            {"seconds": seconds, "peak": peak - before, "count": int(count)}
+        )
+    )
+
+
+def run(folder, how):
+    command = [sys.executable, __file__, "--backend", args.backend]
+    command += ["--folder", str(folder), "--read", how]
+    command += ["--gigabytes", str(args.gigabytes)]
+    out = subprocess.run(command, capture_output=True, text=True, check=True)
+    return json.loads(out.stdout.strip().split("\n")[-1])
+
+
+def compare(folder):
+    size = run(folder, "write")
+    print(f"{size['bytes'] / 1e9:.2f} GB, {args.backend}", flush=True)
+    results = {"safetensors": [], "from_preset": []}
+    for _ in range(args.rounds):
+        for how, rows in results.items():
+            rows.append(run(folder, how))
+    line = {"benchmark": "loading", "backend": args.backend, **size}
+    for how, rows in results.items():
+        seconds = statistics.median(row["seconds"] for row in rows)
+        memory = max(row["peak"] for row in rows) / size["bytes"]
+        print(f"  {how:12} {seconds:6.2f} s, peak {memory:.2f} x the weights")
+        line[how] = {"seconds": seconds, "memory": memory}
+    print(json.dumps(line))
+
+
+def main():
+    if args.read == "write":
+        write(pathlib.Path(args.folder))
+    elif args.read:
+        read(pathlib.Path(args.folder), args.read)
+    else:
+        with tempfile.TemporaryDirectory(dir=args.folder) as folder:
+            compare(pathlib.Path(folder))
+
+
+if __name__ == "__main__":
+    main()

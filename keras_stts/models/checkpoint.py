@@ -1,0 +1,237 @@
+"""The files in which a Molmo2 checkpoint's weights lie."""
+
+import collections
+import concurrent.futures
+import math
+import re
+
+from keras_stts import _hub_compat as hub
+from keras_stts.models.initializers import from_host
+from keras_stts.models.initializers import host_array
+from keras_stts.models.molmo2_weights import transformers_names
+
+WEIGHTS = "model.safetensors"
+WEIGHTS_INDEX = "model.safetensors.index.json"
+PICKLED = (
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+    "model.pt",
+    "consolidated.00.pth",
+)
+DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
+CHUNK_BYTES = 32_000_000
+NUM_READERS = 2
+
+Stored = collections.namedtuple("Stored", ["path", "shape", "dtype"])
+Rows = collections.namedtuple("Rows", ["key", "start", "stop"])
+
+
+class Checkpoint:
+    """The tensors of a checkpoint's safetensors file or files.
+
+    Few tensors at a time are in memory beside the model.
+
+    Args:
+        preset: Str. Handle or directory.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, pickled or of another dtype.
+    """
+
+    def __init__(self, preset):
+        self.preset = preset
+        self.tensors = {}
+        names = {WEIGHTS}
+        if hub.check_file_exists(preset, WEIGHTS_INDEX):
+            index = hub.load_json(preset, WEIGHTS_INDEX)
+            names = set(index["weight_map"].values())
+        for name in sorted(names):
+            self._index(self._find(name))
+
+    def _find(self, name):
+        pickled = [] if name.endswith(".safetensors") else [name]
+        if not pickled:
+            if hub.check_file_exists(self.preset, name):
+                return hub.get_file(self.preset, name)
+            pickled = [p for p in PICKLED if self._has_file(p)]
+        if pickled:
+            raise ValueError(
+                "A Molmo2 checkpoint's weights must be safetensors files: "
+                "pickled ones can run code when they are read. Received: "
+                f"{self.preset} with {pickled[0]}. Convert it with "
+                "transformers' `save_pretrained`."
+            )
+        raise FileNotFoundError(
+            "A Molmo2 checkpoint must hold all files of its weights. Received: "
+            f"{self.preset} without {name}. Download it again."
+        )
+
+    def _has_file(self, name):
+        return hub.check_file_exists(self.preset, name)
+
+    def _index(self, path):
+        with _open(path) as file:
+            for key in file.keys():
+                part = file.get_slice(key)
+                if part.get_dtype() not in DTYPES:
+                    raise ValueError(
+                        "A checkpoint's weights must be of dtype "
+                        f"{', '.join(DTYPES.values())}. Received: {key} in "
+                        f"{path} of dtype {part.get_dtype()}."
+                    )
+                self.tensors[key] = Stored(
+                    path, tuple(part.get_shape()), DTYPES[part.get_dtype()]
+                )
+
+    def has(self, prefix):
+        return any(key.startswith(prefix) for key in self.tensors)
+
+    def assign(self, table, also=(), partial=False):
+        """Fill the variables of a table.
+
+        Args:
+            table: Dict as `molmo2_weights.backbone_table` makes it.
+            also: Names that may be in the files, too.
+            partial: Bool. Whether any other name may be.
+
+        Raises:
+            ValueError: If a name is missing, a shape does not fit, or the
+                files hold a name that they should not. Then no variable has
+                changed.
+        """
+        if self.has("model.language_model."):
+            table = {transformers_names(k): v for k, v in table.items()}
+        self._check_names(table, also, partial)
+        jobs = []
+        for keys, variables in table.items():
+            self._check_shapes(keys, variables)
+            jobs += self._jobs(keys, variables)
+        with concurrent.futures.ThreadPoolExecutor(NUM_READERS) as pool:
+            arrays = _map_ahead(pool, self._read, jobs)
+            for (variable, _), array in zip(jobs, arrays):
+                variable.assign(from_host(array))
+
+    def _jobs(self, keys, variables):
+        """Pairs of a variable and the list of `Rows` it is made of."""
+        ends, jobs = [0], []
+        for key in keys:
+            ends.append(ends[-1] + self.tensors[key].shape[0])
+        start = 0
+        for variable in variables:
+            stop = start + _stored_shape(variable)[0]
+            rows = [
+                Rows(key, max(first, start) - first, min(last, stop) - first)
+                for key, first, last in zip(keys, ends, ends[1:])
+                if first < stop and last > start
+            ]
+            jobs.append((variable, rows))
+            start = stop
+        return jobs
+
+    def _read(self, variable, parts):
+        """A variable's value as an array.
+
+        Files are opened anew for every few rows: what was read of a file
+        counts as this process' memory for as long as it is open.
+        """
+        transposed = variable.name == "kernel"
+        dtype = self.tensors[parts[0].key].dtype
+        result = host_array(variable.shape, dtype)
+        # NumPy copies dtypes it does not know one by one.
+        bits = f"u{result.dtype.itemsize}"
+        left = (result.T if transposed else result).view(bits)
+        for key, start, stop in parts:
+            path, shape, _ = self.tensors[key]
+            step = max(1, CHUNK_BYTES // (4 * math.prod(shape[1:])))
+            for first in range(start, stop, step):
+                with _open(path) as file:
+                    rows = file.get_slice(key)[first : min(first + step, stop)]
+                _copy(rows.view(bits), left[: len(rows)], by_tiles=transposed)
+                left = left[len(rows) :]
+        return result
+
+    def _check_names(self, table, also, partial):
+        wanted = {key for keys in table for key in keys}
+        missing = sorted(wanted - set(self.tensors))
+        unknown = set() if partial else set(self.tensors) - wanted - set(also)
+        unknown = sorted(key for key in unknown if not _is_unused(key, wanted))
+        if missing or unknown:
+            raise ValueError(
+                "A Molmo2 checkpoint must hold exactly the weights of its "
+                f"config. Received: {self.preset} with missing "
+                f"{missing[:5]} ({len(missing)}) and unknown {unknown[:5]} "
+                f"({len(unknown)})."
+            )
+
+    def _check_shapes(self, keys, variables):
+        shapes = [_stored_shape(variable) for variable in variables]
+        wanted = (sum(shape[0] for shape in shapes), *shapes[0][1:])
+        given = [self.tensors[key].shape for key in keys]
+        total = (sum(shape[0] for shape in given), *given[0][1:])
+        dtypes = {self.tensors[key].dtype for key in keys}
+        whole = len({shape[1:] for shape in given}) == 1 == len(dtypes)
+        if total != wanted or not whole:
+            raise ValueError(
+                "The weights of a checkpoint must have the shapes of its "
+                f"config. Received: {', '.join(keys)} in "
+                f"{self.tensors[keys[0]].path} of shape "
+                f"{', '.join(map(str, given))}, expected {wanted}."
+            )
+
+
+def _open(path):
+    try:
+        from safetensors import safe_open
+    except ImportError as error:
+        raise ImportError(
+            "A Molmo2 checkpoint's weights are read with safetensors. "
+            "Install it with `pip install safetensors`."
+        ) from error
+    try:
+        return safe_open(path, framework="np")
+    except Exception as error:
+        raise ValueError(
+            "A checkpoint's weights must be whole safetensors files. "
+            f"Received: {path}, which cannot be read ({error}). Download "
+            "it again."
+        ) from error
+
+
+def _stored_shape(variable):
+    shape = tuple(variable.shape)
+    return shape[::-1] if variable.name == "kernel" else shape
+
+
+def _map_ahead(pool, function, jobs):
+    """`pool.map`, with no more results waiting than there are threads."""
+    futures = collections.deque()
+    for job in jobs:
+        futures.append(pool.submit(function, *job))
+        if len(futures) == NUM_READERS:
+            yield futures.popleft().result()
+    while futures:
+        yield futures.popleft().result()
+
+
+def _copy(source, target, by_tiles, tile=128):
+    """Copy an array; by tiles if one of the two is a transpose.
+
+    Of large arrays that is several times as fast.
+    """
+    if not by_tiles:
+        target[...] = source
+        return
+    rows, columns = source.shape
+    for i in range(0, rows, tile):
+        for j in range(0, columns, tile):
+            place = (slice(i, i + tile), slice(j, j + tile))
+            target[place] = source[place]
+
+
+def _is_unused(key, wanted):
+    """Whether a key belongs to a vision block above the last feature."""
+    match = re.match(r"(.*(resblocks|vision_tower\.layers)\.\d+\.)", key)
+    if match is None:
+        return False
+    return not any(other.startswith(match[1]) for other in wanted)
