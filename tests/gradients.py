@@ -42,7 +42,7 @@ def _tensorflow(function, x, variables):
         )
 
     value, *gradients = run(tf.convert_to_tensor(x))
-    return value, *(g.numpy() for g in gradients)
+    return value, *(tf.convert_to_tensor(g).numpy() for g in gradients)
 
 
 def _torch(function, x, variables):

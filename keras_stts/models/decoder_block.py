@@ -28,6 +28,8 @@ class DecoderBlock(keras.layers.Layer):
             run (OLMo-2, -3) instead of before.
         attention_bias: Bool. Whether query, key and value have a bias.
         rope_scaling: Optional dict, see `keras_stts.models.rope`.
+        rematerialize: Bool. Whether training computes the block again for
+            its gradient instead of keeping what is inside of it.
 
     Call arguments:
         inputs: Tensor (B, S, D).
@@ -63,6 +65,7 @@ class DecoderBlock(keras.layers.Layer):
         norm_after=False,
         attention_bias=False,
         rope_scaling=None,
+        rematerialize=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -82,6 +85,7 @@ class DecoderBlock(keras.layers.Layer):
         self.norm_after = norm_after
         self.attention_bias = attention_bias
         self.rope_scaling = rope_scaling
+        self.rematerialize = rematerialize
 
     def build(self, input_shape, *args, **kwargs):
         width = input_shape[-1]
@@ -141,6 +145,34 @@ class DecoderBlock(keras.layers.Layer):
         cache_index=None,
         keys_only=False,
     ):
+        def run(inputs, *prefix):
+            return self._run(
+                inputs,
+                prefix,
+                positions,
+                attention_mask,
+                prefix_mask,
+                cache,
+                cache_index,
+                keys_only,
+            )
+
+        if self.rematerialize and cache is None and not keys_only:
+            # TensorFlow needs what has a gradient by place.
+            run = keras.remat(run)
+        return run(inputs, *(prefix or ()))
+
+    def _run(
+        self,
+        inputs,
+        prefix,
+        positions,
+        attention_mask,
+        prefix_mask,
+        cache,
+        cache_index,
+        keys_only,
+    ):
         x = inputs if self.norm_after else self.attention_norm(inputs)
         key = self._rotated(self.key(x), self.key_norm, positions)
         value = self._heads(self.value(x))
@@ -153,7 +185,7 @@ class DecoderBlock(keras.layers.Layer):
         query = self._rotated(self.query(x), self.query_norm, positions)
         if self._query_gain != 1.0:
             query = query * self._query_gain
-        if prefix is None:
+        if not prefix:
             out = attention(query, key, value, mask=attention_mask)
         else:
             out = prefix_attention(
@@ -214,6 +246,7 @@ class DecoderBlock(keras.layers.Layer):
                 "norm_after": self.norm_after,
                 "attention_bias": self.attention_bias,
                 "rope_scaling": self.rope_scaling,
+                "rematerialize": self.rematerialize,
             }
         )
         return config

@@ -91,6 +91,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         max_crops: Int. Most crops of an image, beside the view of it all.
         pixel_mean: Float. Subtracted from pixels of [0, 1].
         pixel_std: Float. What that is divided by.
+        rematerialize: Bool. Whether training computes blocks again for their
+            gradients instead of keeping what is inside of them: less memory,
+            a third more time. Defaults to `False`.
         dtype: Str or dtype policy.
 
     Inputs: a dict of
@@ -161,6 +164,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         max_crops=8,
         pixel_mean=0.5,
         pixel_std=0.5,
+        rematerialize=False,
         dtype=None,
         **kwargs,
     ):
@@ -199,6 +203,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             pixel_std=pixel_std,
             activation=vision_activation,
             layer_norm_epsilon=vision_layer_norm_epsilon,
+            rematerialize=rematerialize,
             dtype=dtype,
             name="vision_encoder",
         )
@@ -248,6 +253,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 norm_after,
                 attention_bias,
                 rope_scaling if i in scaled else None,
+                rematerialize,
                 dtype=dtype,
                 name=f"transformer_layer_{i}",
             )

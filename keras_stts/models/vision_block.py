@@ -24,6 +24,8 @@ class VisionBlock(keras.layers.Layer):
         intermediate_dim: Int. Width of the MLP.
         activation: Str. Activation of the MLP.
         layer_norm_epsilon: Float.
+        rematerialize: Bool. Whether training computes the block again for
+            its gradient instead of keeping what is inside of it.
 
     Call arguments:
         inputs: Tensor (rows, n, D).
@@ -41,6 +43,7 @@ class VisionBlock(keras.layers.Layer):
         intermediate_dim,
         activation="gelu_pytorch_tanh",
         layer_norm_epsilon=1e-6,
+        rematerialize=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -49,6 +52,7 @@ class VisionBlock(keras.layers.Layer):
         self.intermediate_dim = intermediate_dim
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
+        self.rematerialize = rematerialize
 
     def build(self, input_shape, *args, **kwargs):
         width = input_shape[-1]
@@ -81,6 +85,12 @@ class VisionBlock(keras.layers.Layer):
         return layer
 
     def call(self, inputs, attend=attention):
+        if self.rematerialize:
+            run = functools.partial(self._run, attend=attend)
+            return keras.remat(run)(inputs)
+        return self._run(inputs, attend)
+
+    def _run(self, inputs, attend):
         x = self.attention_norm(inputs)
         heads = (-1, x.shape[1], self.num_heads, self.head_dim)
         out = attend(
@@ -105,6 +115,7 @@ class VisionBlock(keras.layers.Layer):
                 "intermediate_dim": self.intermediate_dim,
                 "activation": self.activation,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
+                "rematerialize": self.rematerialize,
             }
         )
         return config

@@ -74,6 +74,8 @@ class VisionEncoder(keras.layers.Layer):
         pixel_std: Float. What that is divided by.
         activation: Str. Activation of the MLPs.
         layer_norm_epsilon: Float.
+        rematerialize: Bool. Whether training computes blocks again for their
+            gradients instead of keeping what is inside of them.
 
     Call arguments:
         inputs: Uint8 tensor (B, T, H, W, 3).
@@ -115,6 +117,7 @@ class VisionEncoder(keras.layers.Layer):
         pixel_std=0.5,
         activation="gelu_pytorch_tanh",
         layer_norm_epsilon=1e-6,
+        rematerialize=False,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -137,6 +140,7 @@ class VisionEncoder(keras.layers.Layer):
             "pixel_std": pixel_std,
             "activation": activation,
             "layer_norm_epsilon": layer_norm_epsilon,
+            "rematerialize": rematerialize,
         }
         for name, value in self._config.items():
             setattr(self, name, value)
@@ -160,6 +164,8 @@ class VisionEncoder(keras.layers.Layer):
                 intermediate_dim,
                 activation,
                 layer_norm_epsilon,
+                # TensorFlow would lose the gradient of the score bias.
+                rematerialize and i != prune_layer + 1,
                 dtype=self.dtype_policy,
                 name=f"block_{i}",
             )

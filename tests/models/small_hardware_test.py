@@ -8,6 +8,7 @@ from keras import ops
 from keras_stts import VideoVLM
 from keras_stts.models.parts import part_of
 from keras_stts.optimizers import PartwiseAdamW
+from tests.gradients import loss_and_gradients
 from tests.models import tiny
 
 
@@ -90,6 +91,54 @@ def test_lora_on_quantized_weights():
     model.enable_lora(2)
     losses = fit(model)
     assert losses[-1] < losses[0]
+
+
+def test_rematerialization_changes_no_gradient():
+    models = [tiny.model(sharp=True, rematerialize=r) for r in (False, True)]
+    x, _, _ = models[0].preprocessor(tiny.raw())
+    results = [gradients(model, x) for model in models]
+    for one, other in zip(*results, strict=True):
+        tiny.close(one, other, atol=1e-5 * max(1.0, np.abs(one).max()))
+    assert any(np.abs(gradient).max() > 1e-3 for gradient in results[0])
+
+
+def gradients(model, x):
+    """Of the mean square of the logits, in every weight that has one."""
+
+    def loss(scale):
+        return ops.mean(ops.square(model(x) * scale))
+
+    _, _, gradients = loss_and_gradients(
+        loss, np.float32(1.0), model.trainable_variables
+    )
+    return [g for g in gradients if g is not None]
+
+
+def test_rematerialization_learns_and_saves_memory():
+    plain, model = (
+        tiny.model(sharp=True, rematerialize=r) for r in (False, True)
+    )
+    losses = fit(model)
+    assert losses[-1] < losses[0]
+    if keras.config.backend() == "torch":
+        assert kept_for_backward(model) < 0.6 * kept_for_backward(plain)
+
+
+def kept_for_backward(model):
+    """Bytes that torch keeps of a forward pass."""
+    import torch
+
+    kept = {}
+
+    def pack(x):
+        kept[x.data_ptr()] = x.nbytes
+        return x
+
+    x, _, _ = model.preprocessor(tiny.raw())
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        model(x)
+    weights = {v.value.data_ptr() for v in model.weights}
+    return sum(size for place, size in kept.items() if place not in weights)
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
