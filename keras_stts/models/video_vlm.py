@@ -9,6 +9,7 @@ from keras_stts.layers import AuxiliaryLoss
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models.initializers import normal_initializer
 from keras_stts.models.initializers import weights_to_be_loaded
+from keras_stts.models.model_card import write_model_card
 from keras_stts.models.parts import check_parts
 from keras_stts.models.parts import set_trainable_parts
 from keras_stts.models.preset_mixin import argument_names
@@ -491,6 +492,16 @@ class VideoVLM(keras_hub.models.CausalLM):
         from keras_stts.models.export_molmo2 import export
 
         export(self, directory, max_shard_size)
+
+    def save_to_preset(self, preset_dir, max_shard_size=10):
+        """Save the model for `from_preset`, with a model card.
+
+        Args:
+            preset_dir: Path, made if need be. A `README.md` in it is kept.
+            max_shard_size: Number. GB of weights that a file holds at most.
+        """
+        super().save_to_preset(preset_dir, max_shard_size=max_shard_size)
+        write_model_card(self, preset_dir)
 
     def save_task_weights(self, filepath):
         """Save the weights that are not in the backbone; see KerasHub."""

@@ -50,6 +50,23 @@ def same_inputs(one, other):
         tiny.same(a, b)
 
 
+def test_model_card(model, preset, tmp_path):
+    card = (pathlib.Path(preset) / "README.md").read_text()
+    assert "| `prune_ratio` | `0.5` |" in card
+    assert "8 of 16 vision tokens" in " ".join(card.split())
+    assert f'"{pathlib.Path(preset).name}", prune_ratio=0.5' in card
+    (tmp_path / "README.md").write_text("mine")
+    model.save_to_preset(str(tmp_path))
+    assert (tmp_path / "README.md").read_text() == "mine"
+
+
+def test_several_files(model, tmp_path):
+    model.save_to_preset(str(tmp_path), max_shard_size=5e-5)
+    files = list(tmp_path.glob("model_0*.weights.h5"))
+    assert len(files) > 1
+    same_weights(model, VideoVLM.from_preset(str(tmp_path)))
+
+
 @pytest.mark.parametrize(
     "load", [VideoVLM.from_preset, keras_hub.models.CausalLM.from_preset]
 )
