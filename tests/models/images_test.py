@@ -1,5 +1,7 @@
 """Images beside a pruned video."""
 
+import imageio.v3 as iio
+import keras
 import numpy as np
 import pytest
 from keras import ops
@@ -84,3 +86,24 @@ def test_fit_and_generate(tmp_path):
     loaded = VideoVLM.from_preset(path)
     loaded.compile(sampler="greedy")
     assert loaded.generate(x) == answers
+
+
+def test_from_files_and_in_tf_data(tmp_path):
+    tf = pytest.importorskip("tensorflow")
+    model = model_with(1, num_frames=0)
+    images = [image(1), image(2)]
+    paths = [str(tmp_path / f"{i}.png") for i in range(2)]
+    for path, pixels in zip(paths, images):
+        iio.imwrite(path, pixels)
+    texts = {"prompts": ["a?", "b?"], "responses": ["c", "d"]}
+    wanted = model.preprocessor({"images": images, **texts})
+    for given in (paths, np.stack(images)):
+        data = tf.data.Dataset.from_tensor_slices({"images": given, **texts})
+        for dataset in (
+            data.batch(2).map(model.preprocessor),
+            data.map(model.preprocessor).batch(2),
+        ):
+            given = next(iter(dataset))
+            keras.tree.map_structure(tiny.same, wanted, given)
+        tiny.compile_to_train(model)
+        model.fit(data.batch(2), verbose=0)
