@@ -90,16 +90,19 @@ def fine_tune(examples, seconds):
     model = keras_stts.VideoVLM.from_preset(
         "shapes_tiny", prune_ratio=0.5, sequence_length=32
     )
-    model.compile(optimizer="adam", sampler="greedy")
-    model.optimizer.learning_rate = 1e-3
+    optimizer = keras_stts.optimizers.PartwiseAdamW(
+        1e-3, {"scorer": 0.1, "vision_encoder": 0.1}
+    )
+    model.compile(optimizer=optimizer, sampler="greedy")
     loud = {**examples, "responses": [a.upper() for a in examples["responses"]]}
     question = {name: examples[name][0] for name in ("videos", "prompts")}
     print(f"\nBefore: {question['prompts']} {model.generate(question)}")
     start, history = time.perf_counter(), []
-    while not history or time.perf_counter() - start < seconds:
+    while len(history) < 2 or time.perf_counter() - start < seconds:
         history += model.fit(loud, batch_size=16).history["loss"]
-    print(f"After {len(history)} epochs: {model.generate(question)}")
-    print(f"Loss: {history[0]:.3f} -> {history[-1]:.3f}")
+    print(f"After: {model.generate(question)}")
+    losses = f"{history[0]:.3f} -> {history[-1]:.3f}"
+    print(f"Loss in {len(history)} epochs: {losses}")
 
 
 def draw(clip, path="quickstart.png"):

@@ -84,8 +84,10 @@ class TokenPooler(keras.layers.Layer):
         key = self._split_heads(self.key(inputs))  # (..., g, h, d)
         value = self._split_heads(self.value(inputs))
         # One query a block: a product and a sum, no matrix multiplication.
-        logits = ops.sum(ops.expand_dims(query, -3) * key, axis=-1)
-        logits = ops.cast(logits, "float32") * self._head_dim**-0.5
+        # In float32, as features that nothing normalised can be large.
+        query = ops.cast(ops.expand_dims(query, -3), "float32")
+        product = query * ops.cast(key, "float32")
+        logits = ops.sum(product, axis=-1) * self._head_dim**-0.5
         if mask is not None:
             logits = ops.where(ops.expand_dims(weights > 0, -1), logits, -1e30)
         share = ops.softmax(logits, axis=-2)  # (..., g, h)

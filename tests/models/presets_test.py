@@ -2,8 +2,10 @@
 
 import pathlib
 import shutil
+import types
 
 import h5py
+import huggingface_hub
 import keras
 import keras_hub
 import pytest
@@ -58,6 +60,31 @@ def test_model_card(model, preset, tmp_path):
     (tmp_path / "README.md").write_text("mine")
     model.save_to_preset(str(tmp_path))
     assert (tmp_path / "README.md").read_text() == "mine"
+
+
+@pytest.mark.parametrize("has_card", [True, False])
+def test_upload(model, tmp_path, monkeypatch, has_card):
+    """A hub's place is taken by a folder: what arrives there loads."""
+    source, hub = tmp_path / "preset", tmp_path / "hub"
+    model.save_to_preset(str(source))
+
+    def create_repo(repo_id, exist_ok):
+        return types.SimpleNamespace(repo_id=repo_id)
+
+    def upload_folder(repo_id, folder_path):
+        assert repo_id == "me/model"
+        shutil.copytree(folder_path, hub)
+
+    monkeypatch.setattr(huggingface_hub, "create_repo", create_repo)
+    monkeypatch.setattr(huggingface_hub, "upload_folder", upload_folder)
+    monkeypatch.setattr(
+        huggingface_hub, "file_exists", lambda **kwargs: has_card
+    )
+    keras_hub.upload_preset("hf://me/model", str(source))
+    # On a first upload KerasHub puts a card of its own in the place of ours.
+    card = (hub / "README.md").read_text()
+    assert ("`prune_ratio`" if has_card else "prune_ratio:") in card
+    same_weights(model, VideoVLM.from_preset(str(hub)))
 
 
 def test_several_files(model, tmp_path):

@@ -85,9 +85,10 @@ def test_quantized(mode, tmp_path):
     assert len(loaded.generate(tiny.raw(responses=False))) == 3
 
 
-def test_lora_on_quantized_weights():
+@pytest.mark.parametrize("mode", ["int8", "int4"])
+def test_lora_on_quantized_weights(mode):
     model = tiny.model(sharp=True)
-    model.quantize("int8")
+    model.quantize(mode)
     model.enable_lora(2)
     losses = fit(model)
     assert losses[-1] < losses[0]
@@ -141,9 +142,12 @@ def kept_for_backward(model):
     return sum(size for place, size in kept.items() if place not in weights)
 
 
-@pytest.mark.parametrize("dtype", ["bfloat16", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    "dtype", ["bfloat16", "mixed_bfloat16", "mixed_float16"]
+)
 def test_low_precision_learns(dtype):
-    model = tiny.model(sharp=True, dtype=dtype)
+    # The sharp model's activations are too large for float16.
+    model = tiny.model(sharp=dtype != "mixed_float16", dtype=dtype)
     if dtype == "bfloat16":
         with pytest.raises(ValueError, match="beta_2=0.999. Load the model"):
             model.compile(optimizer="adam")
