@@ -146,6 +146,8 @@ def kept_for_backward(model):
     "dtype", ["bfloat16", "mixed_bfloat16", "mixed_float16"]
 )
 def test_low_precision_learns(dtype):
+    if dtype == "mixed_float16" and keras.config.backend() == "jax":
+        pytest.skip("JAX's attention has no float16 on a CPU.")
     # The sharp model's activations are too large for float16.
     model = tiny.model(sharp=dtype != "mixed_float16", dtype=dtype)
     if dtype == "bfloat16":
