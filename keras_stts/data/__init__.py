@@ -7,8 +7,16 @@ Example:
 [0, 25, 50, 75]
 """
 
+from keras_stts.data.resize import resize_frames
+from keras_stts.data.sampling import sample_indices
+from keras_stts.data.video import VideoIndex
+from keras_stts.data.video import index_video
 from keras_stts.data.video import read_video
-from keras_stts.data.video import resize_frames
-from keras_stts.data.video import sample_indices
 
-__all__ = ["read_video", "resize_frames", "sample_indices"]
+__all__ = [
+    "VideoIndex",
+    "index_video",
+    "read_video",
+    "resize_frames",
+    "sample_indices",
+]

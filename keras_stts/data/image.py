@@ -8,7 +8,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from keras_stts.data._collection import cheap_collection
-from keras_stts.data.video import resize_frames
+from keras_stts.data.resize import resize_frames
 
 Tiles = namedtuple("Tiles", ["crops", "pooling", "grid"])
 Tiles.__doc__ = """An image cut up.

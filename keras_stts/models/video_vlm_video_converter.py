@@ -4,10 +4,10 @@ import keras
 import keras_hub
 import numpy as np
 
-from keras_stts.data.video import RULES
+from keras_stts.data.resize import resize_frames
+from keras_stts.data.sampling import RULES
+from keras_stts.data.sampling import sample_indices
 from keras_stts.data.video import read_video
-from keras_stts.data.video import resize_frames
-from keras_stts.data.video import sample_indices
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 
@@ -26,10 +26,11 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
             `"uniform_last_frame"` (as Molmo2's authors evaluate).
 
     Call arguments:
-        inputs: A batch: list of paths and of uint8 arrays (T, H, W, 3), or
+        inputs: A batch: list of what `keras_stts.data.read_video` reads
+            (paths, bytes, file objects) and of uint8 arrays (T, H, W, 3), or
             one array (B, T, H, W, 3).
-        fps: Optional number, or list of one a video: frames a second of the
-            arrays. Defaults to `max_fps`.
+        fps: Optional number, or list of one a video: frames a second of
+            arrays and folders of images. Defaults to `max_fps`.
 
     Returns:
         Dict of `"videos"`, uint8 (B, num_frames, height, width, 3);
@@ -99,10 +100,12 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         """The sampled frames of one video, and their seconds."""
         if _is_path(video):
             return read_video(
-                os.fsdecode(video),
+                video,
                 self.num_frames,
                 self.max_fps,
                 self.sampling,
+                size=self.image_size,
+                fps=fps,
             )
         video = check_frames(video)
         fps = float(self.max_fps if fps is None else fps)
@@ -125,7 +128,8 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
 
 
 def _is_path(value):
-    return isinstance(value, (str, bytes, os.PathLike))
+    is_file = hasattr(value, "read") and hasattr(value, "seek")
+    return is_file or isinstance(value, (str, bytes, os.PathLike))
 
 
 def check_frames(video):

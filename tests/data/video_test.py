@@ -218,7 +218,7 @@ def test_sideways_video_is_turned_upright(tmp_path):
 def test_missing_file_and_directory(tmp_path):
     with pytest.raises(FileNotFoundError, match="no.mp4', which does not exis"):
         read_video(tmp_path / "no.mp4", 8)
-    with pytest.raises(ValueError, match="is a directory. Pass one file"):
+    with pytest.raises(ValueError, match="folder .* must hold images"):
         read_video(tmp_path, 8)
 
 
@@ -227,7 +227,7 @@ def test_missing_file_and_directory(tmp_path):
     [
         ("a.mp4", b"", "is empty .0 bytes."),
         ("a.mp4", b"Once upon a time\n" * 99, "is not a video"),
-        ("a.txt", b"Once upon a time\n" * 99, "is text or"),
+        ("a.txt", b"Once upon a time\n" * 99, "is text, not"),
         ("a.mp4", bytes(range(256)) * 9, "is not a video"),
     ],
 )
