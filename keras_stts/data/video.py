@@ -101,15 +101,16 @@ def read_video(
 def _read_chosen(source, index, chosen, size):
     """Seek and decode the frames of an index."""
     taken = _Frames(len(chosen), size)
+    wanted = index.pts[chosen].tolist()
     with _open(source) as (container, stream, name), _damage(name):
         decoder, last = None, None
-        for target in index.pts[chosen].tolist():
+        for target in wanted:
             keys = index.key_pts[index.key_pts <= target]
             if not len(keys):
                 raise _Unindexed
             if decoder is None or keys[-1] > last:
                 container.seek(int(keys[-1]), stream=stream)
-                decoder = container.decode(stream)
+                decoder = _decode(container, stream, set(wanted))
             for frame in decoder:
                 last = frame.pts
                 if last is None or last >= target:
@@ -118,6 +119,15 @@ def _read_chosen(source, index, chosen, size):
                 raise _Unindexed
             taken.add(frame, name)
     return taken.array
+
+
+def _decode(container, stream, wanted):
+    """Decode frames, but for those not wanted that no other one needs."""
+    context = stream.codec_context
+    for packet in container.demux(stream):
+        needed = packet.pts is None or packet.pts in wanted
+        context.skip_frame = "DEFAULT" if needed else "NONREF"
+        yield from packet.decode()
 
 
 def _read_in_order(source, fps, rule, size):
