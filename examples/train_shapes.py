@@ -13,10 +13,15 @@ About an hour on two cores. Right answers to the 8,000 questions about 1,000
 test clips, % with 95% intervals:
 
     text only                           22.6 ± 0.9
-    STTS 50%                            98.7 ± 0.3
-    one model for all, at 0%            95.0 ± 0.4
-    one model for all, at 50%           98.8 ± 0.3
-    one model for all, at 80%           73.8 ± 1.1
+    unpruned                            99.3 ± 0.2
+    STTS 50%                            99.1 ± 0.2
+    random 50%                          53.5 ± 1.2
+    STTS 80%                            79.9 ± 1.0
+    frame similarity 80%                75.9 ± 1.0
+    random 80%                          29.8 ± 1.1
+    one model for all, at 0%            97.7 ± 0.3
+    one model for all, at 50%           98.7 ± 0.3
+    one model for all, at 80%           78.4 ± 1.1
 """
 
 import argparse
