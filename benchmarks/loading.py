@@ -14,12 +14,13 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+import process_memory
 
 SIZES = {
     "vocabulary_size": 32000,
@@ -111,12 +112,6 @@ def write(folder):
     print(json.dumps({"bytes": total, "layers": layers}))
 
 
-def resident():
-    """Bytes of this process in memory now."""
-    pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * resource.getpagesize()
-
-
 def read(folder, how):
     """Read a checkpoint; print seconds and bytes of memory at the peak."""
     import keras
@@ -125,7 +120,7 @@ def read(folder, how):
     import keras_stts
 
     keras.ops.zeros((1,))
-    before = resident()
+    before = process_memory.resident()
     start = time.perf_counter()
     if how == "safetensors":
         from safetensors.numpy import load_file
@@ -138,7 +133,7 @@ def read(folder, how):
         last = held.weights[-1]
         np.asarray(keras.ops.convert_to_numpy(keras.ops.sum(last)))
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = process_memory.peak()
     print(
         json.dumps(
             {"seconds": seconds, "peak": peak - before, "count": int(count)}

@@ -16,10 +16,11 @@ import argparse
 import json
 import os
 import platform
-import resource
 import subprocess
 import sys
 import time
+
+import process_memory
 
 SO400M = {
     "image_size": 378,
@@ -56,6 +57,7 @@ GPU = {
     "num_layers": 36,
 }
 TEXT, TIME_TOKENS = 64, 8
+PARTS = ("timing", "layout", "overhead", "peaks")
 PHASES = ("block", "block_train", "vit", "vit_train", "prefill", "train_step")
 
 
@@ -67,6 +69,7 @@ def parse_arguments():
         "--ratios", type=float, nargs="+", default=[0.3, 0.5, 0.8]
     )
     parser.add_argument("--phases", nargs="+", default=list(PHASES))
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--overhead-frames", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--peak", nargs=2, type=float, help=argparse.SUPPRESS)
@@ -352,17 +355,27 @@ def report_overhead(num_frames, ratio=0.5):
         similarity = encoder.similarity(x)
         selection = encoder.select(scores)
         packed = encoder.packing(x, selection)
-        layout = encoder.packing.layout(selection)
-        return encoder.bias(scores), similarity, packed, layout.rows
+        layout = keras.tree.flatten(encoder.packing.layout(selection))
+        return encoder.bias(scores), similarity, packed, layout
+
+    # Gradients go on to the blocks before.
+    hidden = keras.Variable(x, dtype=encoder.compute_dtype)
+
+    def whole(x):
+        return block(hidden.value)
 
     def learned(x):
-        return overhead(x)[:3]
+        return overhead(hidden.value)[:3]
 
     runs = {
         "forward": (compiled(model, run), compiled(model, overhead)),
         "train": (
-            gradients_of(model, run, block.trainable_variables),
-            gradients_of(model, learned, encoder.scorer.trainable_variables),
+            gradients_of(model, whole, [*block.trainable_variables, hidden]),
+            gradients_of(
+                model,
+                learned,
+                [*encoder.scorer.trainable_variables, hidden],
+            ),
         ),
     }
     print(f"\n{num_frames} frames, scorer + bias + selection + packing")
@@ -374,10 +387,10 @@ def report_overhead(num_frames, ratio=0.5):
                 start = time.perf_counter()
                 wait(function(x))
                 seconds.append(time.perf_counter() - start)
-        whole, extra = (np.median(seconds[1:]) for seconds in times)
-        rows[name] = extra / (GPU["vision_num_layers"] * whole)
+        base, extra = (np.median(seconds[1:]) for seconds in times)
+        rows[name] = extra / (GPU["vision_num_layers"] * base)
         print(
-            f"  {name}: {extra:.2f} s, one unpruned block {whole:.2f} s, "
+            f"  {name}: {extra:.2f} s, one unpruned block {base:.2f} s, "
             f"share of {GPU['vision_num_layers']} blocks {rows[name]:.2%}"
         )
     return rows
@@ -424,9 +437,9 @@ def report_layout(num_frames=32):
 def peak(num_frames, ratio):
     """Train one step and print the highest memory of this process, in MiB."""
     model = build(int(num_frames), ratio)
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = process_memory.resident() / 1024
     keras.Model.train_on_batch(model, *make_batch(model))
-    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    after = process_memory.peak() / 1024
     if on_gpu() and args.backend == "torch":
         import torch
 
@@ -458,14 +471,16 @@ def main():
     if args.peak:
         peak(*args.peak)
         return
-    rows = []
-    for num_frames in args.frames:
-        rows += report(num_frames, *measure(num_frames))
-    layout = report_layout()
-    overhead = {}
-    if args.overhead_frames:
+    rows, layout, overhead, peaks = [], [], {}, {}
+    if "timing" in args.only:
+        for num_frames in args.frames:
+            rows += report(num_frames, *measure(num_frames))
+    if "layout" in args.only:
+        layout = report_layout()
+    if "overhead" in args.only:
         overhead = report_overhead(args.overhead_frames)
-    peaks = report_peaks(args.frames[-1]) if "train_step" in args.phases else {}
+    if "peaks" in args.only:
+        peaks = report_peaks(args.frames[-1])
     result = {
         "benchmark": "pruning",
         "backend": args.backend,

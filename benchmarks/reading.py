@@ -13,12 +13,13 @@ import argparse
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+
+import process_memory
 
 ROOT = pathlib.Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -90,20 +91,15 @@ def _wanted(total, count):
     return {round(i * (total - 1) / (count - 1)) for i in range(count)}
 
 
-def resident():
-    pages = pathlib.Path("/proc/self/statm").read_text().split()[1]
-    return int(pages) * resource.getpagesize()
-
-
 def measure(reader, path, count, rounds):
     """One reader in this process; prints JSON."""
     run = globals()[f"with_{reader}"](path, count)
-    before, times = resident(), []
+    before, times = process_memory.resident(), []
     for _ in range(rounds):
         start = time.perf_counter()
         frames = run()
         times.append(time.perf_counter() - start)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    peak = process_memory.peak()
     result = {
         "seconds": statistics.median(times),
         "memory_mb": (peak - before) / 1e6,

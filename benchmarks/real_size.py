@@ -10,7 +10,6 @@ times and the peak memory of the process. The last line is one JSON object.
 import argparse
 import json
 import os
-import resource
 import time
 
 parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -23,6 +22,7 @@ os.environ["KERAS_BACKEND"] = args.backend
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
+import process_memory  # noqa: E402
 
 import keras_stts  # noqa: E402
 
@@ -92,7 +92,7 @@ def main():
     start = time.perf_counter()
     answer = model.generate(x, stop_token_ids=None)["token_ids"]
     seconds = time.perf_counter() - start
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024**2
+    peak = process_memory.peak() / 1024**3
     tokens = np.asarray(answer)[0, PROMPT:].tolist()
     print(f"answered {tokens} in {seconds:.0f} s, peak {peak:.1f} GiB")
     line = {
