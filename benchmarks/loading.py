@@ -115,7 +115,6 @@ def write(folder):
 def read(folder, how):
     """Read a checkpoint; print seconds and bytes of memory at the peak."""
     import keras
-    import numpy as np
 
     import keras_stts
 
@@ -130,8 +129,8 @@ def read(folder, how):
     else:
         held = keras_stts.VideoVLM.from_preset(folder, dtype="bfloat16")
         count = held.count_params()
-        last = held.weights[-1]
-        np.asarray(keras.ops.convert_to_numpy(keras.ops.sum(last)))
+        last = keras.ops.cast(held.weights[-1], "float32")
+        float(keras.ops.convert_to_numpy(keras.ops.sum(last)))
     seconds = time.perf_counter() - start
     peak = process_memory.peak()
     print(

@@ -19,7 +19,7 @@ PICKLED = (
     "consolidated.00.pth",
 )
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-CHUNK_BYTES = 32_000_000
+CHUNK_BYTES = 8_000_000
 NUM_READERS = 2
 
 Stored = collections.namedtuple("Stored", ["path", "shape", "dtype"])
@@ -217,7 +217,8 @@ def _map_ahead(pool, function, jobs):
 def _copy(source, target, by_tiles, tile=128):
     """Copy an array; by tiles if one of the two is a transpose.
 
-    Of large arrays that is several times as fast.
+    Of large arrays that is several times as fast, and again so if a tile does
+    not lie in rows that are far apart.
     """
     if not by_tiles:
         target[...] = source
@@ -226,7 +227,7 @@ def _copy(source, target, by_tiles, tile=128):
     for i in range(0, rows, tile):
         for j in range(0, columns, tile):
             place = (slice(i, i + tile), slice(j, j + tile))
-            target[place] = source[place]
+            target[place] = source[place].copy()
 
 
 def _is_unused(key, wanted):
