@@ -1,4 +1,4 @@
-"""Reading videos as numpy arrays: no Keras, no backend.
+"""Reading videos: from files to frames, from tables to batches.
 
 Example:
 
@@ -7,15 +7,27 @@ Example:
 [0, 25, 50, 75]
 """
 
+from keras_stts.data.cache import FrameCache
+from keras_stts.data.dataset import VideoDataset
+from keras_stts.data.manifest import read_manifest
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import sample_indices
+from keras_stts.data.video import SampledVideo
 from keras_stts.data.video import VideoIndex
 from keras_stts.data.video import index_video
 from keras_stts.data.video import read_video
+from keras_stts.data.workers import DecodeError
+from keras_stts.data.workers import DecodePool
 
 __all__ = [
+    "DecodeError",
+    "DecodePool",
+    "FrameCache",
+    "SampledVideo",
+    "VideoDataset",
     "VideoIndex",
     "index_video",
+    "read_manifest",
     "read_video",
     "resize_frames",
     "sample_indices",

@@ -18,6 +18,13 @@ from keras_stts.data.sampling import sample_indices
 TEXT = ("ansi", "bintext", "idf", "xbin")
 MAX_PIXELS = 2**26
 
+SampledVideo = namedtuple("SampledVideo", ["frames", "times"])
+SampledVideo.__doc__ = """What `read_video` returns, to be taken as it is.
+
+Attributes:
+    frames: Uint8 (T, H, W, 3).
+    times: Float64 (T,), seconds.
+"""
 VideoIndex = namedtuple("VideoIndex", ["times", "fps", "pts", "key_pts"])
 VideoIndex.__doc__ = """Where the frames of a video are.
 
@@ -73,7 +80,7 @@ def read_video(
             `max_fps`.
 
     Returns:
-        Tuple (frames, timestamps): uint8 (T, H, W, 3), RGB, and float64
+        `SampledVideo` (frames, times): uint8 (T, H, W, 3), RGB, and float64
         (T,), the seconds at which the frames are shown, from the first.
 
     Raises:
@@ -94,7 +101,7 @@ def read_video(
         chosen = sample_indices(len(index.times), index.fps, *rule)
         with contextlib.suppress(_Unindexed):
             frames = _read_chosen(source, index, chosen, size)
-            return frames, index.times[chosen]
+            return SampledVideo(frames, index.times[chosen])
     return _read_in_order(source, index.fps, rule, size)
 
 
@@ -149,7 +156,7 @@ def _read_in_order(source, fps, rule, size):
                 taken.add(frame, name)
             if taken.full:
                 break
-    return taken.array, times[chosen]
+    return SampledVideo(taken.array, times[chosen])
 
 
 def _read_animation(source, rule, size, fps):
@@ -159,7 +166,7 @@ def _read_animation(source, rule, size, fps):
         taken = _Frames(len(chosen), size)
         for pixels in animation.read(chosen):
             taken.add_array(pixels, animation.name)
-    return taken.array, animation.times[chosen]
+    return SampledVideo(taken.array, animation.times[chosen])
 
 
 class _Frames:

@@ -7,6 +7,7 @@ import numpy as np
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import RULES
 from keras_stts.data.sampling import sample_indices
+from keras_stts.data.video import SampledVideo
 from keras_stts.data.video import read_video
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
@@ -27,8 +28,8 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
 
     Call arguments:
         inputs: A batch: list of what `keras_stts.data.read_video` reads
-            (paths, bytes, file objects) and of uint8 arrays (T, H, W, 3), or
-            one array (B, T, H, W, 3).
+            (paths, bytes, file objects), of what it returns, and of uint8
+            arrays (T, H, W, 3), or one array (B, T, H, W, 3).
         fps: Optional number, or list of one a video: frames a second of
             arrays and folders of images. Defaults to `max_fps`.
 
@@ -98,6 +99,8 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
 
     def _take(self, video, fps):
         """The sampled frames of one video, and their seconds."""
+        if isinstance(video, SampledVideo):
+            return self._check_sampled(video)
         if _is_path(video):
             return read_video(
                 video,
@@ -113,6 +116,16 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
             len(video), fps, self.num_frames, self.max_fps, self.sampling
         )
         return video[index], index / fps
+
+    def _check_sampled(self, video):
+        count, times = len(check_frames(video.frames)), len(video.times)
+        if not count == times <= self.num_frames:
+            raise ValueError(
+                "A sampled video must have a time for each frame, and "
+                f"`num_frames` at most. Received: {count} frames, {times} "
+                f"times, num_frames={self.num_frames}."
+            )
+        return video
 
     def get_config(self):
         config = super(keras_hub.layers.VideoConverter, self).get_config()

@@ -1,0 +1,67 @@
+"""What a process of `keras_stts.data.workers.DecodePool` runs.
+
+Run as a script: it imports the readers alone, neither Keras nor a backend.
+"""
+
+import os
+import pathlib
+import pickle
+import resource
+import struct
+import sys
+import types
+
+HEADER = struct.Struct("<Q")
+PACKAGE = pathlib.Path(__file__).parents[1]
+
+
+def import_reader():
+    for name, path in (
+        ("keras_stts", PACKAGE),
+        ("keras_stts.data", PACKAGE / "data"),
+    ):
+        module = types.ModuleType(name)
+        module.__path__ = [str(path)]
+        sys.modules[name] = module
+    from keras_stts.data.video import read_video
+
+    return read_video
+
+
+def limit_memory(most):
+    """Let this process ask for so many bytes more than it has."""
+    with open("/proc/self/statm") as file:
+        pages = int(file.read().split()[0])
+    now = pages * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + most, now + most))
+
+
+def answer(read_video, task):
+    try:
+        return "frames", read_video(**task)
+    except FileNotFoundError as error:
+        return "missing", str(error)
+    except MemoryError:
+        message = f"A video must fit into memory. Received: {task['source']!r}."
+        return "error", message
+    except Exception as error:
+        return "error", str(error) or type(error).__name__
+
+
+def main():
+    # What libraries print must not come between the messages.
+    inputs = os.fdopen(os.dup(0), "rb")
+    outputs = os.fdopen(os.dup(1), "wb")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    read_video = import_reader()
+    if sys.platform == "linux":
+        limit_memory(int(sys.argv[1]))
+    while header := inputs.read(HEADER.size):
+        task = pickle.loads(inputs.read(HEADER.unpack(header)[0]))
+        data = pickle.dumps(answer(read_video, task), protocol=5)
+        outputs.write(HEADER.pack(len(data)) + data)
+        outputs.flush()
+
+
+if __name__ == "__main__":
+    main()

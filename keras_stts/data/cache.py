@@ -1,0 +1,133 @@
+"""Sampled frames on disk, for the epochs after the first."""
+
+import contextlib
+import fcntl
+import hashlib
+import io
+import json
+import os
+import pathlib
+import tempfile
+import time
+import zipfile
+
+import numpy as np
+
+VERSION = 1
+# A writer that takes longer was killed.
+ABANDONED_SECONDS = 3600
+
+
+class FrameCache:
+    """Frames and times of videos, kept in a folder of limited size.
+
+    Entries are whole or not there: they are written under another name first.
+    Their checksums are tested at each reading, and a damaged one is as good as
+    none. Several processes may share a folder. When it is full, what was not
+    used for the longest time goes first.
+
+    Args:
+        folder: Path, made if need be.
+        max_bytes: Int. Size of all entries. Defaults to 20 GB.
+
+    Example:
+    ```python
+    clips = keras_stts.datasets.shapes.generate("clips", "train", 1)
+    path = clips[0]["video"]
+    cache = keras_stts.data.FrameCache("cache", max_bytes=10**9)
+    key = cache.key(path, num_frames=8)
+    cache.write(key, *keras_stts.data.read_video(path, num_frames=8))
+    frames, times = cache.read(key)
+    ```
+    """
+
+    def __init__(self, folder, max_bytes=20 * 10**9):
+        if not max_bytes > 0:
+            raise ValueError(
+                f"`max_bytes` must be positive. Received: {max_bytes}."
+            )
+        self.folder = pathlib.Path(folder)
+        self.max_bytes = max_bytes
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._room = None
+
+    def key(self, source, **settings):
+        """Str that changes with the file and with how it is sampled."""
+        path = os.path.abspath(os.fsdecode(source))
+        facts = os.stat(path)
+        name = [VERSION, path, facts.st_size, facts.st_mtime_ns, settings]
+        text = json.dumps(name, sort_keys=True, default=str)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def _path(self, key):
+        return self.folder / key[:2] / f"{key}.npz"
+
+    def read(self, key):
+        """Tuple (frames, times), or `None` if they are not there."""
+        path = self._path(key)
+        try:
+            with np.load(path) as entry:
+                frames, times = entry["frames"], entry["times"]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+            with contextlib.suppress(OSError):
+                path.unlink()
+            return None
+        with contextlib.suppress(OSError):
+            os.utime(path)
+        return frames, times
+
+    def write(self, key, frames, times):
+        """Keep frames and times. A full disk is no error: nothing is kept."""
+        path = self._path(key)
+        memory = io.BytesIO()
+        np.savez(memory, frames=frames, times=times)
+        data = memory.getbuffer()
+        if len(data) > self.max_bytes:
+            return
+        try:
+            path.parent.mkdir(exist_ok=True)
+            handle, temporary = tempfile.mkstemp(".part", dir=path.parent)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(data)
+                os.replace(temporary, path)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+        except OSError:
+            return
+        self._make_room(len(data))
+
+    def _make_room(self, added):
+        # The folder is walked at first, then whenever this process alone has
+        # filled what was free, or a twentieth: others write, too.
+        if self._room is not None:
+            self._room -= added
+            if self._room > 0:
+                return
+        with open(self.folder / "lock", "w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            entries = self._entries()
+            total = sum(size for _, size, _ in entries)
+            for _, size, path in sorted(entries):
+                if total <= self.max_bytes:
+                    break
+                with contextlib.suppress(OSError):
+                    path.unlink()
+                    total -= size
+        free = self.max_bytes - total
+        self._room = min(free, self.max_bytes // 20)
+
+    def _entries(self):
+        """(last used, bytes, path) of all entries; clears up after a kill."""
+        entries, now = [], time.time()
+        for path in self.folder.glob("??/*"):
+            with contextlib.suppress(OSError):
+                facts = path.stat()
+                if path.suffix == ".npz":
+                    entries.append((facts.st_mtime, facts.st_size, path))
+                elif now - facts.st_mtime > ABANDONED_SECONDS:
+                    path.unlink()
+        return entries

@@ -1,0 +1,174 @@
+"""Decoding in processes that may hang or die."""
+
+import concurrent.futures
+import os
+import pathlib
+import pickle
+import select
+import struct
+import subprocess
+import sys
+import threading
+import time
+
+SCRIPT = pathlib.Path(__file__).with_name("_worker.py")
+HEADER = struct.Struct("<Q")
+
+
+class DecodeError(ValueError):
+    """A video that could not be read, and why."""
+
+
+class DecodePool:
+    """Reads videos in processes of their own, several at a time.
+
+    FFmpeg can crash, hang or ask for all memory on a damaged file; then its
+    process is replaced, and only that video is lost.
+
+    Args:
+        num_workers: Int. Processes.
+        time_limit: Number. Seconds that a video may take.
+        memory_limit: Int. Bytes that a process may ask for beyond what it
+            starts with.
+
+    Example:
+    ```python
+    clips = keras_stts.datasets.shapes.generate("clips", "train", 1)
+    with keras_stts.data.DecodePool(num_workers=2) as pool:
+        future = pool.submit(clips[0]["video"], num_frames=8)
+        frames, times = future.result()
+    ```
+    """
+
+    def __init__(self, num_workers=2, time_limit=60.0, memory_limit=4 * 2**30):
+        for name, value in (
+            ("num_workers", num_workers),
+            ("time_limit", time_limit),
+            ("memory_limit", memory_limit),
+        ):
+            if not value > 0:
+                raise ValueError(
+                    f"`{name}` must be positive. Received: {name}={value}."
+                )
+        self.num_workers = num_workers
+        self.time_limit = time_limit
+        self.memory_limit = memory_limit
+        self._local = threading.local()
+        self._processes, self._lock = set(), threading.Lock()
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            num_workers, "decode"
+        )
+
+    def submit(self, source, num_frames, **kwargs):
+        """Start to read a video.
+
+        Args:
+            source: Path.
+            num_frames: Int.
+            **kwargs: See `keras_stts.data.read_video`.
+
+        Returns:
+            A `concurrent.futures.Future` of what `read_video` returns. Its
+            exception is a `DecodeError` that names the video, or a
+            `FileNotFoundError`.
+        """
+        task = {"source": os.fsdecode(source), "num_frames": num_frames}
+        return self._threads.submit(self._run, {**task, **kwargs})
+
+    def close(self):
+        """End all processes; what is being read is given up."""
+        with self._lock:
+            processes, self._processes = self._processes, None
+        for process in processes or ():
+            process.kill()
+        self._threads.shutdown(wait=True, cancel_futures=True)
+        for process in processes or ():
+            _reap(process)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.close()
+
+    def _run(self, task):
+        process = getattr(self._local, "process", None)
+        if process is None or process.poll() is not None:
+            process = self._local.process = self._start()
+        try:
+            _send(process.stdin, pickle.dumps(task))
+            kind, value = pickle.loads(
+                _receive(process.stdout, time.monotonic() + self.time_limit)
+            )
+        except TimeoutError:
+            self._end(process)
+            raise DecodeError(
+                "A video must be read within `time_limit`. Received: "
+                f"{task['source']!r}, which was not after {self.time_limit} s."
+            ) from None
+        except (OSError, EOFError, pickle.UnpicklingError):
+            self._end(process)
+            raise DecodeError(
+                f"A video must be readable. Received: {task['source']!r}, "
+                "which made the reader crash. Convert or copy it again."
+            ) from None
+        if kind == "missing":
+            raise FileNotFoundError(value)
+        if kind == "error":
+            raise DecodeError(value)
+        return value
+
+    def _start(self):
+        process = subprocess.Popen(
+            [sys.executable, "-I", str(SCRIPT), str(self.memory_limit)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+        )
+        with self._lock:
+            if self._processes is not None:
+                self._processes.add(process)
+                return process
+        process.kill()
+        _reap(process)
+        raise RuntimeError("The pool is closed.")
+
+    def _end(self, process):
+        self._local.process = None
+        process.kill()
+        with self._lock:
+            if self._processes is not None:
+                self._processes.discard(process)
+        _reap(process)
+
+
+def _reap(process):
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def _send(stream, data):
+    stream.write(HEADER.pack(len(data)) + data)
+    stream.flush()
+
+
+def _receive(stream, deadline):
+    """A message, read in parts so that a deadline can end it."""
+    size = HEADER.unpack(_read(stream, HEADER.size, deadline))[0]
+    return _read(stream, size, deadline)
+
+
+def _read(stream, size, deadline):
+    data = bytearray(size)
+    view = memoryview(data)
+    while view:
+        left = deadline - time.monotonic()
+        ready = left > 0 and select.select([stream], [], [], left)[0]
+        if not ready:
+            raise TimeoutError
+        count = os.readv(stream.fileno(), [view])
+        if not count:
+            raise EOFError
+        view = view[count:]
+    return data

@@ -1,0 +1,123 @@
+"""Readers in processes of their own, and files that kill them."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from keras_stts.data import DecodeError
+from keras_stts.data import DecodePool
+from keras_stts.data import read_video
+from tests.data.reading_test import write
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    return write(folder / "a.mp4", "-c:v libx264", seconds=2)
+
+
+@pytest.fixture(scope="module")
+def pool():
+    with DecodePool(num_workers=2) as pool:
+        yield pool
+
+
+def children():
+    """Processes that this one has started."""
+    out = subprocess.run(
+        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="],
+        capture_output=True,
+        text=True,
+    ).stdout
+    rows = [line.split(None, 1) for line in out.strip().split("\n")]
+    return [int(pid) for pid, args in rows if "_worker.py" in args]
+
+
+def test_the_same_as_in_this_process(pool, clip):
+    wanted = read_video(clip, 3, size=20)
+    futures = [pool.submit(clip, 3, size=20) for _ in range(8)]
+    for future in futures:
+        frames, times = future.result()
+        np.testing.assert_array_equal(frames, wanted[0])
+        np.testing.assert_array_equal(times, wanted[1])
+    frames, _ = pool.submit(str(clip).encode(), num_frames=2).result()
+    assert len(frames) == 2
+
+
+def test_errors_name_the_video(pool, clip, tmp_path):
+    with pytest.raises(FileNotFoundError, match="none.mp4"):
+        pool.submit("none.mp4", 3).result()
+    (tmp_path / "b.mp4").write_bytes(clip.read_bytes()[:2000])
+    with pytest.raises(DecodeError, match="b.mp4"):
+        pool.submit(tmp_path / "b.mp4", 3).result()
+    assert len(pool.submit(clip, 3).result()[0]) == 3
+
+
+def test_workers_start_without_keras(pool, clip):
+    pool.submit(clip, 3).result()
+    for pid in children():
+        maps = pathlib.Path(f"/proc/{pid}/maps").read_text()
+        assert "torch" not in maps and "tensorflow" not in maps
+        assert "jaxlib" not in maps
+
+
+def test_a_killed_worker_is_replaced(clip):
+    before = set(children())
+    with DecodePool(num_workers=1) as pool:
+        pool.submit(clip, 3).result()
+        (worker,) = set(children()) - before
+        os.kill(worker, signal.SIGSTOP)
+        future = pool.submit(clip, 3)
+        time.sleep(0.2)
+        os.kill(worker, signal.SIGKILL)
+        with pytest.raises(DecodeError, match="made the reader crash"):
+            future.result()
+        assert len(pool.submit(clip, 3).result()[0]) == 3
+    assert set(children()) == before
+
+
+def test_a_video_that_takes_too_long_is_given_up(clip):
+    before = set(children())
+    with DecodePool(num_workers=1, time_limit=2.0) as pool:
+        pool.submit(clip, 3).result()
+        (worker,) = set(children()) - before
+        os.kill(worker, signal.SIGSTOP)
+        with pytest.raises(DecodeError, match="a.mp4', which was not after 2"):
+            pool.submit(clip, 3).result()
+        assert len(pool.submit(clip, 3).result()[0]) == 3
+    assert set(children()) == before
+
+
+def test_memory_is_bounded(tmp_path):
+    path = write(tmp_path / "a.mkv", "-c:v ffv1", size="2048x2048", seconds=1)
+    with DecodePool(num_workers=1, memory_limit=150 * 2**20) as pool:
+        with pytest.raises(DecodeError, match="a.mkv"):
+            pool.submit(path, 25, max_fps=25.0).result()
+
+
+def test_closing_gives_up(clip):
+    before = set(children())
+    pool = DecodePool(num_workers=1)
+    pool.submit(clip, 3).result()
+    (worker,) = set(children()) - before
+    os.kill(worker, signal.SIGSTOP)
+    futures = [pool.submit(clip, 3), pool.submit(clip, 3)]
+    time.sleep(0.2)
+    closing = threading.Thread(target=pool.close)
+    closing.start()
+    closing.join(timeout=20)
+    assert not closing.is_alive()
+    assert set(children()) == before
+    assert all(future.done() for future in futures)
+
+
+@pytest.mark.parametrize("name", ["num_workers", "time_limit", "memory_limit"])
+def test_numbers_must_be_positive(name):
+    with pytest.raises(ValueError, match=f"`{name}` must be positive"):
+        DecodePool(**{name: 0})
