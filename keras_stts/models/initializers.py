@@ -24,13 +24,13 @@ def weights_to_be_loaded(loaded=True):
 
 
 def host_array(shape, dtype):
-    """Zeros that take no memory until written, for `from_host`.
+    """An array that takes no memory until written, for `from_host`.
 
     JAX and TensorFlow take over arrays that are aligned to 64 bytes.
     """
     dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.zeros(size + 64, "uint8")
+    memory = np.empty(size + 64, "uint8")
     start = -memory.ctypes.data % 64
     return memory[start : start + size].view(dtype).reshape(shape)
 
