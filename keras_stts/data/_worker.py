@@ -45,7 +45,14 @@ def answer(read_video, task):
         message = f"A video must fit into memory. Received: {task['source']!r}."
         return "error", message
     except Exception as error:
-        return "error", str(error) or type(error).__name__
+        message, source = str(error), task["source"]
+        if source not in message:
+            kind = type(error).__name__
+            message = (
+                f"A video must be readable. Received: {source!r}, which is "
+                f"not ({kind}: {message})."
+            )
+        return "error", message
 
 
 def main():

@@ -1,7 +1,6 @@
 """Moving pictures that are no video files: folders, animated WebP and PNG."""
 
 import contextlib
-import io
 import os
 import pathlib
 import re
@@ -10,25 +9,21 @@ import imageio.v3 as iio
 import numpy as np
 
 from keras_stts.data.image import read_image
+from keras_stts.data.source import rewound
 
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def is_animation(source):
-    """Whether `open_animation` is to read it, and not FFmpeg."""
-    if isinstance(source, (bytes, bytearray)) and b"\0" in source[:4096]:
-        return _is_picture(bytes(source[:12]))
-    if hasattr(source, "read"):
-        source.seek(0)
-        start = source.read(12)
-        source.seek(0)
+    """Whether `open_animation` is to read a `Source`, and not FFmpeg."""
+    if not source.is_path:
+        start = rewound(source).read(12)
         return _is_picture(start)
-    path = os.fsdecode(source)
-    if os.path.isdir(path):
+    if os.path.isdir(source.file):
         return True
-    if not os.path.isfile(path):
+    if not os.path.isfile(source.file):
         return False
-    with open(path, "rb") as file:
+    with open(source.file, "rb") as file:
         return _is_picture(file.read(12))
 
 
@@ -58,35 +53,28 @@ def open_animation(source, fps):
     """Open a folder of images, or a WebP or PNG file.
 
     Args:
-        source: Path, bytes or file object.
+        source: `Source`.
         fps: Number. Frames a second where the source does not say.
 
     Raises:
         ValueError: If a folder holds no image, or a file is damaged.
     """
-    is_path = not hasattr(source, "read") and not (
-        isinstance(source, (bytes, bytearray)) and b"\0" in source[:4096]
-    )
-    if is_path and os.path.isdir(source):
-        yield _open_folder(pathlib.Path(os.fsdecode(source)), fps)
+    if source.is_path and os.path.isdir(source.file):
+        yield _open_folder(pathlib.Path(source.file), fps)
         return
-    if isinstance(source, (bytes, bytearray)):
-        source = io.BytesIO(source) if not is_path else os.fsdecode(source)
-    name = source if is_path else getattr(source, "name", "bytes")
     try:
-        with iio.imopen(source, "r", plugin="pillow") as file:
+        with iio.imopen(rewound(source), "r", plugin="pillow") as file:
             count = file.properties(index=...).n_images or 1
-            yield Animation(
-                str(name), _durations(file, count, fps), file_reader(file)
-            )
+            durations = _durations(file, count, fps)
+            yield Animation(source.name, durations, _reader(file))
     except (OSError, SyntaxError, EOFError) as error:
         raise ValueError(
             "`source` must be a video. Received: "
-            f"{str(name)!r}, which is damaged ({error}). Copy it again."
+            f"{source.name!r}, which is damaged ({error}). Copy it again."
         ) from error
 
 
-def file_reader(file):
+def _reader(file):
     def read(indices):
         for index in indices:
             yield file.read(index=int(index), mode="RGB", rotate=True)

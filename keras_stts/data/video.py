@@ -1,7 +1,6 @@
 """Frames of a video file: indexed without decoding, sought, resized early."""
 
 import contextlib
-import io
 import os
 from collections import namedtuple
 
@@ -13,6 +12,8 @@ from keras_stts.data.animation import open_animation
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import check_rule
 from keras_stts.data.sampling import sample_indices
+from keras_stts.data.source import as_source
+from keras_stts.data.source import rewound
 
 # FFmpeg draws text files as pictures.
 TEXT = ("ansi", "bintext", "idf", "xbin")
@@ -54,7 +55,7 @@ def index_video(source):
         FileNotFoundError: If there is no such file.
         ValueError: If it is no video, damaged or cut short.
     """
-    with _open(source) as (container, stream, name):
+    with _open(as_source(source)) as (container, stream, name):
         return _index(container, stream, name)
 
 
@@ -93,6 +94,7 @@ def read_video(
     """
     check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
     rule = (num_frames, max_fps, sampling)
+    source = as_source(source)
     if is_animation(source):
         return _read_animation(source, rule, size, fps or max_fps)
     with _open(source) as (container, stream, name):
@@ -214,7 +216,7 @@ def _index(container, stream, name):
         _fail(name, "has no frame. Copy or download it again.")
     rate = float(stream.average_rate or stream.guessed_rate or 25)
     if None in pts or len(set(pts)) < len(pts) or not keys:
-        _check_whole(stream, name, count, len(pts) / rate, rate)
+        _check_whole(stream, name, count, len(pts) / rate, 1.5 / rate)
         return VideoIndex(np.arange(len(pts)) / rate, rate, None, None)
     pts = np.sort(pts)
     if len(pts) > 1:
@@ -224,12 +226,22 @@ def _index(container, stream, name):
         if abs(len(pts) / seconds / rate - 1) > 0.005:
             rate = len(pts) / seconds  # The header gives its peak.
     times = _seconds(pts, stream.time_base)
-    _check_whole(stream, name, count, times[-1], rate)
+    # Headers may be one frame off; where the rate varies, the last picture
+    # may be held for a while.
+    steady = abs(times[-1] - (len(pts) - 1) / rate) < 0.5 / rate
+    most_late = 1.5 / rate if steady else 0.5
+    _check_whole(stream, name, count, times[-1], most_late)
     return VideoIndex(times, rate, pts, np.sort(keys))
 
 
-def _check_whole(stream, name, count, last, rate):
-    """Raise if the file holds less than its header says."""
+def _check_whole(stream, name, count, last, most_late):
+    """Raise if the file holds less than its header says.
+
+    Args:
+        count: Int. Frames found.
+        last: Float. Seconds of the last of them.
+        most_late: Float. Seconds that it may come before the end.
+    """
     if count < stream.frames:
         what = f"is truncated: {count} of {stream.frames} frames."
         _fail(name, what + " Copy or download it again.")
@@ -237,10 +249,12 @@ def _check_whole(stream, name, count, last, rate):
     if stream.duration is not None:
         duration = float(stream.duration * stream.time_base)
     elif "DURATION" in stream.metadata:
-        clock = [float(x) for x in stream.metadata["DURATION"].split(":")]
-        duration = float(np.dot(clock, [3600, 60, 1]))
-    # Headers may be one frame off, and a last frame may stay for a while.
-    if duration and last + max(1.5 / rate, 0.5) < duration:
+        clock = stream.metadata["DURATION"].split(":")
+        try:
+            duration = float(np.dot([float(x) for x in clock], [3600, 60, 1]))
+        except ValueError:
+            _fail(name, "has a damaged header. Copy or download it again.")
+    if duration and last + most_late < duration:
         what = f"is truncated: {last:.1f} of {duration:.1f} s."
         _fail(name, what + " Copy or download it again.")
 
@@ -253,12 +267,15 @@ def _seconds(pts, scale):
 @contextlib.contextmanager
 def _open(source):
     """The container, its video stream, and what to call it in messages."""
-    file, name = _check_source(source)
+    name = source.name
+    _check_path(source)
     try:
-        container = av.open(file, metadata_errors="ignore")
+        container = av.open(rewound(source), metadata_errors="ignore")
     except (av.FFmpegError, ValueError, OSError):
         _fail(name, "is not a video, or a damaged one. Convert or copy it.")
     with container:
+        if container.format.name == "gif":
+            _check_gif(source)
         yield container, _find_stream(container, name), name
 
 
@@ -280,18 +297,26 @@ def _find_stream(container, name):
     return stream
 
 
-def _check_source(source):
-    if isinstance(source, (bytes, bytearray)) and b"\0" in source[:4096]:
-        return io.BytesIO(source), f"{len(source)} bytes"
-    if hasattr(source, "read"):
-        source.seek(0)
-        return source, getattr(source, "name", type(source).__name__)
-    path = os.fsdecode(source)
-    if not os.path.exists(path):
-        _fail(path, "does not exist. Check the path.", FileNotFoundError)
-    if os.path.getsize(path) == 0:
-        _fail(path, "is empty (0 bytes). Copy or download it again.")
-    return path, path
+def _check_gif(source):
+    """Raise if the mark at the end of a GIF is missing: FFmpeg does not."""
+    file = open(source.file, "rb") if source.is_path else source.file
+    with file if source.is_path else contextlib.nullcontext():
+        place = file.tell()
+        file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
+        end = file.read()
+        file.seek(place)
+    if not end.rstrip(b"\0").endswith(b";"):
+        _fail(source.name, "is truncated. Copy or download it again.")
+
+
+def _check_path(source):
+    if not source.is_path:
+        return
+    if not os.path.exists(source.file):
+        what = "does not exist. Check the path."
+        _fail(source.name, what, FileNotFoundError)
+    if os.path.getsize(source.file) == 0:
+        _fail(source.name, "is empty (0 bytes). Copy or download it again.")
 
 
 @contextlib.contextmanager
