@@ -152,7 +152,7 @@ def main():
     cases = {
         "30 s of 640x360": (30, "640x360", 16, args.rounds),
         "5 min of 1280x720": (300, "1280x720", 64, 1),
-        f"{args.hours:g} h of 320x240": (3600 * args.hours, "320x240", 64, 1),
+        f"{args.hours:g} h of 640x360": (3600 * args.hours, "640x360", 64, 1),
     }
     rows = {}
     with tempfile.TemporaryDirectory() as folder:
