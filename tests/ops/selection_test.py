@@ -183,7 +183,8 @@ def test_laws(batch):
     for b in range(B):
         stays, goes = selection.kept[b, 1:], ~selection.kept[b, 1:]
         if stays.any() and goes.any():
-            assert scores[b, 1:][stays].min() >= scores[b, 1:][goes].max()
+            worst, best = scores[b, 1:][stays].min(), scores[b, 1:][goes].max()
+            assert worst >= best - 2.4e-38  # Subnormal numbers count as 0.
     # Padding is never kept, and the videos don't know of each other.
     padded = SELECT[0.5](scores, frame_mask(lengths))
     assert not padded.kept[~frame_mask(lengths)].any()
