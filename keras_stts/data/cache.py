@@ -1,7 +1,6 @@
 """Sampled frames on disk, for the epochs after the first."""
 
 import contextlib
-import fcntl
 import hashlib
 import io
 import json
@@ -107,16 +106,14 @@ class FrameCache:
             self._room -= added
             if self._room > 0:
                 return
-        with open(self.folder / "lock", "w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            entries = self._entries()
-            total = sum(size for _, size, _ in entries)
-            for _, size, path in sorted(entries):
-                if total <= self.max_bytes:
-                    break
-                with contextlib.suppress(OSError):
-                    path.unlink()
-                    total -= size
+        entries = self._entries()
+        total = sum(size for _, size, _ in entries)
+        for _, size, path in sorted(entries):
+            if total <= self.max_bytes:
+                break
+            with contextlib.suppress(FileNotFoundError):
+                path.unlink()  # Unless another process just did.
+            total -= size
         free = self.max_bytes - total
         self._room = min(free, self.max_bytes // 20)
 

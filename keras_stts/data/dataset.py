@@ -164,7 +164,10 @@ class VideoDataset(keras.utils.PyDataset):
         try:
             key = cache.key(row["video"], **settings)
         except OSError as error:
-            message = f"{row['video']!r}, which cannot be read ({error})"
+            message = (
+                "`source` must be a video. Received: "
+                f"{row['video']!r}, which cannot be read ({error})."
+            )
             return lambda: _raise(FileNotFoundError(message))
         found = cache.read(key)
         if found is not None:
@@ -187,7 +190,7 @@ class VideoDataset(keras.utils.PyDataset):
                     part = self._preprocess(
                         SampledVideo(*read()), row["prompt"], row["response"]
                     )
-                except Exception as error:
+                except (ValueError, OSError) as error:
                     self._leave_out(row, error)
             parts.append(self._blank() if part is None else part)
         return keras.tree.map_structure(

@@ -93,7 +93,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         pixel_std: Float. What that is divided by.
         rematerialize: Bool. Whether training computes blocks again for their
             gradients instead of keeping what is inside of them: less memory,
-            a third more time. Defaults to `False`.
+            more time. Defaults to `False`.
         dtype: Str or dtype policy.
 
     Inputs: a dict of
