@@ -1,3 +1,5 @@
+import functools
+
 import keras
 from keras import ops
 
@@ -145,18 +147,15 @@ class DecoderBlock(keras.layers.Layer):
         cache_index=None,
         keys_only=False,
     ):
-        def run(inputs, *prefix):
-            return self._run(
-                inputs,
-                prefix,
-                positions,
-                attention_mask,
-                prefix_mask,
-                cache,
-                cache_index,
-                keys_only,
-            )
-
+        run = functools.partial(
+            self._run,
+            positions=positions,
+            attention_mask=attention_mask,
+            prefix_mask=prefix_mask,
+            cache=cache,
+            cache_index=cache_index,
+            keys_only=keys_only,
+        )
         if self.rematerialize and cache is None and not keys_only:
             # TensorFlow needs what has a gradient by place.
             run = keras.remat(run)
@@ -165,7 +164,7 @@ class DecoderBlock(keras.layers.Layer):
     def _run(
         self,
         inputs,
-        prefix,
+        *prefix,
         positions,
         attention_mask,
         prefix_mask,
