@@ -3,7 +3,6 @@
 import os
 import pathlib
 import signal
-import subprocess
 import threading
 import time
 
@@ -29,14 +28,18 @@ def pool():
 
 
 def children():
-    """Processes that this one has started."""
-    out = subprocess.run(
-        ["ps", "--ppid", str(os.getpid()), "-o", "pid=,args="],
-        capture_output=True,
-        text=True,
-    ).stdout
-    rows = [line.split(None, 1) for line in out.strip().split("\n")]
-    return [int(pid) for pid, args in rows if "_worker.py" in args]
+    """Process ids of the readers that this process has started."""
+    found = []
+    for process in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            command = (process / "cmdline").read_text()
+            stat = (process / "stat").read_text()
+        except OSError:  # It ended meanwhile.
+            continue
+        parent = int(stat.rpartition(")")[2].split()[1])
+        if parent == os.getpid() and "_worker.py" in command:
+            found.append(int(process.name))
+    return found
 
 
 def test_the_same_as_in_this_process(pool, clip):
