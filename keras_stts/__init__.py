@@ -1,6 +1,7 @@
 """STTS token pruning and video language models for Keras 3."""
 
 from keras_stts import _backend  # noqa: F401  Before Keras is imported.
+from keras_stts import callbacks
 from keras_stts import data
 from keras_stts import datasets
 from keras_stts import layers
@@ -23,6 +24,7 @@ __all__ = [
     "VideoVLMVideoConverter",
     "__version__",
     "benchmark",
+    "callbacks",
     "data",
     "datasets",
     "layers",

@@ -9,6 +9,9 @@ Example:
 
 from keras_stts.data.cache import FrameCache
 from keras_stts.data.dataset import VideoDataset
+from keras_stts.data.formats import as_grain_dataset
+from keras_stts.data.formats import as_tf_dataset
+from keras_stts.data.formats import video_dataset_from_manifest
 from keras_stts.data.manifest import read_manifest
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import sample_indices
@@ -16,6 +19,7 @@ from keras_stts.data.video import SampledVideo
 from keras_stts.data.video import VideoIndex
 from keras_stts.data.video import index_video
 from keras_stts.data.video import read_video
+from keras_stts.data.video import sampled_times
 from keras_stts.data.workers import DecodeError
 from keras_stts.data.workers import DecodePool
 
@@ -26,9 +30,13 @@ __all__ = [
     "SampledVideo",
     "VideoDataset",
     "VideoIndex",
+    "as_grain_dataset",
+    "as_tf_dataset",
     "index_video",
     "read_manifest",
     "read_video",
     "resize_frames",
     "sample_indices",
+    "sampled_times",
+    "video_dataset_from_manifest",
 ]

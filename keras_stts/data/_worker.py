@@ -15,7 +15,7 @@ HEADER = struct.Struct("<Q")
 PACKAGE = pathlib.Path(__file__).parents[1]
 
 
-def import_reader():
+def import_readers():
     for name, path in (
         ("keras_stts", PACKAGE),
         ("keras_stts.data", PACKAGE / "data"),
@@ -24,8 +24,9 @@ def import_reader():
         module.__path__ = [str(path)]
         sys.modules[name] = module
     from keras_stts.data.video import read_video
+    from keras_stts.data.video import sampled_times
 
-    return read_video
+    return {"frames": read_video, "times": sampled_times}
 
 
 def limit_memory(most):
@@ -36,9 +37,9 @@ def limit_memory(most):
     resource.setrlimit(resource.RLIMIT_AS, (now + most, now + most))
 
 
-def answer(read_video, task):
+def answer(read, task):
     try:
-        return "frames", read_video(**task)
+        return "value", read(**task)
     except FileNotFoundError as error:
         return "missing", str(error)
     except MemoryError:
@@ -60,12 +61,12 @@ def main():
     inputs = os.fdopen(os.dup(0), "rb")
     outputs = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    read_video = import_reader()
+    readers = import_readers()
     if sys.platform == "linux":
         limit_memory(int(sys.argv[1]))
     while header := inputs.read(HEADER.size):
-        task = pickle.loads(inputs.read(HEADER.unpack(header)[0]))
-        data = pickle.dumps(answer(read_video, task), protocol=5)
+        what, task = pickle.loads(inputs.read(HEADER.unpack(header)[0]))
+        data = pickle.dumps(answer(readers[what], task), protocol=5)
         outputs.write(HEADER.pack(len(data)) + data)
         outputs.flush()
 

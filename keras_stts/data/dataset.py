@@ -1,6 +1,7 @@
 """Batches of a table of videos, for `fit`."""
 
-import collections
+import concurrent.futures
+import hashlib
 import json
 import os
 import pathlib
@@ -10,17 +11,25 @@ import keras
 import numpy as np
 
 from keras_stts.data.cache import FrameCache
+from keras_stts.data.order import plan_epoch
+from keras_stts.data.reading_ahead import Batches
+from keras_stts.data.reading_ahead import Clock
+from keras_stts.data.rows import RowReader
 from keras_stts.data.video import SampledVideo
-from keras_stts.data.workers import DecodePool
 
 POLICIES = ("raise", "skip", "report")
+# While one is put together, the videos of the next are decoded.
+BATCHES_AT_A_TIME = 2
 
 
 class VideoDataset(keras.utils.PyDataset):
     """Reads a table of videos batch by batch, in processes of its own.
 
-    All batches have the same shape: the last one, and one with unreadable
-    videos, is filled up with black rows of weight 0.
+    All batches have the same shape, or that of their bucket: the last one,
+    and one with unreadable videos, is filled up with black rows of weight 0.
+
+    `fit` shows `input_wait`, the share of the time in which it waited for
+    this dataset, and `skipped`, how many rows were left out.
 
     Args:
         rows: List of dicts with `"video"`, `"prompt"` and `"response"`, see
@@ -31,7 +40,11 @@ class VideoDataset(keras.utils.PyDataset):
             `seed` and the epoch alone.
         seed: Int.
         shard: Tuple (index, count): which part of how many this process
-            reads. All parts have equally many batches.
+            reads. All parts have equally many batches, of the same shapes.
+        buckets: Optional ints. Numbers of frames to pad videos to: each to
+            the smallest that holds it, and all videos of a batch to the same.
+            The model is compiled once a bucket. Defaults to the
+            preprocessor's `num_frames` alone, which is always one of them.
         cache: Optional path or `keras_stts.data.FrameCache`, where sampled
             frames are kept.
         on_error: What happens with a row that cannot be used: `"raise"`, or
@@ -44,7 +57,10 @@ class VideoDataset(keras.utils.PyDataset):
         prefetch: Int. Batches that are read ahead.
 
     Attributes:
-        skipped: Dict of id to reason, all rows that were left out.
+        left_out: Dict of a row's number to why it is not used.
+        position: Tuple of ints, the epoch and the batch that the first of
+            these batches is in it.
+        batches_per_epoch: Int.
 
     Example:
     ```python
@@ -73,6 +89,7 @@ class VideoDataset(keras.utils.PyDataset):
         shuffle=True,
         seed=0,
         shard=(0, 1),
+        buckets=None,
         cache=None,
         on_error="raise",
         report=None,
@@ -82,123 +99,132 @@ class VideoDataset(keras.utils.PyDataset):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        _check(rows, batch_size, shard, on_error, report)
+        buckets = tuple(buckets or ())
+        _check(rows, batch_size, shard, buckets, on_error, report)
         self.rows = list(rows)
         self.preprocessor = preprocessor
         self.batch_size = batch_size
         self.shuffle, self.seed, self.shard = shuffle, seed, tuple(shard)
-        self.cache = cache
+        most = preprocessor.num_frames
+        self.buckets = (*sorted(b for b in set(buckets) if b < most), most)
         if isinstance(cache, (str, os.PathLike)):
-            self.cache = FrameCache(cache)
+            cache = FrameCache(cache)
         self.on_error = on_error
         self.report = None if report is None else pathlib.Path(report)
         self.prefetch = prefetch
-        self.skipped = {}
-        self.epoch = 0
-        self._pool = DecodePool(num_workers, time_limit)
-        self._reading = collections.OrderedDict()
+        self.left_out = {}
         self._lock = threading.RLock()
-        self._order = self._new_order()
+        self._reader = RowReader(
+            preprocessor.video_converter, cache, num_workers, time_limit
+        )
+        self._threads = concurrent.futures.ThreadPoolExecutor(
+            BATCHES_AT_A_TIME, "batch"
+        )
+        self._clock = Clock()
+        self._bucket_of_row = self._find_buckets()
+        self.seek(0)
+
+    def seek(self, epoch, batch=0):
+        """Go to a batch of an epoch, for a run that was cut off.
+
+        The rest of that epoch has fewer batches, `num_batches`.
+        """
+        rng = None
+        if self.shuffle:
+            rng = np.random.default_rng([self.seed, epoch])
+        plan = plan_epoch(self._bucket_of_row, self.batch_size, self.shard, rng)
+        if not 0 <= batch <= len(plan):
+            raise ValueError(
+                "`batch` must be one of the epoch. Received: "
+                f"batch={batch} of {len(plan)}."
+            )
+        self.position = (epoch, batch)
+        self.batches_per_epoch = len(plan)
+        self._batches = Batches(self._start, plan[batch:], self.prefetch)
+
+    def batches(self):
+        """The rest of the epoch, to be indexed; `seek` does not change it."""
+        return self._batches
+
+    def settings(self):
+        """What the order of the batches depends on, as JSON."""
+        names = ("batch_size", "shuffle", "seed", "shard", "buckets")
+        result = {name: getattr(self, name) for name in names}
+        ids = json.dumps([row["id"] for row in self.rows], default=str)
+        result["rows"] = hashlib.sha256(ids.encode()).hexdigest()[:16]
+        return json.loads(json.dumps(result))
 
     @property
     def num_batches(self):
-        count = self.shard[1]
-        rows = -(-len(self.rows) // count)
-        return -(-rows // self.batch_size)
+        return len(self._batches)
 
     def __len__(self):
         return self.num_batches
 
-    def _new_order(self):
-        """Rows of this shard in this epoch; -1 where a batch is filled up."""
-        index = np.arange(len(self.rows))
-        if self.shuffle:
-            rng = np.random.default_rng([self.seed, self.epoch])
-            index = rng.permutation(index)
-        own = index[self.shard[0] :: self.shard[1]]
-        order = np.full(self.num_batches * self.batch_size, -1)
-        order[: len(own)] = own
-        return order.reshape(self.num_batches, self.batch_size)
-
     def on_epoch_end(self):
-        with self._lock:
-            self.epoch += 1
-            self._order = self._new_order()
-            self._reading.clear()
+        # Keras ends an epoch before the first, too.
+        if self._batches.last_was_read:
+            self.seek(self.position[0] + 1)
+
+    def progress(self):
+        """Dict of numbers to show beside a loss."""
+        result = {"input_wait": self._clock.share}
+        if self.on_error != "raise":
+            result["skipped"] = len(self.left_out)
+        return result
 
     def __getitem__(self, index):
-        with self._lock:
-            last = min(index + self.prefetch + 1, self.num_batches)
-            for batch in range(index, last):
-                if batch not in self._reading:
-                    self._reading[batch] = self._start(batch)
-            started = self._reading.pop(index)
-        return self._batch(started)
+        return self._batches[index]
+
+    def _find_buckets(self):
+        """Frames that each row is padded to; 0 of rows that are left out."""
+        if len(self.buckets) == 1:
+            return np.full(len(self.rows), self.buckets[0])
+        progress = keras.utils.Progbar(len(self.rows), unit_name="video")
+        lengths = np.zeros(len(self.rows), "int64")
+        numbers = range(len(self.rows))
+        reads = [self._try(i, self._reader.times) for i in numbers]
+        for i, read in zip(numbers, reads):
+            times = read and self._try(i, lambda row: read())
+            lengths[i] = 0 if times is None else len(times)
+            progress.update(i + 1)
+        at = np.searchsorted(self.buckets, lengths)
+        return np.where(lengths, np.array(self.buckets)[at], 0)
+
+    def _try(self, number, function):
+        """`function(row)`, or `None` of a row that is left out."""
+        if number < 0 or number in self.left_out:
+            return None
+        try:
+            return function(self.rows[number])
+        except (ValueError, OSError) as error:
+            if self.on_error == "raise":
+                raise
+            self._leave_out(number, str(error))
 
     def _start(self, batch):
-        """For each row of a batch: the row, or None, and how to get it."""
-        started = []
-        for number in self._order[batch]:
-            row = self.rows[number] if number >= 0 else None
-            if row is not None and row["id"] in self.skipped:
-                row = None
-            started.append((row, row and self._read(row)))
-        return started
+        """Begin to make a batch; a function that waits for it."""
+        future = self._threads.submit(self._make, batch)
+        return lambda: self._clock.wait_for(future)
 
-    def _read(self, row):
-        """Function without arguments that gives the frames of a row."""
-        problem = _problem(row)
-        if problem:
-            return lambda: _raise(problem)
-        converter = self.preprocessor.video_converter
-        settings = {
-            "num_frames": converter.num_frames,
-            "max_fps": converter.max_fps,
-            "sampling": converter.sampling,
-            "size": converter.image_size,
-            "fps": row.get("fps"),
-        }
-        cache = self.cache
-        if cache is None:
-            return self._pool.submit(row["video"], **settings).result
-        try:
-            key = cache.key(row["video"], **settings)
-        except OSError as error:
-            message = (
-                "`source` must be a video. Received: "
-                f"{row['video']!r}, which cannot be read ({error})."
-            )
-            return lambda: _raise(FileNotFoundError(message))
-        found = cache.read(key)
-        if found is not None:
-            return lambda: found
-        future = self._pool.submit(row["video"], **settings)
-
-        def finish():
-            frames, times = future.result()
-            cache.write(key, frames, times)
-            return frames, times
-
-        return finish
-
-    def _batch(self, started):
+    def _make(self, batch):
+        reads = [self._try(i, self._reader.frames) for i in batch.rows]
         parts = []
-        for row, read in started:
-            part = None
-            if row is not None:
-                try:
-                    part = self._preprocess(
-                        SampledVideo(*read()), row["prompt"], row["response"]
-                    )
-                except (ValueError, OSError) as error:
-                    self._leave_out(row, error)
+        for i, read in zip(batch.rows, reads):
+            part = read and self._try(i, lambda row: self._example(row, read))
             parts.append(self._blank() if part is None else part)
-        return keras.tree.map_structure(
+        x, y, weights = keras.tree.map_structure(
             lambda *arrays: np.concatenate(arrays), *parts
+        )
+        return self.preprocessor.shorten(x, batch.num_frames), y, weights
+
+    def _example(self, row, read):
+        """A batch of one."""
+        return self._preprocess(
+            SampledVideo(*read()), row["prompt"], row["response"]
         )
 
     def _preprocess(self, video, prompt, response):
-        """A batch of one."""
         return self.preprocessor(
             {"videos": [video], "prompts": [prompt], "responses": [response]}
         )
@@ -212,25 +238,25 @@ class VideoDataset(keras.utils.PyDataset):
         )
         return x, y, np.zeros_like(weights)
 
-    def _leave_out(self, row, error):
-        if self.on_error == "raise":
-            raise error
+    def _leave_out(self, number, reason):
         with self._lock:
-            if row["id"] in self.skipped:
+            if number in self.left_out:
                 return
-            self.skipped[row["id"]] = str(error)
+            self.left_out[number] = reason
             if self.on_error == "report":
+                row = self.rows[number]
                 line = {
                     "id": row["id"],
                     "video": row.get("video"),
-                    "reason": str(error),
+                    "reason": reason,
                 }
                 with open(self.report, "a", encoding="utf-8") as file:
                     file.write(json.dumps(line, default=str) + "\n")
 
     def close(self):
         """End the processes that decode."""
-        self._pool.close()
+        self._reader.close()
+        self._threads.shutdown(wait=True, cancel_futures=True)
 
     def __enter__(self):
         return self
@@ -239,23 +265,7 @@ class VideoDataset(keras.utils.PyDataset):
         self.close()
 
 
-def _raise(error):
-    raise error
-
-
-def _problem(row):
-    """What makes a row unusable before its video is read, or None."""
-    for name in ("video", "prompt", "response"):
-        value = row.get(name)
-        if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
-            return ValueError(
-                f"A row must have a {name}. Received: row {row['id']} with "
-                f"{name}={value!r}."
-            )
-    return None
-
-
-def _check(rows, batch_size, shard, on_error, report):
+def _check(rows, batch_size, shard, buckets, on_error, report):
     if not len(rows):
         raise ValueError("`rows` must not be empty. Received: no row.")
     if batch_size < 1:
@@ -267,6 +277,10 @@ def _check(rows, batch_size, shard, on_error, report):
         raise ValueError(
             "`shard` must be (index, count), 0 <= index < count <= number of "
             f"rows. Received: shard={tuple(shard)}, {len(rows)} rows."
+        )
+    if any(bucket < 1 for bucket in buckets):
+        raise ValueError(
+            f"`buckets` must be positive. Received: buckets={buckets}."
         )
     if on_error not in POLICIES:
         raise ValueError(

@@ -107,6 +107,39 @@ def read_video(
     return _read_in_order(source, index.fps, rule, size)
 
 
+def sampled_times(
+    source, num_frames, max_fps=2.0, sampling="molmo2_hf", fps=None
+):
+    """The seconds of the frames that `read_video` would read.
+
+    Nothing is decoded, unless a file does not tell the times of its frames.
+
+    Args:
+        source: See `read_video`, as all others.
+
+    Returns:
+        Float64 (T,).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no video, damaged or cut short.
+    """
+    check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
+    rule = (num_frames, max_fps, sampling)
+    source = as_source(source)
+    if is_animation(source):
+        with open_animation(source, fps or max_fps) as animation:
+            times = animation.times
+            rate = len(times) / animation.duration
+    else:
+        with _open(source) as (container, stream, name):
+            index = _index(container, stream, name)
+        times, rate = index.times, index.fps
+        if index.pts is None:
+            times = _times_in_order(source, rate)
+    return times[sample_indices(len(times), rate, *rule)]
+
+
 def _read_chosen(source, index, chosen, size):
     """Seek and decode the frames of an index."""
     taken = _Frames(len(chosen), size)
@@ -141,15 +174,8 @@ def _decode(container, stream, wanted):
 
 def _read_in_order(source, fps, rule, size):
     """Decode everything, twice: to count, and to take."""
-    with _open(source) as (container, stream, name), _damage(name):
-        pts = [frame.pts for frame in container.decode(stream)]
-        scale = stream.time_base
-    if not pts:
-        _fail(name, "has no frame. Copy or download it again.")
-    times = np.arange(len(pts)) / fps
-    if None not in pts and (np.diff(pts) > 0).all():
-        times = _seconds(np.array(pts), scale)
-    chosen = sample_indices(len(pts), fps, *rule)
+    times = _times_in_order(source, fps)
+    chosen = sample_indices(len(times), fps, *rule)
     taken = _Frames(len(chosen), size)
     wanted = set(chosen.tolist())
     with _open(source) as (container, stream, name), _damage(name):
@@ -159,6 +185,18 @@ def _read_in_order(source, fps, rule, size):
             if taken.full:
                 break
     return SampledVideo(taken.array, times[chosen])
+
+
+def _times_in_order(source, fps):
+    """Seconds of all frames, found by decoding them."""
+    with _open(source) as (container, stream, name), _damage(name):
+        pts = [frame.pts for frame in container.decode(stream)]
+        scale = stream.time_base
+    if not pts:
+        _fail(name, "has no frame. Copy or download it again.")
+    if None not in pts and (np.diff(pts) > 0).all():
+        return _seconds(np.array(pts), scale)
+    return np.arange(len(pts)) / fps
 
 
 def _read_animation(source, rule, size, fps):

@@ -72,8 +72,19 @@ class DecodePool:
             exception is a `DecodeError` that names the video, or a
             `FileNotFoundError`.
         """
+        return self._submit("frames", source, num_frames, kwargs)
+
+    def submit_times(self, source, num_frames, **kwargs):
+        """Start to find the times of what would be read; see `submit`.
+
+        Returns:
+            A `concurrent.futures.Future` of float64 (T,), seconds.
+        """
+        return self._submit("times", source, num_frames, kwargs)
+
+    def _submit(self, what, source, num_frames, kwargs):
         task = {"source": os.fsdecode(source), "num_frames": num_frames}
-        return self._threads.submit(self._run, {**task, **kwargs})
+        return self._threads.submit(self._run, what, {**task, **kwargs})
 
     def close(self):
         """End all processes; what is being read is given up."""
@@ -91,12 +102,12 @@ class DecodePool:
     def __exit__(self, *error):
         self.close()
 
-    def _run(self, task):
+    def _run(self, what, task):
         process = getattr(self._local, "process", None)
         if process is None or process.poll() is not None:
             process = self._local.process = self._start()
         try:
-            _send(process.stdin, pickle.dumps(task))
+            _send(process.stdin, pickle.dumps((what, task)))
             kind, value = pickle.loads(
                 _receive(process.stdout, time.monotonic() + self.time_limit)
             )

@@ -69,7 +69,9 @@ class TokenPruning(keras.layers.Layer):
 
     def compute_output_spec(self, inputs, frame_mask=None):
         batch, num_frames, num_blocks = inputs.shape
-        num_kept = num_kept_blocks(num_blocks, num_frames, self.prune_ratio)
+        num_kept = None
+        if num_frames is not None:
+            num_kept = num_kept_blocks(num_blocks, num_frames, self.prune_ratio)
         return Selection(
             keras.KerasTensor((batch, num_kept), dtype="int32"),
             keras.KerasTensor((batch, num_kept), dtype="bool"),

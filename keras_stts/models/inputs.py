@@ -7,6 +7,9 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_stts.data.dataset import VideoDataset
+from keras_stts.data.formats import as_tf_dataset
+
 
 def prepare(model, data, batch_size=None, shuffle=False, labelled=False):
     """Make what a user passed into something that Keras iterates over.
@@ -26,21 +29,29 @@ def prepare(model, data, batch_size=None, shuffle=False, labelled=False):
             are not labelled and ought to be.
     """
     x, y, sample_weight = (*data, None, None)[:3]
+    if isinstance(x, VideoDataset) and keras.config.backend() == "tensorflow":
+        return as_tf_dataset(x)
     if isinstance(x, keras.utils.PyDataset):
         return PreprocessedDataset(model, x, labelled)
     if inspect.isgenerator(x):
         return (preprocess_batch(model, batch, labelled) for batch in x)
     if hasattr(x, "element_spec"):  # A tf.data.Dataset.
         return _prepare_tf_data(model, x, labelled)
+    if _is_grain(x):
+        return x.map(lambda batch: preprocess_batch(model, batch, labelled))
     if not isinstance(x, dict):
         raise ValueError(
             'The data must be a dict (of "videos", "prompts" and "responses", '
             "or of preprocessed inputs), a `tf.data.Dataset`, a "
-            "`keras.utils.PyDataset` or a generator. Received: "
-            f"{type(x).__name__}."
+            "`keras.utils.PyDataset`, a Grain dataset or a generator. "
+            f"Received: {type(x).__name__}."
         )
     batches = ArrayDataset((x, y, sample_weight), batch_size or 32, shuffle)
     return PreprocessedDataset(model, batches, labelled)
+
+
+def _is_grain(x):
+    return any(cls.__module__.startswith("grain.") for cls in type(x).__mro__)
 
 
 def _prepare_tf_data(model, dataset, labelled):
@@ -148,13 +159,16 @@ def check_inputs(backbone, x):
 
 
 def _check_pixels(backbone, name, pixels):
-    wanted = backbone.input[name].shape[1:]
+    wanted = backbone.input[name].shape
     dtype = keras.backend.standardize_dtype(pixels.dtype)
-    if tuple(pixels.shape[1:]) != wanted or dtype != "uint8":
+    fits = len(pixels.shape) == len(wanted) and all(
+        size in (None, given) for size, given in zip(wanted, pixels.shape)
+    )
+    if not fits or dtype != "uint8":
+        sizes = ", ".join(str(size or "frames") for size in wanted[1:])
         raise ValueError(
             f"Preprocessed {name} must be uint8, 0 to 255, of shape (batch, "
-            f"{', '.join(map(str, wanted))}). Received: dtype={dtype}, shape="
-            f"{tuple(pixels.shape)}."
+            f"{sizes}). Received: dtype={dtype}, shape={tuple(pixels.shape)}."
         )
 
 

@@ -20,7 +20,7 @@ def call_in_graph(preprocessor, x, sequence_length=None):
     names = list(x)
     trains = "responses" in names
     batch = tuple(x["prompts"].shape)
-    specs = _specs(preprocessor, length)
+    specs, labels = preprocessor.batch_specs(length)
 
     def run(*values):
         values = dict(zip(names, (_plain(value) for value in values)))
@@ -28,18 +28,13 @@ def call_in_graph(preprocessor, x, sequence_length=None):
         outputs, rest = (result[0], result[1:]) if trains else (result, ())
         return [outputs[name] for name in specs] + list(rest)
 
-    dtypes = [dtype for _, dtype in specs.values()]
-    dtypes += ["int32", "float32"] * trains
+    wanted = {**specs, **labels} if trains else specs
+    dtypes = [dtype for _, dtype in wanted.values()]
     flat = tf.numpy_function(run, [x[name] for name in names], dtypes)
-    outputs = {}
-    for (name, (shape, _)), value in zip(specs.items(), flat):
+    for (shape, _), value in zip(wanted.values(), flat):
         value.set_shape((*batch, *shape))
-        outputs[name] = value
-    if not trains:
-        return outputs
-    for value in flat[len(specs) :]:
-        value.set_shape((*batch, length))
-    return (outputs, *flat[len(specs) :])
+    outputs = dict(zip(specs, flat))
+    return (outputs, *flat[len(specs) :]) if trains else outputs
 
 
 def _plain(value):
@@ -47,24 +42,3 @@ def _plain(value):
     if isinstance(value, np.ndarray) and value.dtype == object:
         return list(value)
     return value
-
-
-def _specs(preprocessor, length):
-    """Shape and dtype of each input of an example."""
-    frames, images = preprocessor.num_frames, preprocessor.image_packer
-    size = (*preprocessor.video_converter.image_size, 3)
-    vision = (preprocessor.vision_length,)
-    specs = {}
-    if frames:
-        specs["videos"] = ((frames, *size), "uint8")
-        specs["frame_mask"] = ((frames,), "bool")
-    if images.num_images:
-        specs["images"] = ((images.num_crops, *size), "uint8")
-        specs["image_pooling"] = ((images.num_tokens, 4), "int32")
-    return {
-        **specs,
-        "vision_token_ids": (vision, "int32"),
-        "vision_mask": (vision, "bool"),
-        "token_ids": ((length,), "int32"),
-        "padding_mask": ((length,), "bool"),
-    }

@@ -4,9 +4,13 @@ import numpy as np
 from keras import ops
 
 from keras_stts import _hub_compat as hub
+from keras_stts.callbacks import Backup
+from keras_stts.callbacks import DataProgress
+from keras_stts.data.dataset import VideoDataset
 from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
 from keras_stts.models import inputs as model_inputs
+from keras_stts.models import tf_steps
 from keras_stts.models.initializers import normal_initializer
 from keras_stts.models.initializers import weights_to_be_loaded
 from keras_stts.models.model_card import write_model_card
@@ -201,6 +205,9 @@ class VideoVLM(keras_hub.models.CausalLM):
         validation_split=None,
         shuffle=True,
         validation_batch_size=None,
+        epochs=1,
+        initial_epoch=0,
+        callbacks=None,
         **kwargs,
     ):
         """Train on raw or preprocessed videos; see `keras.Model.fit`.
@@ -209,8 +216,8 @@ class VideoVLM(keras_hub.models.CausalLM):
             x: A dict of `"videos"` (list of paths and of uint8 arrays of any
                 length, or one array), `"prompts"` and `"responses"`; or a
                 dict of preprocessed inputs, with `y` and `sample_weight`; or
-                a `tf.data.Dataset`, a `keras.utils.PyDataset` or a generator
-                of batches of either.
+                a `tf.data.Dataset`, a `keras.utils.PyDataset`, a Grain
+                dataset or a generator of batches of either.
             y: See `x`.
             batch_size: Int. Defaults to 32.
             sample_weight: See `x`.
@@ -219,6 +226,10 @@ class VideoVLM(keras_hub.models.CausalLM):
                 validate on.
             shuffle: Bool. Whether a dict's examples change order each epoch.
             validation_batch_size: Int. Defaults to `batch_size`.
+            epochs: Int.
+            initial_epoch: Int. With a `keras_stts.callbacks.Backup` the
+                backup says where to begin.
+            callbacks: List of callbacks.
             **kwargs: See `keras.Model.fit`.
 
         Raises:
@@ -229,9 +240,6 @@ class VideoVLM(keras_hub.models.CausalLM):
             (x, y, sample_weight), validation_data = model_inputs.split(
                 (x, y, sample_weight), validation_split
             )
-        dataset = model_inputs.prepare(
-            self, (x, y, sample_weight), batch_size, shuffle, labelled=True
-        )
         if validation_data is not None:
             if not isinstance(validation_data, tuple):
                 validation_data = (validation_data,)
@@ -241,16 +249,59 @@ class VideoVLM(keras_hub.models.CausalLM):
                 validation_batch_size or batch_size,
                 labelled=True,
             )
+        callbacks = keras.tree.flatten(callbacks or [])
+        epoch, batch = _first_batch(self, callbacks, x, initial_epoch)
+        if isinstance(x, VideoDataset):
+            callbacks.insert(0, DataProgress(x, epoch, batch))
         # The examples of a dict are shuffled one by one, not in batches.
         batches = isinstance(x, keras.utils.PyDataset)
-        with model_inputs.keep_variables(self):
+        batches = batches and not isinstance(x, VideoDataset)
+
+        def run(initial_epoch, epochs):
+            dataset = model_inputs.prepare(
+                self, (x, y, sample_weight), batch_size, shuffle, labelled=True
+            )
             return keras.Model.fit(
                 self,
                 dataset,
                 validation_data=validation_data,
                 shuffle=shuffle and batches,
+                initial_epoch=initial_epoch,
+                epochs=epochs,
+                callbacks=callbacks,
                 **kwargs,
             )
+
+        with model_inputs.keep_variables(self):
+            if not batch:
+                return run(min(epoch, epochs), epochs)
+            # Its number of batches is another one than that of the rest.
+            first = run(epoch, epoch + 1)
+            if self.stop_training or epoch + 1 >= epochs:
+                return first
+            return _join(first, run(epoch + 1, epochs))
+
+    def make_train_function(self, force=False):
+        if not tf_steps.knows_shapes(self):
+            return super().make_train_function(force)
+        if self.train_function is None or force:
+            self.train_function = tf_steps.on_iterator(self, self.train_step)
+        return self.train_function
+
+    def make_test_function(self, force=False):
+        if not tf_steps.knows_shapes(self):
+            return super().make_test_function(force)
+        if self.test_function is None or force:
+            self.test_function = tf_steps.on_iterator(self, self.test_step)
+        return self.test_function
+
+    def make_predict_function(self, force=False):
+        if not tf_steps.knows_shapes(self):
+            return super().make_predict_function(force)
+        if self.predict_function is None or force:
+            step = self.predict_step
+            self.predict_function = tf_steps.on_batches(self, step)
+        return self.predict_function
 
     def evaluate(
         self, x=None, y=None, batch_size=None, sample_weight=None, **kwargs
@@ -585,6 +636,28 @@ def _check_optimizer(optimizer, variables):
             'dtype="mixed_bfloat16", or use '
             "`keras_stts.optimizers.PartwiseAdamW`, whose `beta_2` is 0.95."
         )
+
+
+def _first_batch(model, callbacks, data, initial_epoch):
+    """Tuple (epoch, batch) at which training begins: after a backup, if any."""
+    backups = [c for c in callbacks if isinstance(c, Backup)]
+    if not backups:
+        return initial_epoch, 0
+    if not isinstance(data, VideoDataset):
+        raise ValueError(
+            "`keras_stts.callbacks.Backup` needs data whose place it can "
+            "keep, a `keras_stts.data.VideoDataset`. Received: "
+            f"{type(data).__name__}."
+        )
+    return backups[0].restore(model, data)
+
+
+def _join(first, second):
+    """The `History` of two runs, one after the other."""
+    second.epoch = first.epoch + second.epoch
+    for name, values in second.history.items():
+        second.history[name] = first.history.get(name, []) + values
+    return second
 
 
 def _check_preprocessor(backbone, preprocessor):

@@ -267,8 +267,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         side, tokens = (image_size, image_size, 3), self.num_image_tokens
         inputs = {}
         if num_frames:
-            inputs["videos"] = _input("videos", "uint8", num_frames, *side)
-            inputs["frame_mask"] = _input("frame_mask", "bool", num_frames)
+            inputs["videos"] = _input("videos", "uint8", None, *side)
+            inputs["frame_mask"] = _input("frame_mask", "bool", None)
         if num_images:
             crops = num_images * (max_crops + 1)
             inputs["images"] = _input("images", "uint8", crops, *side)

@@ -112,8 +112,64 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     @property
     def vision_length(self):
         """Length of the vision part of a sequence."""
+        return self._vision_length(self.num_frames)
+
+    def _vision_length(self, num_frames):
         frame = self.num_blocks + 2 + self.time_tokens
-        return 1 + self.num_frames * frame + self.image_packer.length
+        return 1 + num_frames * frame + self.image_packer.length
+
+    def batch_specs(self, sequence_length=None):
+        """What this layer makes of an example.
+
+        Args:
+            sequence_length: Optional int.
+
+        Returns:
+            Tuple (inputs, labels) of dicts of names to (shape, dtype).
+        """
+        images = self.image_packer
+        size = (*self.video_converter.image_size, 3)
+        text = (sequence_length or self.sequence_length,)
+        vision = (self.vision_length,)
+        inputs = {}
+        if self.num_frames:
+            inputs["videos"] = ((self.num_frames, *size), "uint8")
+            inputs["frame_mask"] = ((self.num_frames,), "bool")
+        if images.num_images:
+            inputs["images"] = ((images.num_crops, *size), "uint8")
+            inputs["image_pooling"] = ((images.num_tokens, 4), "int32")
+        inputs["vision_token_ids"] = (vision, "int32")
+        inputs["vision_mask"] = (vision, "bool")
+        inputs["token_ids"] = (text, "int32")
+        inputs["padding_mask"] = (text, "bool")
+        return inputs, {"y": (text, "int32"), "weights": (text, "float32")}
+
+    def shorten(self, inputs, num_frames):
+        """Leave padding frames out of a batch whose videos are short.
+
+        Args:
+            inputs: Dict of preprocessed inputs, as this layer makes it.
+            num_frames: Int. Frames that a video is padded to instead.
+
+        Returns:
+            The dict, with shorter videos and vision part.
+
+        Raises:
+            ValueError: If a video, or its part of the sequence, is longer.
+        """
+        length = self._vision_length(num_frames)
+        sizes = {"videos": num_frames, "frame_mask": num_frames}
+        sizes |= {"vision_token_ids": length, "vision_mask": length}
+        for name in ("frame_mask", "vision_mask"):
+            if np.any(inputs[name][:, sizes[name] :]):
+                longest = np.max(np.sum(inputs[name], axis=1))
+                raise ValueError(
+                    "Only padding can be left out of a batch. Received: "
+                    f"num_frames={num_frames}, which leaves room for "
+                    f"{sizes[name]} in `{name}`, of which {longest} are used."
+                )
+        cut = {name: inputs[name][:, :size] for name, size in sizes.items()}
+        return {**inputs, **cut}
 
     def _call_python(self, x, y=None, sample_weight=None, sequence_length=None):
         x, single = as_batch(x, self.num_frames, self.num_images)

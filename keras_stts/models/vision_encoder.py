@@ -376,13 +376,14 @@ class VisionEncoder(keras.layers.Layer):
         batch, num_frames = inputs.shape[:2]
         width = self.hidden_dim * len(self.feature_layers)
         if whole:
-            shape = (batch, num_frames * math.prod(self.packing.grid), width)
+            num_patches = math.prod(self.packing.grid)
+            shape = (batch, num_frames and num_frames * num_patches, width)
             return keras.KerasTensor(shape, dtype=self.compute_dtype)
         num_blocks = len(block_mask(self.packing.grid, self.window))
         scores = keras.KerasTensor(
             (batch, num_frames, num_blocks), dtype="float32"
         )
-        num_kept = num_frames * num_blocks
+        num_kept = num_frames and num_frames * num_blocks
         outputs = {}
         if self.prune_ratio:
             selection = self.select.compute_output_spec(scores)

@@ -67,9 +67,8 @@ class VisionSequence(keras.layers.Layer):
         self, inputs, padding_mask, selection=None, num_image_tokens=None
     ):
         batch, length = inputs.shape
-        if selection is not None and length is not None:
-            _, num_frames, num_blocks = selection.kept.shape
-            length -= num_frames * num_blocks - selection.index.shape[1]
+        if selection is not None:
+            length = None  # It depends on the number of frames.
         ids, mask, positions, block = (
             keras.KerasTensor((batch, length), dtype=dtype)
             for dtype in ("int32", "bool", "int32", "int32")

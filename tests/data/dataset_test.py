@@ -8,7 +8,10 @@ import pytest
 
 from keras_stts.data import FrameCache
 from keras_stts.data import VideoDataset
+from keras_stts.data import as_grain_dataset
+from keras_stts.data import as_tf_dataset
 from keras_stts.data import read_video
+from keras_stts.data import video_dataset_from_manifest
 from tests.data.reading_test import write
 from tests.models import tiny
 
@@ -114,7 +117,7 @@ def test_cache_is_read_instead_of_the_video(
     with VideoDataset(rows, preprocessor, 3, False, cache=cache) as data:
         wanted = batches(data)
         data.on_epoch_end()
-        data._pool.submit = None  # Nothing is decoded again.
+        data._reader._pool.submit = None  # Nothing is decoded again.
         same(batches(data), wanted)
 
 
@@ -147,23 +150,23 @@ def test_bad_rows_are_reported_and_good_ones_intact(
         for _ in range(2):
             x, y, weights = batches(data)[0]
             data.on_epoch_end()
-        skipped = data.skipped
+        left_out = {rows[i]["id"]: why for i, why in data.left_out.items()}
     real = [0, 3, 6]
     for name in good[0]:
         np.testing.assert_array_equal(x[name][real], good[0][name][real])
     np.testing.assert_array_equal(weights[real], good[2][real])
     assert not weights[[1, 2, 4, 5]].any()
-    assert set(skipped) == set(wanted)
+    assert set(left_out) == set(wanted)
     lines = [json.loads(line) for line in report.read_text().splitlines()]
     assert sorted(line["id"] for line in lines) == sorted(wanted)
     for line in lines:
         assert wanted[line["id"]] in line["reason"]
-        assert line["reason"] == skipped[line["id"]]
+        assert line["reason"] == left_out[line["id"]]
 
 
 def test_raising_is_the_default(rows, preprocessor, tmp_path):
     spoil(rows, tmp_path)
-    with VideoDataset(rows, preprocessor, 7, False) as data:
+    with VideoDataset(rows[:3], preprocessor, 3, False) as data:
         with pytest.raises(ValueError, match="cut.mp4"):
             data[0]
 
@@ -177,7 +180,140 @@ def test_fit(rows, tmp_path):
     with data:
         history = model.fit(data, epochs=3, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
-    assert len(data.skipped) == 4 and data.epoch >= 3
+    assert history["skipped"][-1] == 4 and data.position[0] in (2, 3)
+    assert 0 <= history["input_wait"][-1] <= 1
+
+
+def test_buckets(rows, preprocessor):
+    lengths = [len(read_video(r["video"], tiny.NUM_FRAMES)[1]) for r in rows]
+    assert lengths == [2, 4, 4, 4, 4, 4, 4]
+    rows = rows[:3] + [{**rows[0], "id": "again"}]
+    with VideoDataset(rows, preprocessor, 2, buckets=(2, 3)) as data:
+        assert data.buckets == (2, 3, 4)
+        short, long = sorted(batches(data), key=lambda b: b[0]["videos"].shape)
+        data.on_epoch_end()
+        again = sorted(batches(data), key=lambda b: b[0]["videos"].shape)
+    assert short[0]["videos"].shape[:2] == (2, 2)
+    assert long[0]["videos"].shape[:2] == (2, 4)
+    same(short[0]["videos"], again[0][0]["videos"])
+    wanted, _, weights = preprocessor(
+        {
+            "videos": [rows[0]["video"]],
+            "prompts": [rows[0]["prompt"]],
+            "responses": [rows[0]["response"]],
+        }
+    )
+    length = short[0]["vision_mask"].shape[1]
+    assert length < wanted["vision_mask"].shape[1]
+    for name in wanted:
+        size = {"videos": 2, "frame_mask": 2}.get(name, length)
+        np.testing.assert_array_equal(
+            short[0][name][0], wanted[name][0][:size], name
+        )
+    np.testing.assert_array_equal(short[2][0], weights[0])
+
+
+def test_buckets_of_unreadable_videos(rows, preprocessor, tmp_path):
+    spoil(rows, tmp_path)
+    with pytest.raises(ValueError, match="must have a prompt"):
+        VideoDataset(rows, preprocessor, 2, buckets=(2,))
+    cache = FrameCache(tmp_path / "cache")
+    options = {"buckets": (2,), "on_error": "skip", "cache": cache}
+    with VideoDataset(rows, preprocessor, 2, **options) as data:
+        # An answer that is too long is found when it is cut up.
+        assert set(data.left_out) == {1, 2, 4}
+        assert len(data) == 3
+    cache.write = None  # Lengths are in the cache by now.
+    with VideoDataset(rows[3:4], preprocessor, 1, **options) as data:
+        assert not data.left_out
+
+
+def test_fit_on_buckets_compiles_once_a_bucket(rows):
+    model = tiny.model(sharp=True)
+    graph = keras.config.backend() == "tensorflow"
+    options = {"run_eagerly": False, "jit_compile": False} if graph else {}
+    tiny.compile_to_train(model, **options)
+    traces = []
+    call = model.compute_loss
+
+    def compute_loss(*args, **kwargs):
+        traces.append(1)
+        return call(*args, **kwargs)
+
+    model.compute_loss = compute_loss
+    with VideoDataset(rows, model.preprocessor, 2, buckets=(2,)) as data:
+        history = model.fit(data, epochs=2, verbose=0).history
+        assert history["loss"][-1] < history["loss"][0]
+        once = len(traces)
+        model.fit(data, verbose=0)
+    compiled = keras.config.backend() != "torch"
+    assert len(traces) == once + (0 if compiled else len(data))
+
+
+def test_going_on_in_an_epoch(rows, preprocessor):
+    with VideoDataset(rows, preprocessor, 2) as data:
+        data.seek(1)
+        wanted = batches(data)
+        data.seek(1, 2)
+        assert len(data) == len(wanted) - 2 == data.batches_per_epoch - 2
+        for one, other in zip(batches(data), wanted[2:], strict=True):
+            same(one, other)
+        data.on_epoch_end()
+        assert len(data) == len(wanted)
+        with pytest.raises(ValueError, match="one of the epoch"):
+            data.seek(0, 5)
+
+
+def test_as_tf_dataset(rows, preprocessor):
+    pytest.importorskip("tensorflow")
+    with VideoDataset(rows, preprocessor, 2, buckets=(2,)) as data:
+        epochs = []
+        for _ in range(2):
+            epochs.append(batches(data))
+            data.on_epoch_end()
+        data.seek(0)
+        dataset = as_tf_dataset(data)
+        assert dataset.cardinality() == len(data)
+        assert dataset.element_spec[0]["videos"].shape[:2] == (2, None)
+        for wanted in epochs:
+            found = list(dataset.as_numpy_iterator())
+            for one, other in zip(found, wanted, strict=True):
+                same(one, other)
+
+
+def test_as_grain_dataset(rows, preprocessor):
+    pytest.importorskip("grain")
+    with VideoDataset(rows, preprocessor, 2) as data:
+        dataset = as_grain_dataset(data)
+        first = list(dataset)
+        iterator = iter(dataset)
+        second = [next(iterator)]
+        state = iterator.get_state()
+        second += list(iterator)
+        assert data.position == (2, 0)
+        iterator = iter(dataset)
+        iterator.set_state(state)
+        for one, other in zip(iterator, second[1:], strict=True):
+            same(one, other)
+        data.seek(0)
+        for one, other in zip(batches(data), first, strict=True):
+            same(one, other)
+
+
+@pytest.mark.parametrize("format", ["tf", "grain"])
+def test_fit_from_a_manifest(rows, tmp_path, format):
+    pytest.importorskip("tensorflow" if format == "tf" else format)
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(json.dumps(row) for row in rows[:2]))
+    model = tiny.compile_to_train(tiny.model(sharp=True))
+    data = video_dataset_from_manifest(path, model.preprocessor, 2, format)
+    history = model.fit(data, epochs=2, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_unknown_format(preprocessor):
+    with pytest.raises(ValueError, match="one of keras, tf, grain"):
+        video_dataset_from_manifest("a.jsonl", preprocessor, 1, "numpy")
 
 
 def test_frames_of_a_folder_and_their_rate(tmp_path, preprocessor):
@@ -206,6 +342,7 @@ def test_frames_of_a_folder_and_their_rate(tmp_path, preprocessor):
         ({"on_error": "ignore"}, "one of raise, skip, report"),
         ({"on_error": "report"}, "`report` is needed"),
         ({"report": "a"}, "`report` is needed"),
+        ({"buckets": (0, 2)}, "`buckets` must be positive"),
     ],
 )
 def test_wrong_arguments(rows, preprocessor, change, message):

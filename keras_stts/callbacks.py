@@ -1,0 +1,127 @@
+"""Callbacks for `fit`."""
+
+import json
+import os
+import pathlib
+
+import h5py
+import keras
+
+FILE = "backup.weights.h5"
+
+
+class Backup(keras.callbacks.Callback):
+    """Lets a run of `VideoVLM.fit` that was cut off go on where it was.
+
+    Weights, optimizer and place in the data are kept in one file, which is
+    replaced in one go: whenever a run is killed, the same call of `fit` goes
+    on from the last backup, with the batches after it, and ends as it would
+    have ended. A run that had ended has nothing left to do; with more epochs
+    it goes on.
+
+    Args:
+        folder: Path, made if need be.
+        every: Int. Batches between two backups. There is always one at the
+            end of an epoch. Defaults to `100`.
+
+    Raises:
+        ValueError: In `fit`, if the data are no `keras_stts.data.VideoDataset`,
+            or not those of the backup.
+
+    Example:
+    ```python
+    backup = keras_stts.callbacks.Backup("backup", every=500)
+    model.fit(data, epochs=3, callbacks=[backup])  # doctest: +SKIP
+    ```
+    """
+
+    def __init__(self, folder, every=100):
+        super().__init__()
+        if every < 1:
+            raise ValueError(f"`every` must be positive. Received: {every}.")
+        self.folder = pathlib.Path(folder)
+        self.every = every
+        self.data = None
+
+    @property
+    def path(self):
+        return self.folder / FILE
+
+    def restore(self, model, data):
+        """Set a model, its optimizer and its data to the last backup.
+
+        Returns:
+            Tuple (epoch, batch), what comes next.
+        """
+        self.data = data
+        model.optimizer.build(model.trainable_variables)
+        epoch, batch = 0, 0
+        if self.path.exists():
+            with h5py.File(self.path) as file:
+                saved = json.loads(file.attrs["place"])
+            self._check_same(saved["data"], data.settings())
+            model.load_weights(self.path)
+            epoch, batch = saved["epoch"], saved["batch"]
+        data.seek(epoch, batch)
+        return epoch, batch
+
+    def _check_same(self, saved, given):
+        different = [
+            f"{name} {saved.get(name)} there and {given[name]} here"
+            for name in given
+            if saved.get(name) != given[name]
+        ]
+        if different:
+            raise ValueError(
+                "A backup goes on with the data it was made with. Received: "
+                f"{str(self.path)!r} and data with {', '.join(different)}. "
+                "Use another folder."
+            )
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self._epoch, self._done = self.data.position
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._done += 1
+        if self._done < self.data.batches_per_epoch:
+            if self._done % self.every == 0:
+                self._save(self._epoch, self._done)
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save(epoch + 1, 0)
+
+    def _save(self, epoch, batch):
+        self.folder.mkdir(parents=True, exist_ok=True)
+        part = self.folder / f"part.{FILE}"
+        self.model.save_weights(part, overwrite=True)
+        place = {"epoch": epoch, "batch": batch, "data": self.data.settings()}
+        with h5py.File(part, "a") as file:
+            file.attrs["place"] = json.dumps(place)
+        os.replace(part, self.path)
+
+
+class DataProgress(keras.callbacks.Callback):
+    """Begins epochs of a `VideoDataset`, and shows how it fares.
+
+    Args:
+        data: A `keras_stts.data.VideoDataset`.
+        epoch, batch: Ints, where training begins.
+    """
+
+    async_safe = True
+
+    def __init__(self, data, epoch=0, batch=0):
+        super().__init__()
+        self.data = data
+        self.first = (epoch, batch)
+
+    def on_epoch_begin(self, epoch, logs=None):
+        place = self.first if epoch == self.first[0] else (epoch, 0)
+        if self.data.position != place:
+            self.data.seek(*place)
+
+    def on_train_batch_end(self, batch, logs=None):
+        logs.update(self.data.progress())
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs.update(self.data.progress())

@@ -1,0 +1,51 @@
+"""TensorFlow's train, test and predict steps, on shapes that are known.
+
+Keras takes a batch inside of the graph: there the number of frames of batches
+that differ in it is unknown. Here it is taken outside, and the step is compiled
+once for each shape.
+"""
+
+import keras
+
+
+def knows_shapes(model):
+    """Whether this is for a model: TensorFlow, on one device."""
+    if keras.config.backend() != "tensorflow":
+        return False
+    return model.distribute_strategy.num_replicas_in_sync == 1
+
+
+def compiled(model, step):
+    import tensorflow as tf
+
+    if model.run_eagerly:
+        return step
+    return tf.function(step, jit_compile=model.jit_compile)
+
+
+def on_iterator(model, step):
+    """Function that runs a step on the next batches of an iterator."""
+    step = compiled(model, step)
+
+    def run(iterator):
+        outputs = None
+        for _, batch in zip(range(model.steps_per_execution), iterator):
+            outputs = step(batch)
+        if outputs is None:
+            raise StopIteration
+        return outputs
+
+    return run
+
+
+def on_batches(model, step):
+    """Function that runs a step on each of a list of batches."""
+    step = compiled(model, step)
+
+    def run(batches):
+        outputs = [step(batch) for batch in batches]
+        return keras.tree.map_structure(
+            lambda *parts: keras.ops.concatenate(parts), *outputs
+        )
+
+    return run

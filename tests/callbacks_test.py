@@ -1,0 +1,145 @@
+"""A run of `fit` that is cut off goes on where it was."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+from keras_stts.callbacks import Backup
+from keras_stts.data import VideoDataset
+from tests.data.reading_test import write
+from tests.models import tiny
+
+EPOCHS = 2
+
+# Elsewhere a train step takes long to compile.
+in_full = pytest.mark.skipif(
+    keras.config.backend() != "torch", reason="Under PyTorch alone."
+)
+
+
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory):
+    return write(
+        tmp_path_factory.mktemp("clips") / "a.mp4", "-c:v libx264", seconds=2
+    )
+
+
+def rows(clip):
+    return [
+        {
+            "id": i,
+            "video": str(clip),
+            "prompt": f"question {i}",
+            "response": f"answer {i}",
+        }
+        for i in range(4)
+    ]
+
+
+class Stop(keras.callbacks.Callback):
+    """Cuts a run off after some batches."""
+
+    def __init__(self, after, how):
+        super().__init__()
+        self.after, self.how = after, how
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.after -= 1
+        if not self.after:
+            self.how()
+
+
+def interrupt():
+    raise KeyboardInterrupt
+
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def train(clip, folder=None, stop=(), batch_size=1, every=1):
+    """A model, and what it was trained for, one line an example."""
+    keras.utils.set_random_seed(0)
+    schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 3, 0.5)
+    model = tiny.model(sharp=True, task={"aux_coefficient": schedule})
+    model.compile(
+        optimizer=keras.optimizers.Adam(1e-3),
+        run_eagerly=keras.config.backend() == "tensorflow",
+    )
+    callbacks = [Backup(folder, every)] if folder else []
+    if stop:
+        callbacks.append(Stop(*stop))
+    data = VideoDataset(rows(clip), model.preprocessor, batch_size, seed=3)
+    with data:
+        history = model.fit(data, epochs=EPOCHS, callbacks=callbacks, verbose=0)
+    return model, history
+
+
+def weights(model):
+    return [keras.ops.convert_to_numpy(v) for v in model.variables]
+
+
+@pytest.fixture(scope="module")
+def whole(clip):
+    model, history = train(clip)
+    assert len(history.history["loss"]) == EPOCHS
+    return weights(model)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [3, pytest.param(1, marks=in_full), pytest.param(6, marks=in_full)],
+)
+def test_interrupted(clip, whole, tmp_path, after):
+    with pytest.raises(KeyboardInterrupt):
+        train(clip, tmp_path, (after, interrupt))
+    model, history = train(clip, tmp_path)
+    for found, wanted in zip(weights(model), whole, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+    assert history.epoch == list(range(after // 4, EPOCHS))
+    assert model.optimizer.iterations == EPOCHS * 4
+
+
+@in_full
+def test_killed(clip, whole, tmp_path):
+    """Between two backups: what came after the last one is done again."""
+    program = (
+        "import sys\n"
+        "from tests.callbacks_test import kill, train\n"
+        "train(sys.argv[1], sys.argv[2], (6, kill), every=5)\n"
+    )
+    code = subprocess.run(
+        [sys.executable, "-c", program, str(clip), str(tmp_path)],
+        stderr=subprocess.DEVNULL,
+    ).returncode
+    assert code == -signal.SIGKILL
+    model, _ = train(clip, tmp_path)
+    for found, wanted in zip(weights(model), whole, strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@in_full
+def test_what_has_ended_is_not_done_again(clip, tmp_path):
+    one, _ = train(clip, tmp_path)
+    two, history = train(clip, tmp_path)
+    assert not history.history
+    for found, wanted in zip(weights(two), weights(one), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@in_full
+def test_bad_use(clip, tmp_path):
+    with pytest.raises(ValueError, match="`every` must be positive"):
+        Backup(tmp_path, 0)
+    with pytest.raises(KeyboardInterrupt):
+        train(clip, tmp_path, (1, interrupt))
+    with pytest.raises(ValueError, match="batch_size 1 there and 2 here"):
+        train(clip, tmp_path, batch_size=2)
+    model = tiny.compile_to_train(tiny.model())
+    with pytest.raises(ValueError, match="a `keras_stts.data.VideoDataset`"):
+        model.fit(tiny.raw(), callbacks=[Backup(tmp_path)])
