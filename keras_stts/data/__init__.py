@@ -13,6 +13,7 @@ from keras_stts.data.formats import as_grain_dataset
 from keras_stts.data.formats import as_tf_dataset
 from keras_stts.data.formats import video_dataset_from_manifest
 from keras_stts.data.manifest import read_manifest
+from keras_stts.data.packing import plan_rows
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import sample_indices
 from keras_stts.data.video import SampledVideo
@@ -33,6 +34,7 @@ __all__ = [
     "as_grain_dataset",
     "as_tf_dataset",
     "index_video",
+    "plan_rows",
     "read_manifest",
     "read_video",
     "resize_frames",

@@ -24,6 +24,9 @@ class AuxiliaryLoss(keras.layers.Layer):
         similarity: Tensor (B, T, P), from
             `keras_stts.ops.neighbor_similarity`.
         frame_mask: Optional bool tensor (B, T), False for padding frames.
+        segments: Optional int tensor (B, T): which of several videos that
+            share a row a frame belongs to, see
+            `keras_stts.ops.select_blocks`.
 
     Returns:
         `inputs`.
@@ -70,9 +73,17 @@ class AuxiliaryLoss(keras.layers.Layer):
             )
         self.built = True
 
-    def call(self, inputs, scores, similarity, frame_mask=None, training=None):
+    def call(
+        self,
+        inputs,
+        scores,
+        similarity,
+        frame_mask=None,
+        segments=None,
+        training=None,
+    ):
         value = auxiliary_loss(
-            scores, similarity, frame_mask, self.stop_gradient_target
+            scores, similarity, frame_mask, self.stop_gradient_target, segments
         )
         coefficient = self.coefficient
         if callable(coefficient):

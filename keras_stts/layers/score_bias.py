@@ -27,6 +27,9 @@ class ScoreBias(keras.layers.Layer):
 
     Call arguments:
         inputs: Tensor (B, T, P) of scores.
+        segments: Optional int tensor (B, T): which of several videos that
+            share a row a frame belongs to, see
+            `keras_stts.ops.select_blocks`.
 
     Returns:
         Float32 tensor (B, T, N) in [log(rescale_min), 0]; 0 in frame 0.
@@ -58,7 +61,7 @@ class ScoreBias(keras.layers.Layer):
         self.rescale_axis = rescale_axis
         self.rescale_min = rescale_min
 
-    def build(self, input_shape):
+    def build(self, input_shape, *args, **kwargs):
         if len(input_shape) != 3:
             raise ValueError(
                 "`ScoreBias` takes scores of shape (videos, frames, blocks). "
@@ -82,13 +85,17 @@ class ScoreBias(keras.layers.Layer):
             )
         return grid
 
-    def call(self, inputs):
-        grid = self._grid(inputs.shape[-1])
+    def call(self, inputs, segments=None):
         return score_bias(
-            inputs, self.window, grid, self.rescale_axis, self.rescale_min
+            inputs,
+            self.window,
+            self._grid(inputs.shape[-1]),
+            self.rescale_axis,
+            self.rescale_min,
+            segments,
         )
 
-    def compute_output_spec(self, inputs):
+    def compute_output_spec(self, inputs, segments=None):
         rows, columns = self._grid(inputs.shape[-1])
         shape = (*inputs.shape[:2], rows * columns)
         return keras.KerasTensor(shape, dtype="float32")

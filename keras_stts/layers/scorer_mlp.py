@@ -25,6 +25,9 @@ class ScorerMLP(keras.layers.Layer):
             compared by in the auxiliary loss. Defaults to `inputs`.
         frame_mask: Optional bool tensor (B, T), False for padding frames,
             which take no part in the loss.
+        segments: Optional int tensor (B, T): which of several videos that
+            share a row a frame belongs to, see
+            `keras_stts.ops.select_blocks`.
 
     Returns:
         Float32 tensor (B, T, P) in (0, 1).
@@ -82,16 +85,21 @@ class ScorerMLP(keras.layers.Layer):
             self.auxiliary_loss.build()
         self.built = True
 
-    def call(self, inputs, features=None, frame_mask=None):
-        x = self.hidden_2(self.hidden_1(concat_previous_frame(inputs)))
+    def call(self, inputs, features=None, frame_mask=None, segments=None):
+        pairs = concat_previous_frame(inputs, segments)
+        x = self.hidden_2(self.hidden_1(pairs))
         scores = ops.sigmoid(ops.squeeze(self.score(x), -1))
         if self.auxiliary_loss is None:
             return scores
         features = inputs if features is None else features
-        similarity = neighbor_similarity(features)
-        return self.auxiliary_loss(scores, scores, similarity, frame_mask)
+        similarity = neighbor_similarity(features, segments=segments)
+        return self.auxiliary_loss(
+            scores, scores, similarity, frame_mask, segments
+        )
 
-    def compute_output_spec(self, inputs, features=None, frame_mask=None):
+    def compute_output_spec(
+        self, inputs, features=None, frame_mask=None, segments=None
+    ):
         return keras.KerasTensor(inputs.shape[:-1], dtype="float32")
 
     def get_config(self):

@@ -15,17 +15,23 @@ class TokenPruning(keras.layers.Layer):
 
     Args:
         prune_ratio: Float in [0, 1). Share of the blocks removed.
+        num_segments: Int. Most videos of a row, if `segments` are given.
+            Defaults to `1`.
 
     Call arguments:
         inputs: Tensor (B, T, P) of scores.
         frame_mask: Optional bool tensor (B, T), False for padding frames,
             which come after the real ones and are never kept. A shorter
             video has a budget of its own.
+        segments: Optional int tensor (B, T): which of several videos that
+            share a row a frame belongs to, see
+            `keras_stts.ops.select_blocks`.
 
     Returns:
         A `keras_stts.ops.Selection`: `index` (B, K), `mask` (B, K) and
-        `kept` (B, T, P), K = `P * T - int(P * prune_ratio * T)`. Of equal
-        scores the earlier block is removed first.
+        `kept` (B, T, P), K = `P * T - int(P * prune_ratio * T)`, see
+        `keras_stts.ops.num_kept_blocks`. Of equal scores the earlier block is
+        removed first.
 
     Raises:
         ValueError: If `prune_ratio` is outside [0, 1), or so large for the
@@ -42,11 +48,12 @@ class TokenPruning(keras.layers.Layer):
         STTS (arXiv 2603.18004), token pruning.
     """
 
-    def __init__(self, prune_ratio, **kwargs):
+    def __init__(self, prune_ratio, num_segments=1, **kwargs):
         super().__init__(autocast=False, **kwargs)
         # Ratio alone; whether the frames suffice is known in `build`.
         num_kept_blocks(1, 10**9, prune_ratio)
         self.prune_ratio = prune_ratio
+        self.num_segments = num_segments
 
     def build(self, input_shape, *args, **kwargs):
         if len(input_shape) != 3:
@@ -64,14 +71,20 @@ class TokenPruning(keras.layers.Layer):
         num_kept_blocks(num_blocks, num_frames, self.prune_ratio)
         self.built = True
 
-    def call(self, inputs, frame_mask=None):
-        return select_blocks(inputs, self.prune_ratio, frame_mask)
+    def call(self, inputs, frame_mask=None, segments=None):
+        most = 1 if segments is None else self.num_segments
+        return select_blocks(
+            inputs, self.prune_ratio, frame_mask, segments, most
+        )
 
-    def compute_output_spec(self, inputs, frame_mask=None):
+    def compute_output_spec(self, inputs, frame_mask=None, segments=None):
         batch, num_frames, num_blocks = inputs.shape
         num_kept = None
         if num_frames is not None:
-            num_kept = num_kept_blocks(num_blocks, num_frames, self.prune_ratio)
+            most = 1 if segments is None else self.num_segments
+            num_kept = num_kept_blocks(
+                num_blocks, num_frames, self.prune_ratio, most
+            )
         return Selection(
             keras.KerasTensor((batch, num_kept), dtype="int32"),
             keras.KerasTensor((batch, num_kept), dtype="bool"),
@@ -82,4 +95,5 @@ class TokenPruning(keras.layers.Layer):
         config = super().get_config()
         config.pop("autocast", None)
         config["prune_ratio"] = self.prune_ratio
+        config["num_segments"] = self.num_segments
         return config

@@ -30,6 +30,9 @@ class TokenScorer(keras.layers.Layer):
     Call arguments:
         inputs: Tensor (B, T, N, D), patches in row order.
         frame_mask: Optional bool tensor (B, T), False for padding frames.
+        segments: Optional int tensor (B, T): which of several videos that
+            share a row a frame belongs to, see
+            `keras_stts.ops.select_blocks`.
 
     Returns:
         Float32 tensor (B, T, P) in (0, 1), P blocks a frame in row order.
@@ -83,7 +86,7 @@ class TokenScorer(keras.layers.Layer):
         self.mlp.build((*input_shape[:2], len(mask), width))
         self.built = True
 
-    def call(self, inputs, frame_mask=None):
+    def call(self, inputs, frame_mask=None, segments=None):
         blocks = to_blocks(inputs, self.window, self.grid)
         mask = self._patch_mask
         if mask is not None:
@@ -93,9 +96,14 @@ class TokenScorer(keras.layers.Layer):
         features = ops.reshape(
             blocks, (-1, blocks.shape[1], num_blocks, size * width)
         )
-        return self.mlp(pooled, features=features, frame_mask=frame_mask)
+        return self.mlp(
+            pooled,
+            features=features,
+            frame_mask=frame_mask,
+            segments=segments,
+        )
 
-    def compute_output_spec(self, inputs, frame_mask=None):
+    def compute_output_spec(self, inputs, frame_mask=None, segments=None):
         grid = grid_size(inputs.shape[-2], self.grid)
         num_blocks = len(block_mask(grid, self.window))
         shape = (*inputs.shape[:2], num_blocks)

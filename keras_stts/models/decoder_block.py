@@ -39,7 +39,8 @@ class DecoderBlock(keras.layers.Layer):
         attention_mask: Bool tensor broadcast to (B, 1, S, S2): which keys of
             its own sequence a query may see.
         prefix: Optional tuple (key, value) of a sequence before this one.
-        prefix_mask: Bool tensor (B, S1), which of it is real.
+        prefix_mask: Bool tensor (B, S1), which of it is real, or
+            (B, S, S1), which of it a query may see.
         cache: Optional tuple (key, value) of tensors (B, S2, heads,
             head_dim) that new keys and values are written into.
         cache_index: Int scalar tensor, where they are written.

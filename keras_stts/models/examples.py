@@ -7,6 +7,7 @@ import numpy as np
 from keras_stts.data.image import largest_tiling
 from keras_stts.data.image import read_image
 from keras_stts.data.image import tile_image
+from keras_stts.models.packed_rows import take_rows_apart
 from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 
 NAMES = ("videos", "images", "prompts", "responses", "fps", "subtitles")
@@ -14,8 +15,12 @@ NAMES = ("videos", "images", "prompts", "responses", "fps", "subtitles")
 SUBTITLE_SECONDS = 1.0
 
 
-def as_batch(x, num_frames, num_images):
-    """The dict with lists in it, and whether it was a single example.
+def as_batch(x, num_frames, num_images, num_segments=1):
+    """The dict with lists in it, a sample each.
+
+    Returns:
+        Tuple of the dict, how many samples each row holds, and whether it was
+        a single example.
 
     Raises:
         ValueError: If names are missing, unknown or not for this model, or
@@ -33,18 +38,17 @@ def as_batch(x, num_frames, num_images):
     x = {name: x[name] for name in x if x[name] is not None}
     single = _is_single(x["prompts"])
     x["prompts"] = [x["prompts"]] if single else list(x["prompts"])
-    x["prompts"] = [_to_text(prompt) for prompt in x["prompts"]]
-    if "responses" in x:
-        responses = [x["responses"]] if single else list(x["responses"])
-        x["responses"] = [_to_text(text) for text in responses]
-    for name in ("videos", "images", "subtitles"):
+    for name in ("videos", "images", "subtitles", "responses"):
         if single and name in x:
             x[name] = [x[name]]
     if num_images:
         missing = [[] for _ in x["prompts"]]
         x["images"] = [_as_images(i) for i in x.get("images", missing)]
     _check_sizes(x)
-    return x, single
+    x, sizes = take_rows_apart(x, num_segments)
+    for name in {"prompts", "responses"} & set(x):
+        x[name] = [_to_text(text) for text in x[name]]
+    return x, sizes, single
 
 
 def _check_names(x, num_frames, num_images):

@@ -127,7 +127,8 @@ def check_inputs(backbone, x):
     Raises:
         ValueError: If an input is missing, the frames are not uint8 of the
             right number and size, real frames are missing or do not come
-            first, or a video has more or fewer placeholders than P a frame.
+            first, a video has more or fewer placeholders than P a frame, or
+            the samples of a row do not stand one after the other.
     """
     missing = sorted(set(backbone.input) - set(x))
     if missing:
@@ -156,6 +157,9 @@ def check_inputs(backbone, x):
             )
         wanted = wanted + tokens.sum(-1)
     _check_placeholders(backbone, x, wanted)
+    for name in backbone.input:
+        if name.endswith("_segments"):
+            _check_segments(backbone, name, x)
 
 
 def _check_pixels(backbone, name, pixels):
@@ -182,6 +186,36 @@ def _check_placeholders(backbone, x, wanted):
             "placeholder in `vision_token_ids`. Received: "
             f"{found.tolist()} placeholders, {np.asarray(wanted).tolist()} "
             "needed."
+        )
+
+
+def _check_segments(backbone, name, x):
+    ids = _numpy(x[name])
+    steps = np.diff(ids, axis=1)
+    most = backbone.num_segments
+    good = (ids[:, 0] == 0).all() and ((steps == 0) | (steps == 1)).all()
+    if not good or ids.max() >= most:
+        raise ValueError(
+            f"`{name}` must number the samples of a row, up to num_segments="
+            f"{most} of them, 0, 1, ... one after the other; padding counts to "
+            f"the last. Received: {ids.tolist()}."
+        )
+    last = _numpy(x["text_segments"]).max(1)
+    if (ids.max(1) != last).any():
+        raise ValueError(
+            "All parts of a row must have the same number of samples. "
+            f"Received: {(ids.max(1) + 1).tolist()} in `{name}`, "
+            f"{(last + 1).tolist()} in `text_segments`."
+        )
+
+
+def check_alone(x):
+    """Raise if preprocessed rows hold several samples."""
+    found = _numpy(x.get("text_segments", 0)).max() + 1
+    if found > 1:
+        raise ValueError(
+            "`generate` takes one sample a row. Received: rows of up to "
+            f"{found} samples. Pass each as a row of its own."
         )
 
 

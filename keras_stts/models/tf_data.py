@@ -20,6 +20,12 @@ def call_in_graph(preprocessor, x, sequence_length=None):
     names = list(x)
     trains = "responses" in names
     batch = tuple(x["prompts"].shape)
+    if len(batch) > 1:
+        raise ValueError(
+            "A `tf.data.Dataset` of raw samples holds one prompt a row. "
+            f"Received: prompts of shape {batch}. Preprocess rows of several "
+            "samples before, or pass `fit` a dict or a PyDataset of them."
+        )
     specs, labels = preprocessor.batch_specs(length)
 
     def run(*values):

@@ -121,6 +121,7 @@ class VideoVLM(keras_hub.models.CausalLM):
                 outputs["scores"],
                 outputs["similarity"],
                 inputs["frame_mask"],
+                segments=inputs.get("frame_segments"),
             )
         logits = self.lm_head(hidden)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
@@ -349,6 +350,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             return super()._normalize_generate_inputs(inputs)
         if self.preprocessor is None:
             model_inputs.check_inputs(self.backbone, inputs)
+            model_inputs.check_alone(inputs)
             return [inputs], False
         single = isinstance(inputs.get("prompts"), (str, bytes))
         if single:
@@ -410,9 +412,14 @@ class VideoVLM(keras_hub.models.CausalLM):
         backbone = self.backbone
         vision = backbone.encode_vision(inputs)
         prefix = backbone.encode_prefix(
-            inputs["vision_token_ids"], inputs["vision_mask"], vision
+            inputs["vision_token_ids"],
+            inputs["vision_mask"],
+            vision,
+            inputs.get("vision_segments"),
         )
-        hidden, cache = backbone.decode(inputs["token_ids"], prefix)
+        hidden, cache = backbone.decode(
+            inputs["token_ids"], prefix, segments=inputs.get("text_segments")
+        )
         return hidden, prefix, cache
 
     def kept_blocks(self, video, fps=None):
@@ -665,7 +672,7 @@ def _check_preprocessor(backbone, preprocessor):
     if not isinstance(preprocessor, VideoVLMPreprocessor):
         return
     size = (backbone.image_size, backbone.image_size)
-    names = ("num_frames", "num_blocks")
+    names = ("num_frames", "num_blocks", "num_segments")
     if backbone.num_images:
         names += ("num_images", "max_crops", "patch_size")
     wanted = {name: getattr(backbone, name) for name in names}
@@ -710,7 +717,8 @@ def _load_task(
             preset, load_weights=load_weights, **backbone
         )
     if "preprocessor" not in task:
-        for name in ("num_blocks", "num_images", "max_crops", "patch_size"):
+        shared = ("num_blocks", "num_images", "max_crops", "patch_size")
+        for name in (*shared, "num_segments"):
             preprocessor.setdefault(name, getattr(task["backbone"], name))
         task["preprocessor"] = _load_preprocessor(
             preset, molmo2, preprocessor, converter

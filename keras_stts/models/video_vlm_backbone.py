@@ -11,6 +11,7 @@ from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.vision_encoder import VisionEncoder
 from keras_stts.models.vision_sequence import AddVision
 from keras_stts.models.vision_sequence import GatherPatches
+from keras_stts.models.vision_sequence import PackedTextSequence
 from keras_stts.models.vision_sequence import TextSequence
 from keras_stts.models.vision_sequence import VisionSequence
 from keras_stts.ops import RESCALE_MIN
@@ -94,6 +95,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         rematerialize: Bool. Whether training computes blocks again for their
             gradients instead of keeping what is inside of them: less memory,
             more time. Defaults to `False`.
+        num_segments: Int M. Short samples that a row of a batch can hold, one
+            after the other; `num_frames` is for all of them. Each is run as
+            if it were alone. Defaults to `1`.
         dtype: Str or dtype policy.
 
     Inputs: a dict of
@@ -105,6 +109,10 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
       `num_images` is not 0)
     - `vision_token_ids`: int32 (B, S), `vision_mask`: bool (B, S)
     - `token_ids`: int32 (B, S'), `padding_mask`: bool (B, S')
+    - `frame_segments`: int32 (B, T), `vision_segments`: int32 (B, S),
+      `text_segments`: int32 (B, S'), which sample of its row, from 0, each
+      frame and token belongs to; padding counts to the last (all three only
+      if `num_segments` is not 1)
 
     Outputs: a dict of
     - `hidden_states`: (B, S', hidden_dim), of the text part
@@ -165,6 +173,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         pixel_mean=0.5,
         pixel_std=0.5,
         rematerialize=False,
+        num_segments=1,
         dtype=None,
         **kwargs,
     ):
@@ -182,6 +191,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             image_patch_id,
             vision_token_ids,
         )
+        _check_segments(num_segments, num_images)
 
         # === Layers ===
         self.vision_encoder = VisionEncoder(
@@ -204,6 +214,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             activation=vision_activation,
             layer_norm_epsilon=vision_layer_norm_epsilon,
             rematerialize=rematerialize,
+            num_segments=num_segments,
             dtype=dtype,
             name="vision_encoder",
         )
@@ -218,12 +229,14 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         )
         self.gather_patches = GatherPatches(dtype=dtype, name="gather_patches")
         self.num_images, self.max_crops = num_images, max_crops
+        self.num_segments = num_segments
         self.image_size, self.patch_size = image_size, patch_size
         self.vision_sequence = VisionSequence(
             image_patch_id,
             vision_token_ids,
             positions,
             self.num_image_tokens,
+            num_segments,
             dtype=dtype,
             name="vision_sequence",
         )
@@ -238,6 +251,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             image_patch_id, dtype=dtype, name="add_vision"
         )
         self.text_sequence = TextSequence(dtype=dtype, name="text_sequence")
+        self.packed_text_sequence = PackedTextSequence(
+            dtype=dtype, name="packed_text_sequence"
+        )
         scaled = rope_scaling_layers
         scaled = range(num_layers) if scaled is None else scaled
         self.transformer_layers = [
@@ -279,6 +295,12 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             inputs[part] = _input(part, "int32", None)
         for part in ("vision_mask", "padding_mask"):
             inputs[part] = _input(part, "bool", None)
+        if num_segments > 1:
+            names = ("vision_segments", "text_segments")
+            inputs |= {name: _input(name, "int32", None) for name in names}
+            if num_frames:
+                name = "frame_segments"
+                inputs[name] = _input(name, "int32", None)
         # There without videos and images, too: what weights a model has does
         # not depend on what it is shown.
         self.vision_encoder.build((None, num_frames or 2, *side))
@@ -286,9 +308,14 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         self.connector.build((None, None, window**2, width))
         vision = self.encode_vision(inputs)
         prefix = self.encode_prefix(
-            inputs["vision_token_ids"], inputs["vision_mask"], vision
+            inputs["vision_token_ids"],
+            inputs["vision_mask"],
+            vision,
+            inputs.get("vision_segments"),
         )
-        hidden, _ = self.decode(inputs["token_ids"], prefix)
+        hidden, _ = self.decode(
+            inputs["token_ids"], prefix, segments=inputs.get("text_segments")
+        )
         outputs = {"hidden_states": hidden}
         if "selection" in vision:
             outputs["scores"] = vision["scores"]
@@ -310,9 +337,12 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
 
     @property
     def num_kept_blocks(self):
-        """Blocks K that stay of a video of `num_frames` frames."""
+        """Most blocks K that stay of the `num_frames` frames of a row."""
         return num_kept_blocks(
-            self.num_blocks, self.num_frames, self.prune_ratio
+            self.num_blocks,
+            self.num_frames,
+            self.prune_ratio,
+            self.num_segments,
         )
 
     @property
@@ -334,7 +364,11 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         """
         vision = {}
         if "videos" in inputs:
-            vision = self.encode_video(inputs["videos"], inputs["frame_mask"])
+            vision = self.encode_video(
+                inputs["videos"],
+                inputs["frame_mask"],
+                inputs.get("frame_segments"),
+            )
         if "images" in inputs:
             vision |= self.encode_images(
                 inputs["images"], inputs["image_pooling"]
@@ -357,18 +391,23 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         embeddings = self.connector(patches, patch_mask=mask)
         return {"image_embeddings": embeddings, "num_image_tokens": count}
 
-    def encode_video(self, videos, frame_mask):
+    def encode_video(self, videos, frame_mask, segments=None):
         """Frames to language model embeddings of the kept blocks.
 
         Args:
             videos: Uint8 tensor (B, T, H, W, 3).
             frame_mask: Bool tensor (B, T).
+            segments: Optional int tensor (B, T), samples of a row.
 
         Returns:
             The dict of `VisionEncoder`, with `"embeddings"` (B, K,
             hidden_dim) in the place of `"features"`.
         """
-        vision = dict(self.vision_encoder(videos, frame_mask=frame_mask))
+        vision = dict(
+            self.vision_encoder(
+                videos, frame_mask=frame_mask, segments=segments
+            )
+        )
         features = vision.pop("features")
         mask = self.vision_encoder.patch_mask(
             features.shape[1], vision.get("selection")
@@ -376,17 +415,19 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         vision["embeddings"] = self.connector(features, patch_mask=mask)
         return vision
 
-    def encode_prefix(self, token_ids, mask, vision):
+    def encode_prefix(self, token_ids, mask, vision, segments=None):
         """Run the vision part for the keys and values of every block.
 
         Args:
             token_ids: Int tensor (B, S).
             mask: Bool tensor (B, S), False for padding.
             vision: What `encode_vision` returned.
+            segments: Optional int tensor (B, S), samples of a row.
 
         Returns:
             Dict of `"layers"`, a list of (key, value), one a block; `"mask"`,
-            a bool tensor (B, S'); `"length"`, an int32 tensor (B,), where
+            a bool tensor (B, S'); `"segments"`, an int32 tensor (B, S');
+            `"length"`, an int32 tensor (B,), or (B, M) with `segments`, where
             the text begins.
         """
         sequence, attention_mask, length = self.vision_sequence(
@@ -394,6 +435,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             mask,
             selection=vision.get("selection"),
             num_image_tokens=vision.get("num_image_tokens"),
+            segments=segments,
         )
         x = self.token_embedding(sequence.token_ids)
         names = ("image_embeddings", "embeddings")
@@ -413,9 +455,14 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 x, positions=sequence.positions, keys_only=True
             )
         )
-        return {"layers": layers, "mask": sequence.mask, "length": length}
+        return {
+            "layers": layers,
+            "mask": sequence.mask,
+            "segments": sequence.segments,
+            "length": length,
+        }
 
-    def decode(self, token_ids, prefix, cache=None, index=None):
+    def decode(self, token_ids, prefix, cache=None, index=None, segments=None):
         """Run the text part after a prefix.
 
         Args:
@@ -425,15 +472,14 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             cache: Optional list of (key, value), what `decode` returned for
                 a longer text, into which those of these tokens are written.
             index: Int scalar tensor, where in that text the tokens stand.
+            segments: Optional int tensor (B, S), which samples of their row
+                whole texts are of. By default a prefix is of one.
 
         Returns:
             Tuple (hidden states (B * R, S, hidden_dim), cache).
         """
-        positions, mask = self.text_sequence(
-            token_ids,
-            prefix["length"],
-            index=0 if index is None else index,
-            length=None if cache is None else cache[0][0].shape[1],
+        positions, mask, prefix_mask = self._text_masks(
+            token_ids, prefix, cache, index, segments
         )
         x = self.token_embedding(token_ids)
         new_cache = []
@@ -443,12 +489,27 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 positions=positions,
                 attention_mask=mask,
                 prefix=prefix["layers"][i],
-                prefix_mask=prefix["mask"],
+                prefix_mask=prefix_mask,
                 cache=None if cache is None else cache[i],
                 cache_index=index,
             )
             new_cache.append((key, value))
         return self.layer_norm(x), new_cache
+
+    def _text_masks(self, token_ids, prefix, cache, index, segments):
+        """Positions of texts, and what of themselves and a prefix they see."""
+        start = prefix["length"]
+        if segments is not None:
+            return self.packed_text_sequence(
+                token_ids, start, segments, prefix["segments"], prefix["mask"]
+            )
+        positions, mask = self.text_sequence(
+            token_ids,
+            start if self.num_segments == 1 else start[:, 0],
+            index=0 if index is None else index,
+            length=None if cache is None else cache[0][0].shape[1],
+        )
+        return positions, mask, prefix["mask"]
 
     def enable_lora(self, rank, target_layer_names=None):
         """Freeze the backbone but for LoRA factors and the scorer.
@@ -523,6 +584,15 @@ def _check_kwargs(kwargs):
         raise TypeError(
             "`VideoVLMBackbone` got arguments it does not know. Received: "
             f"{', '.join(unknown)}. Known are those of its docstring."
+        )
+
+
+def _check_segments(num_segments, num_images):
+    if num_segments < 1 or (num_segments > 1 and num_images):
+        raise ValueError(
+            "`num_segments`, the samples that a row can hold, must be at least "
+            "1, and 1 if these may have images. Received: num_segments="
+            f"{num_segments}, num_images={num_images}."
         )
 
 

@@ -10,6 +10,10 @@ from keras_stts.models.examples import ImagePacker
 from keras_stts.models.examples import as_batch
 from keras_stts.models.examples import check_text
 from keras_stts.models.examples import subtitle_text
+from keras_stts.models.inputs import check_alone
+from keras_stts.models.packed_rows import join
+from keras_stts.models.packed_rows import join_videos
+from keras_stts.models.packed_rows import segments
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
@@ -39,6 +43,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         patch_size: Int. Side of a patch of an image in pixels.
         chat_template: Str, Jinja. See `keras_stts.models.chat`. Defaults to
             Qwen3's turns.
+        num_segments: Int M. Samples that a row can hold. `num_frames` and
+            `sequence_length` are for all of them. Defaults to `1`.
 
     Call arguments:
         x: Dict of `"prompts"` and
@@ -53,6 +59,9 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
 
             A prompt is a str or a list of messages, see
             `keras_stts.models.chat`. A single prompt makes a single example.
+
+            With `num_segments` an entry of each of these may be a list of up
+            to M samples, that share a row, see `keras_stts.data.plan_rows`.
 
     Returns:
         Tuple (x, y, sample_weight), NumPy: the dict that `VideoVLMBackbone`
@@ -79,6 +88,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         max_crops=8,
         patch_size=14,
         chat_template=CHAT_TEMPLATE,
+        num_segments=1,
         **kwargs,
     ):
         for name in ("add_start_token", "add_end_token"):
@@ -91,6 +101,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self.max_crops = max_crops
         self.patch_size = patch_size
         self.chat_template = chat_template
+        self.num_segments = num_segments
         # A model with an unbuilt layer is run uncompiled once by Keras.
         self.built = True
 
@@ -116,7 +127,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
 
     def _vision_length(self, num_frames):
         frame = self.num_blocks + 2 + self.time_tokens
-        return 1 + num_frames * frame + self.image_packer.length
+        starts = self.num_segments
+        return starts + num_frames * frame + self.image_packer.length
 
     def batch_specs(self, sequence_length=None):
         """What this layer makes of an example.
@@ -142,6 +154,11 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         inputs["vision_mask"] = (vision, "bool")
         inputs["token_ids"] = (text, "int32")
         inputs["padding_mask"] = (text, "bool")
+        if self.num_segments > 1:
+            inputs["vision_segments"] = (vision, "int32")
+            inputs["text_segments"] = (text, "int32")
+            if self.num_frames:
+                inputs["frame_segments"] = ((self.num_frames,), "int32")
         return inputs, {"y": (text, "int32"), "weights": (text, "float32")}
 
     def shorten(self, inputs, num_frames):
@@ -160,6 +177,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         length = self._vision_length(num_frames)
         sizes = {"videos": num_frames, "frame_mask": num_frames}
         sizes |= {"vision_token_ids": length, "vision_mask": length}
+        if self.num_segments > 1:
+            sizes |= {"frame_segments": num_frames, "vision_segments": length}
         for name in ("frame_mask", "vision_mask"):
             if np.any(inputs[name][:, sizes[name] :]):
                 longest = np.max(np.sum(inputs[name], axis=1))
@@ -172,16 +191,18 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return {**inputs, **cut}
 
     def _call_python(self, x, y=None, sample_weight=None, sequence_length=None):
-        x, single = as_batch(x, self.num_frames, self.num_images)
+        x, sizes, single = as_batch(
+            x, self.num_frames, self.num_images, self.num_segments
+        )
         length = sequence_length or self.sequence_length
-        vision, shown = self._vision_inputs(x)
+        vision, shown = self._vision_inputs(x, sizes)
         heads, tails = self._sequences(x["prompts"], shown)
-        inputs = {**vision, **self._vision_part(heads)}
+        inputs = {**vision, **self._vision_part(heads, sizes)}
         responses = x.get("responses")
         if responses is None:
-            batch = {**inputs, **self._text_inputs(tails, length)}
+            batch = {**inputs, **self._text_inputs(tails, sizes, length)}
         else:
-            text, *rest = self._labelled_inputs(tails, responses, length)
+            text, *rest = self._labelled_inputs(tails, responses, sizes, length)
             batch = ({**inputs, **text}, *rest)
         if single:
             batch = keras.tree.map_structure(lambda array: array[0], batch)
@@ -196,6 +217,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         outputs = self._call_python(
             _without_responses(x), sequence_length=sequence_length
         )
+        check_alone(outputs)
         if outputs["padding_mask"][..., -1].any():
             raise ValueError(
                 "A prompt must leave room for an answer. Received: a prompt "
@@ -210,11 +232,11 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             _without_responses(x), sequence_length=sequence_length
         )
 
-    def _vision_inputs(self, x):
+    def _vision_inputs(self, x, sizes):
         """Arrays of videos and images, and the token ids of both.
 
         Returns:
-            Tuple of a dict of arrays and a list, one dict an example, of
+            Tuple of a dict of arrays and a list, one dict a sample, of
             `"<|image|>"` and `"<|video|>"` to the ids of each of them.
         """
         arrays, shown = {}, [{} for _ in x["prompts"]]
@@ -226,6 +248,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 text = subtitle_text(lines, seconds)
                 ids = self._video_ids(seconds)
                 item[VIDEO] = [(ids, self._tokenize([text])[0])]
+            if self.num_segments > 1:
+                arrays = join_videos(arrays, sizes)
         if self.num_images:
             images, tiles = self.image_packer(x["images"])
             arrays |= images
@@ -294,8 +318,9 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             tails.append(tail)
         return heads, tails
 
-    def _vision_part(self, heads):
-        longest = max(len(ids) for ids in heads)
+    def _vision_part(self, heads, sizes):
+        rows = join(heads, sizes)
+        longest = max(len(ids) for ids in rows)
         if longest > self.vision_length:
             raise ValueError(
                 "Vision tokens, and words between them, must fit the vision "
@@ -303,43 +328,60 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 f"{self.vision_length}. Put the words after images and video, "
                 "or make `time_tokens` larger."
             )
-        ids, mask = _pad(heads, self.vision_length, self._pad_id, "int32")
-        return {"vision_token_ids": ids, "vision_mask": mask}
+        ids, mask = _pad(rows, self.vision_length, self._pad_id, "int32")
+        part = {"vision_token_ids": ids, "vision_mask": mask}
+        if self.num_segments > 1:
+            lengths = [len(ids) for ids in heads]
+            part["vision_segments"] = segments(
+                lengths, sizes, self.vision_length
+            )
+        return part
 
-    def _labelled_inputs(self, prompts, responses, length):
+    def _labelled_inputs(self, prompts, responses, sizes, length):
         """Inputs of the text part, the next tokens and their weights."""
         for response in responses:
             check_text(response)
         texts, weights = self._with_responses(prompts, responses)
-        packed = self._text_inputs(texts, length + 1)
-        inputs = {name: packed[name][:, :-1] for name in packed}
-        weights, _ = _pad(weights, length + 1, 0, "float32")
-        return inputs, packed["token_ids"][:, 1:], weights[:, 1:]
+        padded = self._text_inputs(texts, sizes, length + 1)
+        inputs = {name: padded[name][:, :-1] for name in padded}
+        weights, _ = _pad(join(weights, sizes), length + 1, 0, "float32")
+        return inputs, padded["token_ids"][:, 1:], weights[:, 1:]
 
     def _with_responses(self, prompts, responses):
-        """Join prompts and responses; weigh the response and its end."""
+        """Join prompts and responses; weigh the response and its end.
+
+        The first token of a text is nobody's next.
+        """
         end = self.tokenizer.end_token_id
         answers = [ids + [end] for ids in self._tokenize(responses)]
         texts = [p + a for p, a in zip(prompts, answers)]
         weights = [
             [0] * len(p) + [1] * len(a) for p, a in zip(prompts, answers)
         ]
+        for weight in weights:
+            weight[0] = 0
         return texts, weights
 
     def _tokenize(self, texts):
         return [[int(i) for i in ids] for ids in self.tokenizer.tokenize(texts)]
 
-    def _text_inputs(self, texts, length):
-        longest = max(len(ids) for ids in texts)
+    def _text_inputs(self, texts, sizes, length):
+        rows = join(texts, sizes)
+        longest = max(len(ids) for ids in rows)
         if longest > length:
             raise ValueError(
                 "A prompt, with its template and response, must fit "
-                f"`sequence_length` tokens; it is never cut. Received: "
-                f"{longest} tokens, room for {length}. Make `sequence_length` "
-                "(or `max_length` of `generate`) larger."
+                "`sequence_length` tokens, and so must those of a row "
+                f"together; they are never cut. Received: {longest} tokens, "
+                f"room for {length}. Make `sequence_length` (or `max_length` "
+                "of `generate`) larger."
             )
-        ids, mask = _pad(texts, length, self._pad_id, "int32")
-        return {"token_ids": ids, "padding_mask": mask}
+        ids, mask = _pad(rows, length, self._pad_id, "int32")
+        inputs = {"token_ids": ids, "padding_mask": mask}
+        if self.num_segments > 1:
+            lengths = [len(ids) for ids in texts]
+            inputs["text_segments"] = segments(lengths, sizes, length)
+        return inputs
 
     @property
     def _pad_id(self):
@@ -363,6 +405,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 "max_crops": self.max_crops,
                 "patch_size": self.patch_size,
                 "chat_template": self.chat_template,
+                "num_segments": self.num_segments,
             }
         )
         return config

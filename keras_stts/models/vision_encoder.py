@@ -76,10 +76,13 @@ class VisionEncoder(keras.layers.Layer):
         layer_norm_epsilon: Float.
         rematerialize: Bool. Whether training computes blocks again for their
             gradients instead of keeping what is inside of them.
+        num_segments: Int. Most videos of a row, if `segments` are given.
 
     Call arguments:
         inputs: Uint8 tensor (B, T, H, W, 3).
         frame_mask: Bool tensor (B, T), False for padding frames.
+        segments: Optional int tensor (B, T): which of several videos that
+            share a row a frame belongs to.
         whole: Bool. Whether the inputs are images, of which nothing is
             pruned.
 
@@ -118,6 +121,7 @@ class VisionEncoder(keras.layers.Layer):
         activation="gelu_pytorch_tanh",
         layer_norm_epsilon=1e-6,
         rematerialize=False,
+        num_segments=1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -141,6 +145,7 @@ class VisionEncoder(keras.layers.Layer):
             "activation": activation,
             "layer_norm_epsilon": layer_norm_epsilon,
             "rematerialize": rematerialize,
+            "num_segments": num_segments,
         }
         for name, value in self._config.items():
             setattr(self, name, value)
@@ -150,7 +155,7 @@ class VisionEncoder(keras.layers.Layer):
                 f"`pruning` must be one of {', '.join(RANKINGS)}. Received: "
                 f"pruning={pruning!r}."
             )
-        self.select = TokenPruning(prune_ratio, name="select")
+        self.select = TokenPruning(prune_ratio, num_segments, name="select")
         self.seed_generator = None
         if pruning == "random":
             self.seed_generator = keras.random.SeedGenerator(0)
@@ -249,9 +254,11 @@ class VisionEncoder(keras.layers.Layer):
         x = self.patch_embedding(ops.cast(x, self.compute_dtype))
         return x + ops.cast(self.position_embedding, x.dtype)
 
-    def call(self, inputs, frame_mask=None, whole=False):
+    def call(self, inputs, frame_mask=None, segments=None, whole=False):
         x = self.embed_patches(inputs)
-        return self._encode_whole(x) if whole else self.encode(x, frame_mask)
+        if whole:
+            return self._encode_whole(x)
+        return self.encode(x, frame_mask, segments)
 
     def _encode_whole(self, x):
         *_, num_images, num_patches, width = x.shape
@@ -261,7 +268,7 @@ class VisionEncoder(keras.layers.Layer):
         x = ops.concatenate([wanted[i] for i in self.feature_layers], axis=-1)
         return ops.reshape(x, (-1, num_images * num_patches, x.shape[-1]))
 
-    def encode(self, x, frame_mask=None):
+    def encode(self, x, frame_mask=None, segments=None):
         """Run the blocks on embedded patches (B, T, N, D); see `call`."""
         *_, num_frames, num_patches, width = x.shape
         grid_shape = (-1, num_frames, num_patches, width)
@@ -273,14 +280,14 @@ class VisionEncoder(keras.layers.Layer):
         scored = self.prune_layer + 1
         hidden = self._run(x, self.blocks[:scored], {self.prune_layer})
         hidden_scored = ops.reshape(hidden[self.prune_layer], grid_shape)
-        similarity = self.similarity(hidden_scored)
-        scores, attend = self._rank(hidden_scored, similarity)
-        selection = self.select(scores, frame_mask)
+        similarity = self.similarity(hidden_scored, segments)
+        scores, attend = self._rank(hidden_scored, similarity, segments)
+        selection = self.select(scores, frame_mask, segments)
         x = self.blocks[scored](hidden[self.prune_layer], attend=attend)
         hidden[scored] = x
         late = self.blocks[scored + 1 :]
         if self.refill:
-            mask = self._refilled(selection, num_patches)
+            mask = self._refilled(selection, num_patches, segments)
             hidden |= self._run(
                 x, late, attend=functools.partial(attention, mask=mask)
             )
@@ -301,7 +308,7 @@ class VisionEncoder(keras.layers.Layer):
             "similarity": similarity,
         }
 
-    def _rank(self, x, similarity):
+    def _rank(self, x, similarity, segments=None):
         """Scores (B, T, P), and the attention of the block after them."""
         if self.pruning == "frame_similarity":
             return 1.0 - similarity, attention
@@ -310,11 +317,12 @@ class VisionEncoder(keras.layers.Layer):
             return keras.random.uniform(shape, seed=self.seed_generator), (
                 attention
             )
-        scores = self.scorer(x)
-        bias = ops.reshape(self.bias(scores), (-1, 1, 1, x.shape[2]))
+        scores = self.scorer(x, segments=segments)
+        bias = self.bias(scores, segments=segments)
+        bias = ops.reshape(bias, (-1, 1, 1, x.shape[2]))
         return scores, functools.partial(attention, bias=bias)
 
-    def _refilled(self, selection, num_patches):
+    def _refilled(self, selection, num_patches, segments=None):
         """Key mask (B * T, 1, 1, N) of what later blocks see of whole frames.
 
         A frame that keeps nothing sees all, so that no row of the softmax is
@@ -324,7 +332,7 @@ class VisionEncoder(keras.layers.Layer):
             ops.cast(selection.kept, "int32"), self.window, self.packing.grid
         )
         counts = ops.sum(kept, axis=-1)
-        whole = alone_in_row(counts, num_patches) | (counts == 0)
+        whole = alone_in_row(counts, num_patches, segments) | (counts == 0)
         mask = (kept > 0) | whole[..., None]
         return ops.reshape(mask, (-1, 1, 1, num_patches))
 
@@ -338,12 +346,13 @@ class VisionEncoder(keras.layers.Layer):
                 outputs[index] = x
         return outputs
 
-    def similarity(self, x):
+    def similarity(self, x, segments=None):
         """Blocks of (B, T, N, D) to those of the frame before: (B, T, P)."""
         blocks = to_blocks(x, self.window, self.packing.grid)
         *_, num_frames, num_blocks, size, width = blocks.shape
         return neighbor_similarity(
-            ops.reshape(blocks, (-1, num_frames, num_blocks, size * width))
+            ops.reshape(blocks, (-1, num_frames, num_blocks, size * width)),
+            segments=segments,
         )
 
     def _join(self, hidden):
@@ -372,7 +381,9 @@ class VisionEncoder(keras.layers.Layer):
             ops.convert_to_tensor(mask, "bool"), (num_kept // len(mask), 1)
         )
 
-    def compute_output_spec(self, inputs, frame_mask=None, whole=False):
+    def compute_output_spec(
+        self, inputs, frame_mask=None, segments=None, whole=False
+    ):
         batch, num_frames = inputs.shape[:2]
         width = self.hidden_dim * len(self.feature_layers)
         if whole:
@@ -386,7 +397,9 @@ class VisionEncoder(keras.layers.Layer):
         num_kept = num_frames and num_frames * num_blocks
         outputs = {}
         if self.prune_ratio:
-            selection = self.select.compute_output_spec(scores)
+            selection = self.select.compute_output_spec(
+                scores, segments=segments
+            )
             num_kept = selection.index.shape[1]
             outputs = {
                 "selection": selection,

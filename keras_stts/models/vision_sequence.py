@@ -2,6 +2,8 @@ import keras
 from keras import ops
 
 from keras_stts.ops import pack_blocks
+from keras_stts.ops.segments import places_in_segments
+from keras_stts.ops.segments import segment_sizes
 from keras_stts.ops.sequence import Sequence
 from keras_stts.ops.sequence import prune_sequence
 from keras_stts.ops.sequence import vision_mask
@@ -16,17 +18,21 @@ class VisionSequence(keras.layers.Layer):
         vision_token_ids: Ints. Tokens that see each other both ways.
         positions: `"consecutive"` or `"original"`.
         image_room: Int. Tokens that images of an example can have.
+        num_segments: Int. Most samples of a row, if `segments` are given.
 
     Call arguments:
         inputs: Int tensor (B, S), token ids.
         padding_mask: Bool tensor (B, S).
         selection: Optional `keras_stts.ops.Selection`.
         num_image_tokens: Optional int tensor (B,), tokens of images.
+        segments: Optional int tensor (B, S): which of several samples that
+            share a row a token belongs to.
 
     Returns:
         Tuple (sequence, attention mask, length): the
         `keras_stts.ops.Sequence`, a bool tensor (B, 1, S', S'), and the int32
-        tensor (B,) of the position at which what follows begins.
+        tensor (B,), with `segments` (B, num_segments), of the position at
+        which what follows begins.
     """
 
     def __init__(
@@ -35,6 +41,7 @@ class VisionSequence(keras.layers.Layer):
         vision_token_ids,
         positions="consecutive",
         image_room=0,
+        num_segments=1,
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -47,8 +54,16 @@ class VisionSequence(keras.layers.Layer):
         self.vision_token_ids = tuple(vision_token_ids)
         self.positions = positions
         self.image_room = image_room
+        self.num_segments = num_segments
 
-    def call(self, inputs, padding_mask, selection=None, num_image_tokens=None):
+    def call(
+        self,
+        inputs,
+        padding_mask,
+        selection=None,
+        num_image_tokens=None,
+        segments=None,
+    ):
         sequence = prune_sequence(
             inputs,
             padding_mask,
@@ -57,26 +72,40 @@ class VisionSequence(keras.layers.Layer):
             self.positions,
             num_image_tokens,
             self.image_room,
+            segments,
+            self.num_segments,
         )
-        mask = vision_mask(sequence, self.vision_token_ids)
-        whole = padding_mask if self.positions == "original" else sequence.mask
-        length = ops.sum(ops.cast(whole, "int32"), axis=-1)
+        packed = segments is not None
+        mask = vision_mask(sequence, self.vision_token_ids, packed)
+        original = self.positions == "original"
+        whole = padding_mask if original else sequence.mask
+        if packed:
+            of_whole = segments if original else sequence.segments
+            length = segment_sizes(of_whole, whole, self.num_segments)
+        else:
+            length = ops.sum(ops.cast(whole, "int32"), axis=-1)
         return sequence, mask, length
 
     def compute_output_spec(
-        self, inputs, padding_mask, selection=None, num_image_tokens=None
+        self,
+        inputs,
+        padding_mask,
+        selection=None,
+        num_image_tokens=None,
+        segments=None,
     ):
         batch, length = inputs.shape
         if selection is not None:
             length = None  # It depends on the number of frames.
-        ids, mask, positions, block = (
+        sequence = (
             keras.KerasTensor((batch, length), dtype=dtype)
-            for dtype in ("int32", "bool", "int32", "int32")
+            for dtype in ("int32", "bool", "int32", "int32", "int32")
         )
+        lengths = () if segments is None else (self.num_segments,)
         return (
-            Sequence(ids, mask, positions, block),
+            Sequence(*sequence),
             keras.KerasTensor((batch, 1, length, length), dtype="bool"),
-            keras.KerasTensor((batch,), dtype="int32"),
+            keras.KerasTensor((batch, *lengths), dtype="int32"),
         )
 
     def get_config(self):
@@ -87,6 +116,7 @@ class VisionSequence(keras.layers.Layer):
                 "vision_token_ids": self.vision_token_ids,
                 "positions": self.positions,
                 "image_room": self.image_room,
+                "num_segments": self.num_segments,
             }
         )
         return config
@@ -109,6 +139,10 @@ class TextSequence(keras.layers.Layer):
         (1, 1, S, length).
     """
 
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True  # For models of packed rows, too.
+
     def call(self, inputs, start, index=0, length=None):
         place = ops.arange(inputs.shape[1], dtype="int32") + index
         keys = ops.arange(length or inputs.shape[1], dtype="int32")
@@ -123,6 +157,52 @@ class TextSequence(keras.layers.Layer):
         return (
             keras.KerasTensor(inputs.shape, dtype="int32"),
             keras.KerasTensor((1, 1, size, length or size), dtype="bool"),
+        )
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class PackedTextSequence(keras.layers.Layer):
+    """Positions and masks of texts that share a row, each after its prefix.
+
+    Call arguments:
+        inputs: Int tensor (B, S).
+        start: Int32 tensor (B, M), the position at which the text of each
+            sample begins.
+        segments: Int tensor (B, S), which sample a token is of.
+        prefix_segments: Int tensor (B, S1), and a token of the prefixes.
+        prefix_mask: Bool tensor (B, S1), which of these are real.
+
+    Returns:
+        Tuple (positions, mask, prefix mask): int32 tensor (B, S), and bool
+        tensors (B, 1, S, S) and (B, S, S1).
+    """
+
+    def __init__(self, **kwargs):
+        super().__init__(**kwargs)
+        self.built = True  # For models of one sample a row, too.
+
+    def call(self, inputs, start, segments, prefix_segments, prefix_mask):
+        segments = ops.cast(segments, "int32")
+        place = ops.arange(inputs.shape[1], dtype="int32")
+        every = ops.ones_like(segments, dtype="bool")
+        sizes = segment_sizes(segments, every, start.shape[1])
+        positions = places_in_segments(place[None], segments, sizes)
+        positions = positions + pack_blocks(start, segments)
+        same = segments[:, :, None] == segments[:, None, :]
+        mask = same & (place[None, :] <= place[:, None])
+        same = segments[:, :, None] == prefix_segments[:, None, :]
+        return positions, mask[:, None], same & prefix_mask[:, None, :]
+
+    def compute_output_spec(
+        self, inputs, start, segments, prefix_segments, prefix_mask
+    ):
+        batch, size = inputs.shape
+        return (
+            keras.KerasTensor((batch, size), dtype="int32"),
+            keras.KerasTensor((batch, 1, size, size), dtype="bool"),
+            keras.KerasTensor(
+                (batch, size, prefix_mask.shape[1]), dtype="bool"
+            ),
         )
 
 

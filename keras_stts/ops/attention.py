@@ -77,7 +77,8 @@ def prefix_attention(query, prefix, key, value, prefix_mask, mask):
         prefix: Tuple (key, value) of tensors (B, S1, key_heads, head_dim).
         key: Tensor (B * R, S2, key_heads, head_dim).
         value: Tensor of the shape of `key`.
-        prefix_mask: Bool tensor (B, S1), True where the prefix is real.
+        prefix_mask: Bool tensor (B, S1), True where the prefix is real; or
+            (B, R * S, S1), which of it each query may see.
         mask: Bool tensor broadcast to (B * R, 1, S, S2).
 
     Returns:
@@ -93,7 +94,9 @@ def prefix_attention(query, prefix, key, value, prefix_mask, mask):
     batch = ops.shape(prefix[0])[0]
     shared_shape = (batch, -1, *grouped[1:])
     shared = _logits(ops.reshape(query, shared_shape), prefix[0])
-    shared = _hide(shared, prefix_mask[:, None, None, None, :])
+    if len(prefix_mask.shape) == 2:
+        prefix_mask = prefix_mask[:, None]
+    shared = _hide(shared, prefix_mask[:, None, None])
     shared = _split_rows(shared, batch, length)
     size = shared.shape[-1]
     weights = ops.softmax(ops.concatenate([shared, own], axis=-1), axis=-1)

@@ -67,7 +67,7 @@ def plan_groups(num_frames, num_blocks, num_kept, num_groups=6):
     return ((1, num_blocks), *groups)
 
 
-def _known_before_the_run(function):
+def known_before_the_run(function):
     """Keep `torch.compile` from tracing a function of Python numbers."""
     if keras.config.backend() == "torch":
         import torch
@@ -76,7 +76,7 @@ def _known_before_the_run(function):
     return function
 
 
-@_known_before_the_run
+@known_before_the_run
 def _best_cuts(caps, num_groups):
     """The rank at which each group begins, for the least cost in all."""
     return _search_cuts(caps, num_groups)

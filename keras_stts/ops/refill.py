@@ -3,7 +3,7 @@ from keras import ops
 from keras_stts.ops.packing import pack_blocks
 
 
-def alone_in_row(counts, capacity):
+def alone_in_row(counts, capacity, segments=None):
     """Which frames the published packer gives a row of their own.
 
     It fills rows of one whole frame first-fit-descending: the frame with the
@@ -14,6 +14,8 @@ def alone_in_row(counts, capacity):
         counts: Int tensor (B, T), patches that each frame keeps. Of equal
             ones the earlier is first.
         capacity: Int N, patches of a row.
+        segments: Optional int tensor (B, T), which video a frame is of, see
+            `select_blocks`. Frames of several share no row.
 
     Returns:
         Bool tensor (B, T); False for frames that keep nothing.
@@ -29,22 +31,31 @@ def alone_in_row(counts, capacity):
     # Unique keys, so every backend sorts them alike.
     order = ops.argsort(frame - counts * num_frames, axis=-1)
     rank = ops.cast(ops.argsort(order, axis=-1), "int32")
-    sorted_counts = pack_blocks(counts, ops.cast(order, "int32"))
+    order = ops.cast(order, "int32")
+    sorted_counts = pack_blocks(counts, order)
+    if segments is None:
+        segments = ops.zeros_like(counts)
+    sorted_segments = pack_blocks(ops.cast(segments, "int32"), order)
 
     def place(i, state):
-        used, members, row_of = state
+        used, members, row_of, owner = state
         now = frame[None] == i
-        count = ops.sum(ops.where(now, sorted_counts, 0), axis=1, keepdims=True)
+        count, segment = (
+            ops.sum(ops.where(now, x, 0), axis=1, keepdims=True)
+            for x in (sorted_counts, sorted_segments)
+        )
         fits = used + count <= capacity
+        fits = fits & ((used == 0) | (owner == segment))
         row = ops.min(
             ops.where(fits, frame[None], num_frames), axis=1, keepdims=True
         )
         here = ops.cast((frame[None] == row) & (count > 0), "int32")
         row_of = ops.where(now, row, row_of)
-        return used + here * count, members + here, row_of
+        owner = ops.where(here > 0, segment, owner)
+        return used + here * count, members + here, row_of, owner
 
     zeros = ops.zeros_like(counts)
-    state = (zeros, zeros, zeros)
-    _, members, row_of = ops.fori_loop(0, num_frames, place, state)
+    state = (zeros, zeros, zeros, zeros)
+    _, members, row_of, _ = ops.fori_loop(0, num_frames, place, state)
     alone = (pack_blocks(members, row_of) == 1) & (sorted_counts > 0)
     return pack_blocks(alone, rank)

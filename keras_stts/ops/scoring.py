@@ -9,48 +9,60 @@ from keras import ops
 
 from keras_stts.ops.grid import block_grid
 from keras_stts.ops.grid import spread_to_patches
+from keras_stts.ops.segments import fill_first_frames
 
 RESCALE_MIN = math.exp(-2.0)
 
 
-def concat_previous_frame(x):
+def concat_previous_frame(x, segments=None):
     """Put the previous frame's features before those of each frame.
 
     Args:
         x: Tensor (B, T, P, D).
+        segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
-        Tensor (B, T, P, 2 * D); frame 0 follows a frame of zeros.
+        Tensor (B, T, P, 2 * D); frame 0 of a video follows a frame of zeros.
 
     Reference:
         STTS (arXiv 2603.18004), the scorer's input.
     """
     previous = ops.concatenate([ops.zeros_like(x[:, :1]), x[:, :-1]], axis=1)
+    if segments is not None:
+        previous = fill_first_frames(previous, 0.0, segments)
     return ops.concatenate([previous, x], axis=-1)
 
 
-def neighbor_similarity(x, epsilon=1e-12):
+def neighbor_similarity(x, epsilon=1e-12, segments=None):
     """Cosine of each block with the same block of the previous frame.
 
     Args:
         x: Tensor (B, T, P, D), a block's patch vectors side by side.
         epsilon: Float. Least squared length, so that a zero vector has
             similarity 0 and a finite gradient.
+        segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
-        Float32 tensor (B, T, P) in [-1, 1]; frame 0, which has no previous
-        frame, gets 0.
+        Float32 tensor (B, T, P) in [-1, 1]; frame 0 of a video, which has no
+        previous frame, gets 0.
     """
     x = ops.cast(x, "float32")
     dots = ops.sum(x[:, 1:] * x[:, :-1], axis=-1)
     squares = ops.maximum(ops.sum(ops.square(x), axis=-1), epsilon)
     similarity = dots * ops.rsqrt(squares[:, 1:]) * ops.rsqrt(squares[:, :-1])
     first = ops.zeros_like(squares[:, :1])
-    return ops.concatenate([first, similarity], axis=1)
+    similarity = ops.concatenate([first, similarity], axis=1)
+    if segments is not None:
+        similarity = fill_first_frames(similarity, 0.0, segments)
+    return similarity
 
 
 def auxiliary_loss(
-    scores, similarity, frame_mask=None, stop_gradient_target=False
+    scores,
+    similarity,
+    frame_mask=None,
+    stop_gradient_target=False,
+    segments=None,
 ):
     """Squared error of the scores against what changed since last frame.
 
@@ -60,6 +72,7 @@ def auxiliary_loss(
         frame_mask: Optional bool tensor (B, T), False for padding frames.
         stop_gradient_target: Bool. Whether the target is a constant to the
             gradient. The published code lets the gradient through.
+        segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
         Float32 scalar: the mean of `(score - (1 - similarity)) ** 2` over the
@@ -77,6 +90,9 @@ def auxiliary_loss(
         real = ops.ones_like(error[..., :1])
     else:
         real = ops.cast(frame_mask, "float32")[:, 1:, None]
+    if segments is not None:
+        follows = segments[:, 1:] == segments[:, :-1]
+        real = real * ops.cast(follows, "float32")[..., None]
     count = ops.sum(real) * error.shape[-1]
     return ops.sum(error * real) / ops.maximum(count, 1.0)
 
@@ -95,7 +111,9 @@ def check_rescale(axis, minimum):
         )
 
 
-def rescale_scores(scores, block_rows, axis="row", minimum=RESCALE_MIN):
+def rescale_scores(
+    scores, block_rows, axis="row", minimum=RESCALE_MIN, segments=None
+):
     """Min-max rescale scores to [minimum, 1], frame 0 to 1.
 
     Args:
@@ -105,6 +123,7 @@ def rescale_scores(scores, block_rows, axis="row", minimum=RESCALE_MIN):
             does) or `"frame"`.
         minimum: Float in (0, 1]. What the lowest score becomes; a constant
             row becomes it throughout, and has no gradient.
+        segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
         Float32 tensor (B, T, P).
@@ -124,10 +143,12 @@ def rescale_scores(scores, block_rows, axis="row", minimum=RESCALE_MIN):
     scale = ops.where(spread > 0, 1.0 / (spread + 1e-6), 0.0)
     x = minimum + (1.0 - minimum) * (x - low) * scale
     x = ops.reshape(x, (-1, num_frames, num_blocks))
-    return ops.concatenate([ops.ones_like(x[:, :1]), x[:, 1:]], axis=1)
+    return fill_first_frames(x, 1.0, segments)
 
 
-def score_bias(scores, window, grid, axis="row", minimum=RESCALE_MIN):
+def score_bias(
+    scores, window, grid, axis="row", minimum=RESCALE_MIN, segments=None
+):
     """Scores as a bias on the attention logits of the next block.
 
     Args:
@@ -136,6 +157,7 @@ def score_bias(scores, window, grid, axis="row", minimum=RESCALE_MIN):
         grid: (rows, columns) of patches in a frame.
         axis: `"row"` or `"frame"`, see `rescale_scores`.
         minimum: Float, see `rescale_scores`.
+        segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
         Float32 tensor (B, T, N), one bias a key patch, in [log(minimum), 0].
@@ -145,5 +167,5 @@ def score_bias(scores, window, grid, axis="row", minimum=RESCALE_MIN):
         loss reaches the scorer.
     """
     block_rows = block_grid(grid, window)[0]
-    rescaled = rescale_scores(scores, block_rows, axis, minimum)
+    rescaled = rescale_scores(scores, block_rows, axis, minimum, segments)
     return spread_to_patches(ops.log(rescaled), window, grid)

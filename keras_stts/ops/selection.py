@@ -1,9 +1,15 @@
 """Which blocks stay: budgets known before the run, ties settled alike."""
 
+import functools
 import math
 from collections import namedtuple
 
 from keras import ops
+
+from keras_stts.ops.packing import known_before_the_run
+from keras_stts.ops.packing import pack_blocks
+from keras_stts.ops.segments import fill_first_frames
+from keras_stts.ops.segments import segment_sizes
 
 FLOAT32_MAX = 3.4e38
 FLOAT32_TINY = 1.2e-38
@@ -27,8 +33,11 @@ def num_pruned_blocks(num_blocks, num_frames, prune_ratio):
     return math.floor(num_blocks * num_frames * prune_ratio + 1e-6)
 
 
-def num_kept_blocks(num_blocks, num_frames, prune_ratio):
+def num_kept_blocks(num_blocks, num_frames, prune_ratio, num_segments=1):
     """Blocks that stay of a video of `num_frames` frames.
+
+    Of up to `num_segments` videos of as many frames in all, the most that can
+    stay: the shorter a video, the more of it is its frame 0.
 
     Raises:
         ValueError: If `prune_ratio` is outside [0, 1), or so large that not
@@ -49,7 +58,27 @@ def num_kept_blocks(num_blocks, num_frames, prune_ratio):
             f"blocks. Received: prune_ratio={prune_ratio}, num_frames="
             f"{num_frames}. Use prune_ratio <= {largest} or more frames."
         )
-    return kept
+    if num_segments == 1:
+        return kept
+    table = _kept_table(num_blocks, num_frames, prune_ratio)
+    return _most_kept(tuple(table), num_segments)
+
+
+@known_before_the_run
+def _most_kept(table, num_segments):
+    return _search_most_kept(table, num_segments)
+
+
+@functools.lru_cache(maxsize=None)
+def _search_most_kept(table, num_segments):
+    """The largest sum over videos of `len(table) - 1` frames in all."""
+    best = table
+    for _ in range(num_segments - 1):
+        best = [
+            max(best[i - n] + table[n] for n in range(i + 1))
+            for i in range(len(table))
+        ]
+    return best[-1]
 
 
 def _kept_table(num_blocks, num_frames, prune_ratio):
@@ -64,7 +93,7 @@ def _kept_table(num_blocks, num_frames, prune_ratio):
     return table
 
 
-def _removal_order(scores, frame_mask):
+def _removal_order(scores, frame_mask, segments=None):
     """Blocks from the first to go to the last: padding, low, high, frame 0."""
     batch_shape = (-1, scores.shape[1] * scores.shape[2])
     scores = ops.stop_gradient(ops.cast(scores, "float32"))
@@ -75,13 +104,14 @@ def _removal_order(scores, frame_mask):
     if frame_mask is not None:
         real = ops.expand_dims(ops.cast(frame_mask, "bool"), -1)
         scores = ops.where(real, scores, -math.inf)
-    first = ops.zeros_like(scores[:, :1]) + math.inf
-    scores = ops.concatenate([first, scores[:, 1:]], axis=1)
+    scores = fill_first_frames(scores, math.inf, segments)
     # A stable sort: of equal scores the earlier block goes first.
     return ops.argsort(ops.reshape(scores, batch_shape), axis=-1)
 
 
-def select_blocks(scores, prune_ratio, frame_mask=None):
+def select_blocks(
+    scores, prune_ratio, frame_mask=None, segments=None, num_segments=1
+):
     """Keep the highest-scoring blocks of each video, and frame 0.
 
     Args:
@@ -90,41 +120,61 @@ def select_blocks(scores, prune_ratio, frame_mask=None):
         frame_mask: Optional bool tensor (B, T), False for padding frames,
             which come after the real ones. A shorter video has a budget of
             its own, and its padding is never kept.
+        segments: Optional int tensor (B, T): several short videos share a
+            row, and this is which of them, from 0, a frame belongs to. Their
+            frames stand one video after the other; padding, at the end, has
+            the last one's number. Each keeps what it would keep alone.
+        num_segments: Int. Most videos of a row, 1 without `segments`.
 
     Returns:
-        A `Selection`. K is `num_kept_blocks(P, T, prune_ratio)`: known before
-        the run, whatever the scores are. No gradient flows through it.
+        A `Selection`. K is `num_kept_blocks(P, T, prune_ratio, num_segments)`:
+        known before the run, whatever the scores are. No gradient flows
+        through it.
 
     Raises:
         ValueError: If `prune_ratio` does not fit, see `num_kept_blocks`.
     """
     _, num_frames, num_blocks = scores.shape
     total = num_frames * num_blocks
-    num_kept = num_kept_blocks(num_blocks, num_frames, prune_ratio)
-    order = ops.cast(_removal_order(scores, frame_mask), "int32")
-    candidates = order[:, total - num_kept :]
-    places = ops.arange(num_kept, dtype="int32")[None]
+    num_kept = num_kept_blocks(
+        num_blocks, num_frames, prune_ratio, num_segments
+    )
+    order = ops.cast(_removal_order(scores, frame_mask, segments), "int32")
     if frame_mask is None:
-        mask = ops.broadcast_to(places >= 0, ops.shape(candidates))
+        frame_mask = ops.ones_like(scores[..., 0], dtype="bool")
+    if segments is None:
+        frames = ops.sum(ops.cast(frame_mask, "int32"), axis=-1, keepdims=True)
     else:
-        table = _kept_table(num_blocks, num_frames, prune_ratio)
-        frames = ops.sum(ops.cast(frame_mask, "int32"), axis=-1)
-        kept_count = ops.take(ops.convert_to_tensor(table, "int32"), frames)
-        mask = places >= num_kept - kept_count[:, None]
-        candidates = ops.where(mask, candidates, total)
-        mask = places < kept_count[:, None]
-    index = ops.sort(candidates, axis=-1)
-    kept = _scatter_mask(order, mask, total)
+        frames = segment_sizes(segments, frame_mask, num_segments)
+    # The place in `order` of the first block of each video that stays.
+    table = _kept_table(num_blocks, num_frames, prune_ratio)
+    kept_count = ops.take(ops.convert_to_tensor(table, "int32"), frames)
+    later = ops.sum(frames, axis=-1, keepdims=True) - ops.cumsum(frames, -1)
+    first = total - later * num_blocks - kept_count
+    if segments is not None:
+        segments = ops.cast(segments, "int32")
+        real = ops.where(ops.cast(frame_mask, "bool"), segments, -1)
+        order = _one_video_after_the_other(order, _repeat(real, num_blocks))
+        first = pack_blocks(first, _repeat(segments, num_blocks))
+    # The place of a block in `order` is the inverse permutation, which is the
+    # argsort of a permutation.
+    kept = ops.cast(ops.argsort(order, axis=-1), "int32") >= first
+    index = ops.where(kept, ops.arange(total, dtype="int32"), total)
+    index = ops.sort(index, axis=-1)[:, :num_kept]
     kept = ops.reshape(kept, (-1, num_frames, num_blocks))
-    return Selection(ops.minimum(index, total - 1), mask, kept)
+    return Selection(ops.minimum(index, total - 1), index < total, kept)
 
 
-def _scatter_mask(order, mask, total):
-    """Bool (B, total): the blocks among the last of `order`, without scatter.
+def _one_video_after_the_other(order, segment_of_block):
+    """Padding first, then each video's blocks in the order they had."""
+    total = order.shape[1]
+    # Unique keys, so every backend sorts them alike.
+    key = pack_blocks(segment_of_block, order) * total
+    key = key + ops.arange(total, dtype="int32")
+    return pack_blocks(order, ops.cast(ops.argsort(key, axis=-1), "int32"))
 
-    The place of a block in `order` is the inverse permutation, which is the
-    argsort of a permutation.
-    """
-    place = ops.cast(ops.argsort(order, axis=-1), "int32")
-    count = ops.sum(ops.cast(mask, "int32"), axis=-1, keepdims=True)
-    return place >= total - count
+
+def _repeat(frames, num_blocks):
+    """What a frame has, for each block of it: (B, T) -> (B, T * P)."""
+    x = ops.broadcast_to(frames[..., None], (*ops.shape(frames), num_blocks))
+    return ops.reshape(x, (-1, frames.shape[1] * num_blocks))

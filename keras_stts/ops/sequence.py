@@ -5,8 +5,14 @@ from collections import namedtuple
 from keras import ops
 
 from keras_stts.ops.packing import pack_blocks
+from keras_stts.ops.segments import places_in_segments
+from keras_stts.ops.segments import segment_sizes
 
-Sequence = namedtuple("Sequence", ["token_ids", "mask", "positions", "block"])
+Sequence = namedtuple(
+    "Sequence",
+    ["token_ids", "mask", "positions", "block", "segments"],
+    defaults=[None],
+)
 Sequence.__doc__ = """The vision part of a sequence.
 
 Attributes:
@@ -16,6 +22,7 @@ Attributes:
     block: Int32 tensor (B, S): which of the image tokens and, after the room
         for them, of the kept blocks belongs to a placeholder; at other tokens
         any valid place.
+    segments: Int32 tensor (B, S): which sample of the row a token is of.
 """
 
 
@@ -27,6 +34,8 @@ def prune_sequence(
     positions="consecutive",
     num_image_tokens=None,
     image_room=0,
+    segments=None,
+    num_segments=1,
 ):
     """Take the placeholders of pruned blocks out of a sequence.
 
@@ -42,6 +51,11 @@ def prune_sequence(
             images'.
         image_room: Int M. Room for them; `block` counts the blocks of the
             video from there on.
+        segments: Optional int tensor (B, S): several samples share a row, and
+            this is which of them, from 0, a token belongs to, one after the
+            other; padding has the last one's number. Positions start anew in
+            each.
+        num_segments: Int. Most samples of a row, 1 without `segments`.
 
     Returns:
         A `Sequence` of static length S - (T * P - K).
@@ -60,22 +74,30 @@ def prune_sequence(
         num_image_tokens = ops.cast(num_image_tokens, "int32")
     place = ops.arange(token_ids.shape[1], dtype="int32")[None]
     place = ops.broadcast_to(place, ops.shape(token_ids))
+    packed = segments is not None
+    segments = ops.cast(segments, "int32") if packed else ops.zeros_like(place)
+    whole = (segments, mask)
     if selection is not None:
         is_block = token_ids == placeholder_id
         stay = mask & _stays(is_block, selection, num_image_tokens)
         order = _places_that_stay(stay, place, selection)
         token_ids = pack_blocks(token_ids, order)
         mask = pack_blocks(stay, order)
+        segments = pack_blocks(segments, order)
         if positions == "original":
             place = order
         else:
             place = place[:, : order.shape[1]]
+            whole = (segments, mask)
+    if packed:
+        sizes = segment_sizes(*whole, num_segments)
+        place = places_in_segments(place, segments, sizes)
     is_block = ops.cast(mask & (token_ids == placeholder_id), "int32")
     block = ops.maximum(ops.cumsum(is_block, axis=1) - 1, 0)
     if num_image_tokens is not None:
         count = num_image_tokens[:, None]
         block = ops.where(block < count, block, block + image_room - count)
-    return Sequence(token_ids, mask, place, block)
+    return Sequence(token_ids, mask, place, block, segments)
 
 
 def _stays(is_block, selection, num_image_tokens=None):
@@ -101,7 +123,7 @@ def _places_that_stay(stay, place, selection):
     return ops.where(order < length, order, order - length)
 
 
-def vision_mask(sequence, vision_token_ids):
+def vision_mask(sequence, vision_token_ids, packed=False):
     """Who may see whom in the vision part.
 
     Causal, and all vision tokens see each other.
@@ -109,6 +131,8 @@ def vision_mask(sequence, vision_token_ids):
     Args:
         sequence: A `Sequence`.
         vision_token_ids: Ints, the ids of vision tokens.
+        packed: Bool. Whether several samples share a row, of which none sees
+            another.
 
     Returns:
         Bool tensor (B, 1, S, S), True where the query (third axis) may see
@@ -121,4 +145,7 @@ def vision_mask(sequence, vision_token_ids):
     causal = place[None, :] <= place[:, None]
     both = is_vision[:, :, None] & is_vision[:, None, :]
     allowed = (causal[None] | both) & sequence.mask[:, None, :]
+    if packed:
+        segments = sequence.segments
+        allowed = allowed & (segments[:, :, None] == segments[:, None, :])
     return allowed[:, None]

@@ -113,7 +113,7 @@ def test_compiled():
         assert one.dtype == other.dtype
         np.testing.assert_array_equal(one, other)
     dtypes = [x.dtype.name for x in got]
-    assert dtypes == ["int32", "bool", "int32", "int32"]
+    assert dtypes == ["int32", "bool", "int32", "int32", "int32"]
 
 
 def test_int64_ids_become_int32():

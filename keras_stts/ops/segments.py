@@ -1,0 +1,60 @@
+"""Rows that several samples share, one after the other.
+
+`segments` says which sample of its row each frame or token belongs to: ids
+from 0 that never fall along a row, those of padding included. `None` stands
+for rows of one sample.
+"""
+
+from keras import ops
+
+from keras_stts.ops.packing import pack_blocks
+
+
+def fill_first_frames(x, value, segments=None):
+    """Put a number in the place of the first frame of each video.
+
+    Args:
+        x: Tensor (B, T, ...).
+        value: Number.
+        segments: Optional int tensor (B, T).
+
+    Returns:
+        Tensor of the shape of `x`.
+    """
+    if segments is None:
+        first = ops.full_like(x[:, :1], value)
+        return ops.concatenate([first, x[:, 1:]], axis=1)
+    first = ops.ones_like(segments[:, :1], dtype="bool")
+    changes = segments[:, 1:] != segments[:, :-1]
+    first = ops.concatenate([first, changes], axis=1)
+    first = ops.reshape(first, (*ops.shape(first), *(1 for _ in x.shape[2:])))
+    return ops.where(first, ops.full_like(x, value), x)
+
+
+def segment_sizes(segments, mask, num_segments):
+    """Count the real elements of each sample: int32 (B, num_segments).
+
+    Args:
+        segments: Int tensor (B, S).
+        mask: Bool tensor (B, S), False for padding.
+        num_segments: Int. Most samples of a row.
+    """
+    which = ops.arange(num_segments, dtype="int32")
+    same = ops.cast(segments, "int32")[..., None] == which
+    real = ops.cast(mask, "bool")[..., None]
+    return ops.sum(ops.cast(same & real, "int32"), axis=1)
+
+
+def places_in_segments(place, segments, sizes):
+    """Count from the start of each sample instead of the row's.
+
+    Args:
+        place: Int32 tensor (B, S), or one that broadcasts to it.
+        segments: Int tensor (B, S).
+        sizes: Int32 tensor (B, num_segments).
+
+    Returns:
+        Int32 tensor (B, S).
+    """
+    starts = ops.cumsum(sizes, axis=-1) - sizes
+    return place - pack_blocks(starts, ops.cast(segments, "int32"))
