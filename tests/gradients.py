@@ -19,7 +19,7 @@ def _jax(function, x, variables):
 
     def stateless(x, values):
         mapping = list(zip(variables, values))
-        with keras.StatelessScope(state_mapping=mapping):
+        with keras.StatelessScope(mapping, collect_losses=True):
             return function(x)
 
     values = [v.value for v in variables]

@@ -157,9 +157,8 @@ def check_inputs(backbone, x):
             )
         wanted = wanted + tokens.sum(-1)
     _check_placeholders(backbone, x, wanted)
-    for name in backbone.input:
-        if name.endswith("_segments"):
-            _check_segments(backbone, name, x)
+    if backbone.num_segments > 1:
+        _check_segments(backbone, x)
 
 
 def _check_pixels(backbone, name, pixels):
@@ -189,24 +188,42 @@ def _check_placeholders(backbone, x, wanted):
         )
 
 
-def _check_segments(backbone, name, x):
-    ids = _numpy(x[name])
-    steps = np.diff(ids, axis=1)
+def _check_segments(backbone, x):
+    """Raise unless the samples of rows stand one after the other."""
     most = backbone.num_segments
-    good = (ids[:, 0] == 0).all() and ((steps == 0) | (steps == 1)).all()
-    if not good or ids.max() >= most:
+    ids = {n: _numpy(x[n]) for n in backbone.input if n.endswith("_segments")}
+    for name, which in ids.items():
+        steps = np.diff(which, axis=1, prepend=0)
+        good = ((steps == 0) | (steps == 1)).all() and not which[:, 0].any()
+        if not good or which.max() >= most:
+            raise ValueError(
+                f"`{name}` must number the samples of a row, up to "
+                f"num_segments={most} of them, 0, 1, ... one after the other; "
+                f"padding counts to the last. Received: {which.tolist()}."
+            )
+    patches = _numpy(x["vision_token_ids"]) == backbone.image_patch_id
+    real = _numpy(x["vision_mask"]).astype(bool)
+    tokens = _count(real, ids["vision_segments"], most)
+    wanted = found = _count(real & patches, ids["vision_segments"], most)
+    if "videos" in backbone.input:
+        frames = _numpy(x["frame_mask"]).astype(bool)
+        frames = _count(frames, ids["frame_segments"], most)
+        wanted = np.maximum(frames, tokens > 0) * backbone.num_blocks
+    texts = ids["text_segments"].max(1) + 1
+    if (found != wanted).any() or ((tokens > 0).sum(1) != texts).any():
         raise ValueError(
-            f"`{name}` must number the samples of a row, up to num_segments="
-            f"{most} of them, 0, 1, ... one after the other; padding counts to "
-            f"the last. Received: {ids.tolist()}."
+            "Each sample of a row must have a text, a start token, and a "
+            f"placeholder for each of the {backbone.num_blocks} blocks of its "
+            f"real frames, of which there is one at least. Received: "
+            f"{found.tolist()} placeholders in `vision_segments`, "
+            f"{wanted.tolist()} needed, and {texts.tolist()} texts."
         )
-    last = _numpy(x["text_segments"]).max(1)
-    if (ids.max(1) != last).any():
-        raise ValueError(
-            "All parts of a row must have the same number of samples. "
-            f"Received: {(ids.max(1) + 1).tolist()} in `{name}`, "
-            f"{(last + 1).tolist()} in `text_segments`."
-        )
+
+
+def _count(mask, segments, num_segments):
+    """How many are True of each sample of a row: (B, num_segments)."""
+    same = segments[..., None] == np.arange(num_segments)
+    return (same & mask[..., None]).sum(1)
 
 
 def check_alone(x):

@@ -47,10 +47,12 @@ def _flatten(name, values, sizes, is_row):
             value = [value] * size
         elif not row:
             value = [value]
-        if type(value) not in (list, tuple) or len(value) != size:
+        many = len(value) if type(value) in (list, tuple) else None
+        if many != size:
             raise ValueError(
                 f'In "{name}", too, a row must be a list of its samples. '
-                f"Received: {value!r:.100} in a row of {size} prompts."
+                f"Received: {many or type(value).__name__} in a row of {size} "
+                "prompts."
             )
         samples += value
     return samples

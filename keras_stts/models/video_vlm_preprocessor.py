@@ -208,6 +208,23 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return batch
 
+    def text_lengths(self, x):
+        """Tokens that each sample's text takes, for `plan_rows`.
+
+        Args:
+            x: Dict of `"prompts"`, one a sample, and optionally
+                `"responses"`.
+
+        Returns:
+            List of ints; subtitles are not counted.
+        """
+        shown = {VIDEO: [([], [])]} if self.num_frames else {}
+        prompts = list(x["prompts"])
+        _, texts = self._sequences(prompts, [shown] * len(prompts))
+        if "responses" in x:
+            texts, _ = self._with_responses(texts, list(x["responses"]))
+        return [len(ids) for ids in texts]
+
     def _call_tf(self, x, y=None, sample_weight=None, sequence_length=None):
         from keras_stts.models.tf_data import call_in_graph
 
