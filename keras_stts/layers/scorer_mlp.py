@@ -2,7 +2,7 @@ import keras
 from keras import ops
 
 from keras_stts.layers.auxiliary_loss import AuxiliaryLoss
-from keras_stts.layers.token_pooler import scorer_initializer
+from keras_stts.layers.initializers import scorer_initializer
 from keras_stts.ops import concat_previous_frame
 from keras_stts.ops import neighbor_similarity
 

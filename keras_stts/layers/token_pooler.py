@@ -1,12 +1,7 @@
 import keras
 from keras import ops
 
-
-def scorer_initializer():
-    """Truncated normal with std 1 / sqrt(fan_in)."""
-    return keras.initializers.VarianceScaling(
-        scale=1.0, mode="fan_in", distribution="truncated_normal"
-    )
+from keras_stts.layers.initializers import scorer_initializer
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")

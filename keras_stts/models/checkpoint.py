@@ -2,12 +2,14 @@
 
 import collections
 import concurrent.futures
-import math
+import json
 import re
 
+import numpy as np
+
 from keras_stts import _hub_compat as hub
-from keras_stts.models.initializers import from_host
-from keras_stts.models.initializers import host_array
+from keras_stts.layers.initializers import assign
+from keras_stts.layers.initializers import host_array
 from keras_stts.models.molmo2_weights import transformers_names
 
 WEIGHTS = "model.safetensors"
@@ -19,10 +21,10 @@ PICKLED = (
     "consolidated.00.pth",
 )
 DTYPES = {"F32": "float32", "BF16": "bfloat16", "F16": "float16"}
-CHUNK_BYTES = 8_000_000
 NUM_READERS = 2
+TILE = 128
 
-Stored = collections.namedtuple("Stored", ["path", "shape", "dtype"])
+Stored = collections.namedtuple("Stored", ["path", "place", "shape", "dtype"])
 Rows = collections.namedtuple("Rows", ["key", "start", "stop"])
 
 
@@ -72,6 +74,7 @@ class Checkpoint:
 
     def _index(self, path):
         with _open(path) as file:
+            places = _places(path)
             for key in file.keys():
                 part = file.get_slice(key)
                 if part.get_dtype() not in DTYPES:
@@ -81,7 +84,10 @@ class Checkpoint:
                         f"{path} of dtype {part.get_dtype()}."
                     )
                 self.tensors[key] = Stored(
-                    path, tuple(part.get_shape()), DTYPES[part.get_dtype()]
+                    path,
+                    places[key],
+                    tuple(part.get_shape()),
+                    DTYPES[part.get_dtype()],
                 )
 
     def has(self, prefix):
@@ -110,7 +116,7 @@ class Checkpoint:
         with concurrent.futures.ThreadPoolExecutor(NUM_READERS) as pool:
             arrays = _map_ahead(pool, self._read, jobs)
             for (variable, _), array in zip(jobs, arrays):
-                variable.assign(from_host(array))
+                assign(variable, array)
 
     def _jobs(self, keys, variables):
         """Pairs of a variable and the list of `Rows` it is made of."""
@@ -130,25 +136,19 @@ class Checkpoint:
         return jobs
 
     def _read(self, variable, parts):
-        """A variable's value as an array.
-
-        Files are opened anew for every few rows: what was read of a file
-        counts as this process' memory for as long as it is open.
-        """
-        transposed = variable.name == "kernel"
+        """A variable's value as an array."""
         dtype = self.tensors[parts[0].key].dtype
         result = host_array(variable.shape, dtype)
         # NumPy copies dtypes it does not know one by one.
-        bits = f"u{result.dtype.itemsize}"
-        left = (result.T if transposed else result).view(bits)
+        left = result.view(f"u{result.dtype.itemsize}")
+        left = left.T if variable.name == "kernel" else left
         for key, start, stop in parts:
-            path, shape, _ = self.tensors[key]
-            step = max(1, CHUNK_BYTES // (4 * math.prod(shape[1:])))
-            for first in range(start, stop, step):
-                with _open(path) as file:
-                    rows = file.get_slice(key)[first : min(first + step, stop)]
-                _copy(rows.view(bits), left[: len(rows)], by_tiles=transposed)
-                left = left[len(rows) :]
+            path, place, _, _ = self.tensors[key]
+            row = left[0].nbytes
+            with open(path, "rb") as file:
+                file.seek(place + start * row)
+                _fill(left[: stop - start], file)
+            left = left[stop - start :]
         return result
 
     def _check_names(self, table, also, partial):
@@ -198,6 +198,15 @@ def _open(path):
         ) from error
 
 
+def _places(path):
+    """Where in a safetensors file the bytes of each tensor begin."""
+    with open(path, "rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    header.pop("__metadata__", None)
+    return {k: 8 + size + header[k]["data_offsets"][0] for k in header}
+
+
 def _stored_shape(variable):
     shape = tuple(variable.shape)
     return shape[::-1] if variable.name == "kernel" else shape
@@ -214,20 +223,30 @@ def _map_ahead(pool, function, jobs):
         yield futures.popleft().result()
 
 
-def _copy(source, target, by_tiles, tile=128):
-    """Copy an array; by tiles if one of the two is a transpose.
+def _fill(target, file):
+    """Read an array; by tiles if it is the transpose of one.
 
-    Of large arrays that is several times as fast, and again so if a tile does
-    not lie in rows that are far apart.
+    That is several times as fast, and again so if a tile is not written from
+    rows that are far apart.
     """
-    if not by_tiles:
-        target[...] = source
+    if target.flags.c_contiguous:
+        _read_whole(target, file)
         return
-    rows, columns = source.shape
-    for i in range(0, rows, tile):
-        for j in range(0, columns, tile):
-            place = (slice(i, i + tile), slice(j, j + tile))
-            target[place] = source[place].copy()
+    rows = np.empty((TILE, target.shape[1]), target.dtype)
+    for i in range(0, len(target), TILE):
+        rows = rows[: len(target) - i]
+        _read_whole(rows, file)
+        for j in range(0, rows.shape[1], TILE):
+            tile = rows[:, j : j + TILE].copy()
+            target[i : i + TILE, j : j + TILE] = tile
+
+
+def _read_whole(array, file):
+    if file.readinto(array) < array.nbytes:
+        raise ValueError(
+            "A checkpoint's files must stay as they are while they are read. "
+            f"Received: {file.name}, which has become shorter. Load it again."
+        )
 
 
 def _is_unused(key, wanted):

@@ -1,7 +1,7 @@
 import keras
 
 from keras_stts.layers import TokenPooler
-from keras_stts.models.initializers import glorot_initializer
+from keras_stts.layers.initializers import glorot_initializer
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")

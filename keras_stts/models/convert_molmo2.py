@@ -4,8 +4,9 @@ import json
 import warnings
 
 from keras_stts import _hub_compat as hub
+from keras_stts.layers.initializers import scorer_initializer
+from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models.checkpoint import Checkpoint
-from keras_stts.models.initializers import weights_to_be_loaded
 from keras_stts.models.molmo2_weights import SCORER
 from keras_stts.models.molmo2_weights import backbone_table
 from keras_stts.models.molmo2_weights import head_table
@@ -80,7 +81,8 @@ def load_backbone(preset, load_weights=True, cls=VideoVLMBackbone, **kwargs):
     table = backbone_table(backbone)
     checkpoint = Checkpoint(preset)
     if not checkpoint.has(SCORER):
-        table = {k: v for k, v in table.items() if SCORER not in k[0]}
+        for keys in [keys for keys in table if SCORER in keys[0]]:
+            _draw(table.pop(keys))
         if backbone.prune_ratio:
             warnings.warn(
                 f"{preset} holds no token scorer, so it starts untrained. "
@@ -88,6 +90,14 @@ def load_backbone(preset, load_weights=True, cls=VideoVLMBackbone, **kwargs):
             )
     checkpoint.assign(table, also=("lm_head.weight",))
     return backbone
+
+
+def _draw(variables):
+    """Random weights of a scorer that is yet to be trained."""
+    for variable in variables:
+        if variable.name == "kernel":
+            initializer = scorer_initializer()
+            variable.assign(initializer(variable.shape, variable.dtype))
 
 
 def load_head(model, preset):

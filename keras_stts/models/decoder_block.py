@@ -3,7 +3,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_stts.models.initializers import normal_initializer
+from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.rope import rotary_embedding
 from keras_stts.models.vision_block import get_activation
 from keras_stts.ops import attention

@@ -6,7 +6,7 @@ import keras
 from huggingface_hub import constants
 
 from keras_stts import _hub_compat as hub
-from keras_stts.models.initializers import weights_to_be_loaded
+from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models.presets import PRESETS
 
 

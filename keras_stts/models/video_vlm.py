@@ -9,10 +9,10 @@ from keras_stts.callbacks import DataProgress
 from keras_stts.data.dataset import VideoDataset
 from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
+from keras_stts.layers.initializers import normal_initializer
+from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models import tf_steps
-from keras_stts.models.initializers import normal_initializer
-from keras_stts.models.initializers import weights_to_be_loaded
 from keras_stts.models.model_card import write_model_card
 from keras_stts.models.parts import check_parts
 from keras_stts.models.parts import set_trainable_parts

@@ -4,9 +4,9 @@ import keras_hub
 from keras import ops
 
 from keras_stts.data.image import largest_tiling
+from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.connector import Connector
 from keras_stts.models.decoder_block import DecoderBlock
-from keras_stts.models.initializers import normal_initializer
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.vision_encoder import VisionEncoder
 from keras_stts.models.vision_sequence import AddVision

@@ -3,7 +3,7 @@ import functools
 import keras
 from keras import ops
 
-from keras_stts.models.initializers import glorot_initializer
+from keras_stts.layers.initializers import glorot_initializer
 from keras_stts.ops import attention
 
 

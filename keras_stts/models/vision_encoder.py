@@ -8,7 +8,8 @@ from keras_stts.layers import RaggedPacking
 from keras_stts.layers import ScoreBias
 from keras_stts.layers import TokenPruning
 from keras_stts.layers import TokenScorer
-from keras_stts.models.initializers import normal_initializer
+from keras_stts.layers.initializers import glorot_initializer
+from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.vision_block import VisionBlock
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import alone_in_row
@@ -160,7 +161,10 @@ class VisionEncoder(keras.layers.Layer):
         if pruning == "random":
             self.seed_generator = keras.random.SeedGenerator(0)
         self.patch_embedding = keras.layers.Dense(
-            hidden_dim, dtype=self.dtype_policy, name="patch_embedding"
+            hidden_dim,
+            kernel_initializer=glorot_initializer(),
+            dtype=self.dtype_policy,
+            name="patch_embedding",
         )
         self.blocks = [
             VisionBlock(

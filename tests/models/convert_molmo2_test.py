@@ -334,6 +334,15 @@ def test_truncated_file(folder):
         load(folder)
 
 
+def test_file_that_becomes_shorter(model, folder):
+    path = folder / "model.safetensors"
+    opened = checkpoint.Checkpoint(str(folder))
+    place = opened.tensors["lm_head.weight"].place
+    path.write_bytes(path.read_bytes()[: place + 10])
+    with pytest.raises(ValueError, match="safetensors, which has become short"):
+        opened.assign(head_table(model), partial=True)
+
+
 def test_wrong_dtype(folder):
     rewrite(folder, lambda t: t.update({BLOCK: t[BLOCK].astype("int32")}))
     with pytest.raises(ValueError, match=f"{BLOCK} in .* of dtype I32"):
@@ -368,10 +377,13 @@ def test_pickled_file_of_several(folder):
         load(folder)
 
 
-def test_large_tensors_are_read_in_parts(model, folder, monkeypatch):
-    monkeypatch.setattr(checkpoint, "CHUNK_BYTES", 1000)
+@pytest.mark.parametrize("tile", [5, 64])
+def test_large_tensors_are_read_by_tiles(model, folder, monkeypatch, tile):
+    monkeypatch.setattr(checkpoint, "TILE", tile)
     same_weights(model, load(folder))
-    # Wrong shapes are noticed before anything is assigned.
+
+
+def test_wrong_shapes_are_noticed_before_anything_is_assigned(model, folder):
     last = "model.transformer.blocks.1.ff_norm.weight"
     rewrite(folder, lambda t: t.update({last: t[last][:5]}))
     table = backbone_table(model.backbone)

@@ -1,6 +1,7 @@
 """Models written for transformers, and read by both."""
 
 import json
+import shutil
 
 import keras
 import numpy as np
@@ -64,6 +65,36 @@ def test_there_and_back(dtype, tmp_path):
     one, other = (m.preprocessor.generate_preprocess(x) for m in (model, again))
     for name in one:
         tiny.same(one[name], other[name])
+
+
+def test_a_loaded_model_needs_no_files(tmp_path, monkeypatch):
+    processor = tiny.preprocessor(patch_size=4)
+    model = tiny.model(sharp=True, processor=processor, num_layers=1)
+    folder = tmp_path / "exported"
+    model.export_to_transformers(folder)
+    with monkeypatch.context() as patch:
+        # Weights that a file holds are not drawn.
+        for name in ("RandomNormal", "RandomUniform", "VarianceScaling"):
+            cls = getattr(keras.initializers, name)
+            patch.setattr(cls, "__call__", lambda *args, **kwargs: 1 / 0)
+        loaded = VideoVLM.from_preset(
+            folder, sequence_length=tiny.LENGTH, time_tokens=6
+        )
+    for path in folder.glob("*.safetensors"):
+        path.write_bytes(bytes(path.stat().st_size))
+    shutil.rmtree(folder)
+    same_weights(model, loaded)
+    tiny.compile_to_train(loaded)
+    losses = loaded.fit(tiny.raw(), batch_size=3, epochs=3, verbose=0)
+    losses = losses.history["loss"]
+    assert losses[-1] < losses[0]
+    loaded.save_to_preset(tmp_path / "saved")
+    same_weights(loaded, VideoVLM.from_preset(tmp_path / "saved"))
+
+
+def same_weights(one, other):
+    for a, b in zip(one.weights, other.weights, strict=True):
+        tiny.same(a, b)
 
 
 def test_a_model_without_molmo2s_tokens(tmp_path):

@@ -1,11 +1,15 @@
 import contextlib
 import contextvars
 import math
+import mmap
 
 import keras
 import ml_dtypes
 import numpy as np
 
+PRIVATE = {}
+if hasattr(mmap, "MAP_PRIVATE"):
+    PRIVATE["flags"] = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
 _loading = contextvars.ContextVar("loading", default=False)
 
 
@@ -24,18 +28,28 @@ def weights_to_be_loaded(loaded=True):
 
 
 def host_array(shape, dtype):
-    """An array that takes no memory until written, for `from_host`.
+    """An array that takes no memory until written, for `assign`.
 
-    JAX and TensorFlow take over arrays that are aligned to 64 bytes.
+    JAX and TensorFlow take over arrays that are aligned to 64 bytes. NumPy
+    would ask for huge pages, which take long to find where files fill memory.
     """
     dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     size = math.prod(shape) * np.dtype(dtype).itemsize
-    memory = np.empty(size + 64, "uint8")
-    start = -memory.ctypes.data % 64
-    return memory[start : start + size].view(dtype).reshape(shape)
+    return np.frombuffer(mmap.mmap(-1, size, **PRIVATE), dtype).reshape(shape)
 
 
-def from_host(array):
+def assign(variable, array):
+    """Give a variable the value of an array that is not used again."""
+    value = _from_host(array)
+    if keras.config.backend() == "torch":
+        # Keras would copy.
+        own = variable.value
+        own.data = value.to(own.device, own.dtype)
+    else:
+        variable.assign(value)
+
+
+def _from_host(array):
     """A tensor of an array that is not used again.
 
     On a CPU it takes over the array's memory, where Keras would copy it, and
@@ -60,7 +74,7 @@ def from_host(array):
 
 
 def _empty(shape, dtype=None):
-    return from_host(host_array(shape, keras.backend.standardize_dtype(dtype)))
+    return _from_host(host_array(shape, keras.backend.standardize_dtype(dtype)))
 
 
 def normal_initializer():
@@ -75,3 +89,12 @@ def glorot_initializer():
     if _loading.get():
         return _empty
     return keras.initializers.GlorotUniform()
+
+
+def scorer_initializer():
+    """Truncated normal with std 1 / sqrt(fan_in)."""
+    if _loading.get():
+        return _empty
+    return keras.initializers.VarianceScaling(
+        scale=1.0, mode="fan_in", distribution="truncated_normal"
+    )
