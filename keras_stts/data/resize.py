@@ -1,5 +1,7 @@
 import numpy as np
 
+NUM_ROWS = 16
+
 
 def resize_frames(frames, size):
     """Resizes frames as Molmo2's processor does: bilinear, no antialiasing.
@@ -32,18 +34,44 @@ def resize_frames(frames, size):
     if size == shape[1:3]:
         return frames
     resized = np.empty((len(frames), height, width, 3), "uint8")
+    rows = _neighbours(shape[1], height)
+    # Columns are counted by values, three a pixel.
+    before, after, share = (
+        np.repeat(x, 3) for x in _neighbours(shape[2], width)
+    )
+    channel = np.arange(3 * width) % 3
+    columns = (3 * before + channel, 3 * after + channel, share)
     for frame, target in zip(frames, resized):
-        target[...] = np.rint(_lerp(_lerp(frame, width, 1), height, 0))
+        frame = np.asarray(frame).reshape(shape[1], -1)
+        _resize(frame, rows, columns, target.reshape(height, -1))
     return resized
 
 
-def _lerp(pixels, size, axis):
-    """Resizes one axis of (H, W, 3), to float32."""
-    old = pixels.shape[axis]
-    centre = np.arange(size, dtype="float32") + np.float32(0.5)
-    centre = np.clip(centre * np.float32(old / size) - 0.5, 0, old - 1)
+def _neighbours(old, new):
+    """Places before and after each new one, and the share of the latter."""
+    centre = np.arange(new, dtype="float32") + np.float32(0.5)
+    centre = np.clip(centre * np.float32(old / new) - 0.5, 0, old - 1)
     before = centre.astype("int64")
     after = np.minimum(before + 1, old - 1)
-    share = (centre - before.astype("float32")).reshape(-1, *[1] * (2 - axis))
-    start = pixels.take(before, axis).astype("float32")
-    return start + (pixels.take(after, axis) - start) * share
+    return before, after, centre - before.astype("float32")
+
+
+def _resize(frame, rows, columns, target):
+    """Fills a target, a few rows at a time, which stay in the cache."""
+    for start in range(0, len(target), NUM_ROWS):
+        chosen = slice(start, start + NUM_ROWS)
+        before, after, share = (x[chosen] for x in rows)
+        first = frame[before].astype("float32")
+        pixels = _lerp(first, frame[after].astype("float32"), share[:, None])
+        before, after, share = columns
+        first = pixels.take(before, axis=1)
+        pixels = _lerp(first, pixels.take(after, axis=1), share)
+        target[chosen] = np.rint(pixels, out=pixels)
+
+
+def _lerp(first, second, share):
+    """From `first` towards `second`, whose memory it uses."""
+    second -= first
+    second *= share
+    second += first
+    return second
