@@ -21,27 +21,14 @@ import tempfile
 import time
 
 import process_memory
+from molmo2_4b import WIDTHS
 
 SIZES = {
+    **WIDTHS,
     "vocabulary_size": 32000,
     "num_frames": 8,
-    "image_size": 378,
-    "patch_size": 14,
     "vision_num_layers": 12,
-    "vision_hidden_dim": 1152,
-    "vision_num_heads": 16,
-    "vision_head_dim": 72,
-    "vision_intermediate_dim": 4304,
     "vision_feature_layers": [11, 8],
-    "connector_hidden_dim": 1152,
-    "connector_num_heads": 16,
-    "connector_head_dim": 72,
-    "connector_intermediate_dim": 9728,
-    "hidden_dim": 2560,
-    "num_query_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_dim": 9728,
     "image_patch_id": 32002,
     "vision_token_ids": list(range(32000, 32008)),
 }

@@ -21,40 +21,17 @@ import sys
 import time
 
 import process_memory
+from molmo2_4b import WHOLE
+from molmo2_4b import WIDTHS
 
-SO400M = {
-    "image_size": 378,
-    "patch_size": 14,
-    "vision_hidden_dim": 1152,
-    "vision_num_heads": 16,
-    "vision_head_dim": 72,
-    "vision_intermediate_dim": 4304,
-    "connector_hidden_dim": 1152,
-    "connector_num_heads": 16,
-    "connector_head_dim": 72,
-    "connector_intermediate_dim": 9728,
-}
-QWEN3_4B = {
-    "hidden_dim": 2560,
-    "num_query_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_dim": 9728,
-}
 # Of five vision blocks two run whole, of Molmo2's 25 five do.
 CPU = {
+    **WIDTHS,
     "vocabulary_size": 1024,
     "vision_num_layers": 5,
     "vision_feature_layers": (4, 3),
     "prune_layer": 0,
     "num_layers": 2,
-}
-GPU = {
-    "vocabulary_size": 151936,
-    "vision_num_layers": 25,
-    "vision_feature_layers": (24, 18),
-    "prune_layer": 3,
-    "num_layers": 36,
 }
 TEXT, TIME_TOKENS = 64, 8
 PARTS = ("timing", "layout", "overhead", "peaks")
@@ -109,7 +86,7 @@ def on_gpu():
 
 
 def build(num_frames, prune_ratio):
-    sizes = {**SO400M, **QWEN3_4B, **(GPU if on_gpu() else CPU)}
+    sizes = WHOLE if on_gpu() else CPU
     first = sizes["vocabulary_size"]
     backbone = keras_stts.VideoVLMBackbone(
         **sizes,
@@ -388,10 +365,10 @@ def report_overhead(num_frames, ratio=0.5):
                 wait(function(x))
                 seconds.append(time.perf_counter() - start)
         base, extra = (np.median(seconds[1:]) for seconds in times)
-        rows[name] = extra / (GPU["vision_num_layers"] * base)
+        rows[name] = extra / (WHOLE["vision_num_layers"] * base)
         print(
             f"  {name}: {extra:.2f} s, one unpruned block {base:.2f} s, "
-            f"share of {GPU['vision_num_layers']} blocks {rows[name]:.2%}"
+            f"share of {WHOLE['vision_num_layers']} blocks {rows[name]:.2%}"
         )
     return rows
 

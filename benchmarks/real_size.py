@@ -23,6 +23,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
 import process_memory  # noqa: E402
+from molmo2_4b import WHOLE  # noqa: E402
 
 import keras_stts  # noqa: E402
 
@@ -32,26 +33,8 @@ PROMPT, TIME_TOKENS = 24, 8
 
 def build():
     backbone = keras_stts.VideoVLMBackbone(
-        vocabulary_size=151936,
+        **WHOLE,
         num_frames=args.frames,
-        image_size=378,
-        patch_size=14,
-        vision_num_layers=25,
-        vision_hidden_dim=1152,
-        vision_num_heads=16,
-        vision_head_dim=72,
-        vision_intermediate_dim=4304,
-        vision_feature_layers=[24, 18],
-        connector_hidden_dim=1152,
-        connector_num_heads=16,
-        connector_head_dim=72,
-        connector_intermediate_dim=9728,
-        num_layers=36,
-        hidden_dim=2560,
-        num_query_heads=32,
-        num_key_value_heads=8,
-        head_dim=128,
-        intermediate_dim=9728,
         image_patch_id=PATCH,
         vision_token_ids=[*range(151936, 151941), *range(151942, 151945)],
         prune_ratio=args.prune_ratio,

@@ -9,6 +9,7 @@ import imageio.v3 as iio
 import numpy as np
 
 from keras_stts.data.image import read_image
+from keras_stts.data.source import opened
 from keras_stts.data.source import rewound
 
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
@@ -16,14 +17,9 @@ IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 def is_animation(source):
     """Whether `open_animation` is to read a `Source`, and not FFmpeg."""
-    if not source.is_path:
-        start = rewound(source).read(12)
-        return _is_picture(start)
-    if os.path.isdir(source.file):
-        return True
-    if not os.path.isfile(source.file):
-        return False
-    with open(source.file, "rb") as file:
+    if source.is_path and not os.path.isfile(source.file):
+        return os.path.isdir(source.file)
+    with opened(source) as file:
         return _is_picture(file.read(12))
 
 

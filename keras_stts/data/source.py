@@ -1,3 +1,4 @@
+import contextlib
 import io
 import os
 from collections import namedtuple
@@ -33,3 +34,15 @@ def rewound(source):
     if not source.is_path:
         source.file.seek(0)
     return source.file
+
+
+@contextlib.contextmanager
+def opened(source):
+    """A file object at its beginning, which is left where it was."""
+    if source.is_path:
+        with open(source.file, "rb") as file:
+            yield file
+        return
+    place = source.file.tell()
+    yield rewound(source)
+    source.file.seek(place)

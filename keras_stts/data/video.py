@@ -13,6 +13,7 @@ from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import check_rule
 from keras_stts.data.sampling import sample_indices
 from keras_stts.data.source import as_source
+from keras_stts.data.source import opened
 from keras_stts.data.source import rewound
 
 # FFmpeg draws text files as pictures.
@@ -337,12 +338,10 @@ def _find_stream(container, name):
 
 def _check_gif(source):
     """Raise if the mark at the end of a GIF is missing: FFmpeg does not."""
-    file = open(source.file, "rb") if source.is_path else source.file
-    with file if source.is_path else contextlib.nullcontext():
-        place = file.tell()
-        file.seek(-min(64, file.seek(0, os.SEEK_END)), os.SEEK_END)
+    with opened(source) as file:
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(0, size - 64))
         end = file.read()
-        file.seek(place)
     if not end.rstrip(b"\0").endswith(b";"):
         _fail(source.name, "is truncated. Copy or download it again.")
 
