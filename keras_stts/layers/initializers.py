@@ -31,7 +31,7 @@ def host_array(shape, dtype):
     """An array that takes no memory until written, for `assign`.
 
     JAX and TensorFlow take over arrays that are aligned to 64 bytes. NumPy
-    would ask for huge pages, which take long to find where files fill memory.
+    would ask for huge pages, and to find them can take longer than to read.
     """
     dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     size = math.prod(shape) * np.dtype(dtype).itemsize
