@@ -4,11 +4,13 @@ from keras_stts import _backend  # noqa: F401  Before Keras is imported.
 from keras_stts import callbacks
 from keras_stts import data
 from keras_stts import datasets
+from keras_stts import evaluation
 from keras_stts import layers
 from keras_stts import ops
 from keras_stts import optimizers
 from keras_stts import visualize
 from keras_stts.benchmark import benchmark
+from keras_stts.evaluation import evaluate
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
@@ -27,6 +29,8 @@ __all__ = [
     "callbacks",
     "data",
     "datasets",
+    "evaluate",
+    "evaluation",
     "layers",
     "ops",
     "optimizers",

@@ -20,6 +20,8 @@ def test_public_names():
         "benchmark",
         "data",
         "datasets",
+        "evaluate",
+        "evaluation",
         "layers",
         "ops",
         "optimizers",

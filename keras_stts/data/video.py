@@ -61,7 +61,13 @@ def index_video(source):
 
 
 def read_video(
-    source, num_frames, max_fps=2.0, sampling="molmo2_hf", size=None, fps=None
+    source,
+    num_frames,
+    max_fps=2.0,
+    sampling="molmo2_hf",
+    size=None,
+    fps=None,
+    clip=None,
 ):
     """Read the frames that `sample_indices` chooses from a video.
 
@@ -80,6 +86,8 @@ def read_video(
             one.
         fps: Optional number. Frames a second of a folder. Defaults to
             `max_fps`.
+        clip: Optional (start, end), seconds. Only frames of this part of the
+            video are read, and their times count from the first of them.
 
     Returns:
         `SampledVideo` (frames, times): uint8 (T, H, W, 3), RGB, and float64
@@ -87,7 +95,8 @@ def read_video(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no video, damaged or cut short.
+        ValueError: If it is no video, damaged or cut short, or has no frame
+            in the clip.
 
     Example:
 
@@ -96,16 +105,36 @@ def read_video(
     check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
     rule = (num_frames, max_fps, sampling)
     source = as_source(source)
+
+    def choose(times, rate):
+        """Indices of frames, and their times."""
+        first, count = _part(times, clip, source.name)
+        chosen = first + sample_indices(count, rate, *rule)
+        return chosen, times[chosen] - times[first]
+
     if is_animation(source):
-        return _read_animation(source, rule, size, fps or max_fps)
+        return _read_animation(source, choose, size, fps or max_fps)
     with _open(source) as (container, stream, name):
         index = _index(container, stream, name)
     if index.pts is not None:
-        chosen = sample_indices(len(index.times), index.fps, *rule)
+        chosen, seconds = choose(index.times, index.fps)
         with contextlib.suppress(_Unindexed):
             frames = _read_chosen(source, index, chosen, size)
-            return SampledVideo(frames, index.times[chosen])
-    return _read_in_order(source, index.fps, rule, size)
+            return SampledVideo(frames, seconds)
+    return _read_in_order(source, index.fps, choose, size)
+
+
+def _part(times, clip, name):
+    """The first frame of a clip, and how many there are."""
+    if clip is None:
+        return 0, len(times)
+    start, end = clip
+    first = np.searchsorted(times, start, "left")
+    count = np.searchsorted(times, end, "right") - first
+    if count < 1:
+        what = f"has no frame from {start} to {end} s. Its last is at "
+        _fail(name, f"{what}{times[-1]:.1f} s; check `clip`.")
+    return first, count
 
 
 def sampled_times(
@@ -173,10 +202,10 @@ def _decode(container, stream, wanted):
         yield from packet.decode()
 
 
-def _read_in_order(source, fps, rule, size):
+def _read_in_order(source, fps, choose, size):
     """Decode everything, twice: to count, and to take."""
     times = _times_in_order(source, fps)
-    chosen = sample_indices(len(times), fps, *rule)
+    chosen, seconds = choose(times, fps)
     taken = _Frames(len(chosen), size)
     wanted = set(chosen.tolist())
     with _open(source) as (container, stream, name), _damage(name):
@@ -185,7 +214,7 @@ def _read_in_order(source, fps, rule, size):
                 taken.add(frame, name)
             if taken.full:
                 break
-    return SampledVideo(taken.array, times[chosen])
+    return SampledVideo(taken.array, seconds)
 
 
 def _times_in_order(source, fps):
@@ -200,14 +229,14 @@ def _times_in_order(source, fps):
     return np.arange(len(pts)) / fps
 
 
-def _read_animation(source, rule, size, fps):
+def _read_animation(source, choose, size, fps):
     with open_animation(source, fps) as animation:
         rate = len(animation.times) / animation.duration
-        chosen = sample_indices(len(animation.times), rate, *rule)
+        chosen, seconds = choose(animation.times, rate)
         taken = _Frames(len(chosen), size)
         for pixels in animation.read(chosen):
             taken.add_array(pixels, animation.name)
-    return SampledVideo(taken.array, animation.times[chosen])
+    return SampledVideo(taken.array, seconds)
 
 
 class _Frames:

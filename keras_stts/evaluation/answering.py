@@ -1,0 +1,214 @@
+"""Batches of questions to answers, with what they cost."""
+
+import time
+
+import keras_hub
+import numpy as np
+from keras import ops
+
+from keras_stts.benchmark import compiled
+from keras_stts.benchmark import wait
+from keras_stts.evaluation import memory
+from keras_stts.models.video_vlm import VideoVLM
+
+# Text parts are made this long and longer, so that few shapes are compiled.
+LEAST_LENGTH = 32
+# More words than fit a sequence of the published models.
+MOST_LENGTH = 2**16
+TIME_BINS = 10
+
+
+def with_frames(preprocessor, num_frames=None, sampling=None):
+    """A preprocessor that samples videos otherwise.
+
+    A `VideoVLM` takes any number of frames that its `prefill` is given, with
+    the same weights: only the preprocessor is bound to one.
+
+    Args:
+        preprocessor: A `VideoVLMPreprocessor`.
+        num_frames: Optional int.
+        sampling: Optional str, see `keras_stts.data.sample_indices`.
+
+    Returns:
+        A `VideoVLMPreprocessor` with the same tokenizer.
+    """
+    converter = preprocessor.video_converter
+    changes = {"num_frames": num_frames, "sampling": sampling}
+    changes = {n: v for n, v in changes.items() if v is not None}
+    converter = type(converter).from_config(converter.get_config() | changes)
+    parts = {
+        "tokenizer": preprocessor.tokenizer,
+        "video_converter": converter,
+    }
+    return type(preprocessor).from_config(preprocessor.get_config() | parts)
+
+
+class Answerer:
+    """Answers questions greedily, and times both phases.
+
+    The first batch of a shape is run twice: to compile, and to be timed.
+
+    Args:
+        model: A `VideoVLM`.
+        preprocessor: A `VideoVLMPreprocessor`, see `with_frames`.
+        max_new_tokens: Int. Longest answer.
+
+    Call arguments:
+        examples: Dict of lists as `model.generate` takes it, all of the same
+            number of examples.
+
+    Returns:
+        List of dicts, one an example: `"prediction"`, the answer; counts of
+        `"vision_tokens"` that the language model sees, of `"prompt_tokens"`
+        beside them (times, marks, subtitles, words) and of
+        `"answer_tokens"`; `"text_length"`, what the text part is padded to;
+        `"prefill_seconds"`, `"decode_seconds"` and `"compile_seconds"` (what
+        the first run took longer than the second), those of the batch divided
+        by its size; `"peak_memory"` so far, bytes by place; and, if blocks are pruned, the shares of them that were
+        kept: `"kept_by_row"` of the image, and `"kept_by_time"`, in tenths of
+        the video.
+    """
+
+    def __init__(self, model, preprocessor, max_new_tokens):
+        self.model = model
+        self.preprocessor = preprocessor
+        self.max_new_tokens = max_new_tokens
+        self._shapes = set()
+        self._stop = (preprocessor.tokenizer.end_token_id,)
+        self._sampler = keras_hub.samplers.GreedySampler()
+        self._prefill = compiled(model, self._see)
+        self._decode = compiled(model, self._say)
+
+    def __call__(self, examples):
+        x = self.preprocess(examples)
+        shape = tuple(value.shape for value in x.values())
+        seen, token_ids, times = self._run(x)
+        compiling = 0.0
+        if shape not in self._shapes:
+            self._shapes.add(shape)
+            first, (seen, token_ids, times) = times, self._run(x)
+            compiling = max(0.0, sum(first) - sum(times))
+        texts, counts = self._texts(x, token_ids)
+        size, held = len(texts), memory.peak()
+        return [
+            {
+                "prediction": texts[i],
+                **_tokens(x, i, self.model.backbone, seen),
+                "answer_tokens": int(counts[i]),
+                "text_length": x["token_ids"].shape[1],
+                "prefill_seconds": times[0] / size,
+                "decode_seconds": times[1] / size,
+                "compile_seconds": compiling / size,
+                "peak_memory": held,
+            }
+            for i in range(size)
+        ]
+
+    def preprocess(self, examples):
+        """Inputs of the model, with room for the longest answer."""
+        x = self.preprocessor.generate_preprocess(
+            examples, sequence_length=MOST_LENGTH
+        )
+        longest = int(x["padding_mask"].sum(-1).max()) + self.max_new_tokens
+        step = max(LEAST_LENGTH, 2 ** (longest.bit_length() - 3))
+        length = -(-longest // step) * step
+        text = {n: x[n][:, :length] for n in ("token_ids", "padding_mask")}
+        return x | text
+
+    def _run(self, x):
+        """What was kept, token ids, and the seconds of both phases."""
+        x = {name: ops.convert_to_tensor(value) for name, value in x.items()}
+        start = time.perf_counter()
+        kept, state = self._prefill(x)
+        wait(state)
+        middle = time.perf_counter()
+        tokens = self._decode(x, state)
+        wait(tokens)
+        end = time.perf_counter()
+        arrays = [ops.convert_to_numpy(t) for t in (*kept, tokens)]
+        return arrays[:-1], arrays[-1], (middle - start, end - middle)
+
+    def _see(self, x):
+        backbone = self.model.backbone
+        vision = backbone.encode_vision(x)
+        backbone = _With(backbone, encode_vision=lambda _: vision)
+        state = VideoVLM.prefill(_With(self.model, backbone=backbone), x)
+        kept = [vision["selection"].kept] if "selection" in vision else []
+        return kept, state
+
+    def _say(self, x, state):
+        model = _With(
+            self.model, prefill=lambda _: state, sampler=self._sampler
+        )
+        return VideoVLM.generate_step(model, x, self._stop)["token_ids"]
+
+    def _texts(self, x, token_ids):
+        """Answers up to the stop, no longer than wanted; their lengths."""
+        prompt = x["padding_mask"].astype(bool)
+        place = np.arange(prompt.shape[1]) - prompt.sum(-1, keepdims=True)
+        answer = (place >= 0) & (place < self.max_new_tokens)
+        stops = np.isin(token_ids, self._stop) & answer
+        answer &= np.cumsum(stops, axis=-1) == 0
+        texts = self.preprocessor.generate_postprocess(
+            {"token_ids": token_ids, "padding_mask": answer}
+        )
+        return texts, answer.sum(-1)
+
+
+class _With:
+    """An object with some of its attributes replaced."""
+
+    def __init__(self, base, **changes):
+        self._base = base
+        vars(self).update(changes)
+
+    def __getattr__(self, name):
+        return getattr(self._base, name)
+
+
+def _tokens(x, i, backbone, kept):
+    """Counts of an example's tokens, and where its blocks were kept."""
+    text = int(x["padding_mask"][i].sum()) + int(x["vision_mask"][i].sum())
+    if "frame_mask" not in x:
+        return {"vision_tokens": 0, "prompt_tokens": text}
+    frames = int(x["frame_mask"][i].sum())
+    total = frames * backbone.num_blocks
+    if not kept:
+        return {"vision_tokens": total, "prompt_tokens": text - total}
+    kept = kept[0][i, :frames]
+    return {
+        "vision_tokens": int(kept.sum()),
+        "prompt_tokens": text - total,
+        "kept_by_row": _shares(kept_by_row(kept)),
+        "kept_by_time": _shares(kept_by_time(kept)),
+    }
+
+
+def _shares(values):
+    return [round(float(value), 4) for value in values]
+
+
+def kept_by_row(kept):
+    """Share of the blocks kept in each row of the image, from the top.
+
+    Args:
+        kept: Bool (T, P), P a square in row order.
+    """
+    side = int(kept.shape[1] ** 0.5)
+    return kept.reshape(-1, side, side).mean((0, 2))
+
+
+def kept_by_time(kept, bins=TIME_BINS):
+    """Share of the blocks kept in each part of the video.
+
+    A frame counts for the parts in which it is shown.
+
+    Args:
+        kept: Bool (T, P).
+        bins: Int. Equal parts that the video is cut into.
+    """
+    frames = len(kept)
+    # Shown from t to t + 1 of T: a fine grid of times stands for all.
+    times = (np.arange(bins * frames) + 0.5) / bins
+    shown = kept.mean(-1)[times.astype(int)]
+    return shown.reshape(bins, frames).mean(-1)

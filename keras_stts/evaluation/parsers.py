@@ -1,0 +1,195 @@
+"""From a model's words to the choice that it means.
+
+A parser is a function of the words (str) and a `Question`. It returns the
+number of a choice (which may be one that the question does not have, and is
+then wrong), a str where there are no choices, or `None` if it makes nothing
+of the words. White space around them does not count. Each follows the code
+that a benchmark's published figures come from, for better or worse.
+"""
+
+import re
+import string
+
+LETTERS = string.ascii_uppercase
+PUNCTUATION = ",.!?;:'"
+# What comes before the letter, as VideoMME's code removes it.
+PREFIXES = (
+    "The best answer is",
+    "The correct answer is",
+    "The answer is",
+    "The answer",
+    "The best option is",
+    "The correct option is",
+    "Best answer:",
+    "Best option:",
+)
+
+
+def exact(text, question):
+    """The answer in other capitals, spacing or with a full stop."""
+    same = _plain(text) == _plain(str(question.answer))
+    return question.answer if same else text.strip() or None
+
+
+def _plain(text):
+    return " ".join(text.lower().split()).rstrip(".")
+
+
+def letter_start(text, question):
+    """The first character, large or small: "b) the dog" is B, "apple" A."""
+    return _choice(text.strip()[:1].upper(), question)
+
+
+def capital_start(text, question):
+    """The first character, if it is a capital."""
+    return _choice(text.strip()[:1], question)
+
+
+def letter_word(text, question):
+    """The first of A to D that is a word by itself."""
+    found = re.search(r"\b([A-D])\b", text)
+    return LETTERS.index(found[1]) if found else None
+
+
+def first_letter_d(text, question):
+    """The first of A to D, after "The answer is" and the like."""
+    for prefix in PREFIXES:
+        text = text.replace(prefix, "")
+    return _first(text, "ABCD")
+
+
+def first_letter_e(text, question):
+    """The first of A to E."""
+    return _first(text, "ABCDE")
+
+
+def _first(text, letters):
+    found = re.search(f"[{letters}]", text)
+    return LETTERS.index(found[0]) if found else None
+
+
+def marked_last(text, question):
+    """The last of "(B)"; else of " B "; else of "B."."""
+    return _marked(text, question, max, str.rfind)
+
+
+def marked_first(text, question):
+    """The first of "(B)"; else of " B "; else of "B."."""
+    return _marked(text, question, min, str.find)
+
+
+def _marked(text, question, choose, find):
+    text = f" {text.strip().strip(PUNCTUATION)} "
+    for form in ("({})", " {} ", "{}."):
+        places = {}
+        for i in range(len(question.choices)):
+            place = find(text, form.format(LETTERS[i]))
+            if place >= 0:
+                places[i] = place
+        if places:
+            return choose(places, key=places.get)
+    return None
+
+
+def closest(text, question):
+    """The choice, or one that begins so, or holds the words, or is closest.
+
+    Each step is taken if it leaves a single choice; the last one, the
+    smallest edit distance, finds something for any words.
+    """
+    text = text.strip().lower().rstrip(".")
+    if not text:
+        return None
+    forms = [
+        {letter, choice, f"{letter}. {choice}"}
+        for letter, choice in zip(
+            LETTERS.lower(), (c.strip().lower() for c in question.choices)
+        )
+    ]
+    tests = (
+        lambda form: text == form.rstrip("."),
+        lambda form: form.startswith(text) or _begins(text, form),
+        lambda form: text in form or (len(form) > 1 and form in text),
+    )
+    for test in tests:
+        found = [i for i, group in enumerate(forms) if any(map(test, group))]
+        if len(found) == 1:
+            return found[0]
+    distances = [min(edit_distance(text, f) for f in g) for g in forms]
+    return distances.index(min(distances))
+
+
+def _begins(text, form):
+    """Whether words begin with a letter and its mark, or with a choice."""
+    if len(form) == 1:
+        return re.match(rf"\(?{re.escape(form)}[.):,]", text) is not None
+    return text.startswith(form)
+
+
+def edit_distance(one, other):
+    """Fewest insertions, deletions and substitutions between two strs."""
+    row = list(range(len(other) + 1))
+    for i, a in enumerate(one, 1):
+        above, row[0] = row[0], i
+        for j, b in enumerate(other, 1):
+            step = min(row[j] + 1, row[j - 1] + 1, above + (a != b))
+            above, row[j] = row[j], step
+    return row[-1]
+
+
+def letter_mark(text, question):
+    """The whole option, its letter, or a beginning such as "B." or "B)"."""
+    text = text.strip()
+    for i, choice in enumerate(question.choices):
+        letter = LETTERS[i]
+        if text in (choice, f"{letter}. {choice}", letter):
+            return i
+    found = re.match(r"([A-D])[.)]", text)
+    return LETTERS.index(found[1]) if found else None
+
+
+def yes_no(text, question):
+    """What the words begin with, "yes" or "no", large or small."""
+    text = text.strip().lower()
+    for i, choice in enumerate(question.choices):
+        if text.startswith(choice):
+            return i
+    return None
+
+
+def caption(text, question):
+    """The option of a caption question: all of it, its mark or its words.
+
+    Choices are as TempCompass writes them, "Caption A: ..." or "Option 1:
+    ..."; "Caption A", "A", "A." and "A)..." mean the first one.
+    """
+    text = text.strip()
+    for i, choice in enumerate(question.choices):
+        label, _, words = choice.partition(": ")
+        mark = label.split()[-1]
+        if text.rstrip(".") in {choice.rstrip("."), words.rstrip(".")}:
+            return i
+        if re.match(rf"({re.escape(label)}|{re.escape(mark)})([.):]|$)", text):
+            return i
+    return None
+
+
+def _choice(letter, question):
+    known = LETTERS[: len(question.choices)]
+    return known.index(letter) if letter and letter in known else None
+
+
+PARSERS = {
+    "capital": capital_start,
+    "caption": caption,
+    "closest": closest,
+    "exact": exact,
+    "first of A-D": first_letter_d,
+    "first of A-E": first_letter_e,
+    "letter": letter_start,
+    "letter mark": letter_mark,
+    "letter word": letter_word,
+    "marked first": marked_first,
+    "marked last": marked_last,
+    "yes or no": yes_no,
+}

@@ -1,0 +1,206 @@
+"""Results of evaluations: what is in them, and tables of them."""
+
+import json
+import pathlib
+
+import numpy as np
+
+from keras_stts.evaluation.journal import RESULTS
+from keras_stts.evaluation.scores import mark
+from keras_stts.evaluation.scores import score
+
+MEANS = (
+    "vision_tokens",
+    "prompt_tokens",
+    "answer_tokens",
+    "prefill_seconds",
+    "decode_seconds",
+)
+
+
+def summarize(model, questions, entries, num_frames, rule="wrong"):
+    """Results of the questions that were answered.
+
+    Args:
+        model: A `VideoVLM`.
+        questions: List of `Question`.
+        entries: Dict of id to prediction, as `predictions.jsonl` has them.
+        num_frames: Int. Frames that a video is padded to.
+        rule: Str, see `keras_stts.evaluation.scores.mark`.
+
+    Returns:
+        Dict of
+        - `"accuracy"`, `"interval"` (95%, see
+          `keras_stts.evaluation.scores.interval`), `"n"` questions,
+          `"unparsed"`, the share of answers that no parser understood, and
+          `"categories"`, the same for each;
+        - means over the questions: `"vision_tokens"` that the language model
+          sees, `"prompt_tokens"` beside them, `"answer_tokens"`,
+          `"prefill_seconds"` and `"decode_seconds"` (compiled and warm; those
+          of a batch divided by its size), `"flops"` of the prefill;
+        - `"compile_seconds"` in all, and `"peak_memory"`, bytes of `"host"`
+          and `"device"`;
+        - `"kept_by_row"` of the image and `"kept_by_time"`, mean shares of
+          the blocks, if blocks are pruned.
+
+        `keras_stts.evaluate` adds the settings, and how many questions were
+        `"unreadable"` or `"not_asked"`.
+    """
+    questions = [q for q in questions if q.id in entries]
+    rows = [entries[question.id] for question in questions]
+    marks = [
+        mark(question, row["prediction"], rule)
+        for question, row in zip(questions, rows)
+    ]
+    result = score(questions, marks)
+    for name in MEANS:
+        result[name] = _mean([row[name] for row in rows])
+    lengths = [row["text_length"] for row in rows]
+    result["flops"] = _mean(_flops(model, num_frames, lengths))
+    result["compile_seconds"] = sum(row["compile_seconds"] for row in rows)
+    result["peak_memory"] = {
+        place: max((row["peak_memory"][place] or 0 for row in rows), default=0)
+        or None
+        for place in ("host", "device")
+    }
+    for name in ("kept_by_row", "kept_by_time"):
+        found = [row[name] for row in rows if name in row]
+        result[name] = np.mean(found, axis=0).tolist() if found else None
+    return result
+
+
+def _mean(values):
+    return float(np.mean(values)) if values else None
+
+
+def _flops(model, num_frames, lengths):
+    counts = {
+        length: model.flops(num_frames=num_frames, text_length=length)
+        for length in set(lengths)
+    }
+    return [counts[length]["total"] for length in lengths]
+
+
+def load_results(folder):
+    """All results below a folder, by path.
+
+    Args:
+        folder: Path, such as `output` of `keras_stts.evaluate`.
+
+    Returns:
+        List of dicts, see `summarize`.
+    """
+    paths = sorted(pathlib.Path(folder).glob(f"**/{RESULTS}"))
+    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+
+
+def label(result):
+    """What a result is called: its `"label"`, or frames and prune ratio."""
+    pruned = f"{result['prune_ratio']:.0%} pruned"
+    return result.get("label") or f"{result['num_frames']} frames, {pruned}"
+
+
+COSTS = {
+    "vision tokens": lambda r: r["vision_tokens"],
+    "prompt tokens": lambda r: r["prompt_tokens"],
+    "prefill, ms": lambda r: 1e3 * r["prefill_seconds"],
+    "decode, ms": lambda r: 1e3 * r["decode_seconds"],
+    "prefill, GFLOP": lambda r: r["flops"] / 1e9,
+    "host memory, MiB": lambda r: _mebibytes(r["peak_memory"]["host"]),
+    "device memory, MiB": lambda r: _mebibytes(r["peak_memory"]["device"]),
+}
+
+
+def _mebibytes(count):
+    return None if count is None else count / 2**20
+
+
+def table(results):
+    """Results side by side, as text.
+
+    Args:
+        results: List of dicts that `keras_stts.evaluate` returned. Those with
+            the same label are a column; give them a `"label"` to name it
+            otherwise than by frames and prune ratio.
+
+    Returns:
+        Str: accuracies in percent with their 95% intervals; unweighted means
+        of the short, the long and all benchmarks where a column has more
+        than one; and mean costs. Questions that were not counted are named
+        below it.
+
+    Raises:
+        ValueError: If a column has two results of one benchmark.
+    """
+    columns = {}
+    for result in results:
+        column = columns.setdefault(label(result), {})
+        if result["benchmark"] in column:
+            raise ValueError(
+                "A table has one result of a benchmark in a column. Received: "
+                f"two of {result['benchmark']}, {label(result)}. Give one "
+                'another "label".'
+            )
+        column[result["benchmark"]] = result
+    names = list(dict.fromkeys(result["benchmark"] for result in results))
+    lines = [["", *columns]]
+    for name in names:
+        cells = (column.get(name) for column in columns.values())
+        lines.append([name, *map(_accuracy, cells)])
+    lines += _mean_lines(columns)
+    for name, cost in COSTS.items():
+        cells = [_mean_of(column, cost) for column in columns.values()]
+        if any(cells):
+            lines.append([name, *cells])
+    return _align(lines) + _notes(results)
+
+
+def _accuracy(result):
+    if result is None or result["accuracy"] is None:
+        return "-"
+    low, high = (100 * value for value in result["interval"])
+    return f"{100 * result['accuracy']:.1f} ({low:.1f}-{high:.1f})"
+
+
+def _mean_lines(columns):
+    lines = []
+    for group in ("short", "long", ""):
+        cells = []
+        for column in columns.values():
+            found = [
+                r["accuracy"]
+                for r in column.values()
+                if r["group"] == group or not group
+            ]
+            several = len(found) > 1 and None not in found
+            cells.append(f"{100 * np.mean(found):.1f}" if several else "-")
+        if set(cells) != {"-"}:
+            lines.append([f"mean, {group or 'all'}", *cells])
+    return lines
+
+
+def _mean_of(column, cost):
+    values = [cost(result) for result in column.values() if result["n"]]
+    return f"{np.mean(values):,.1f}" if values and None not in values else ""
+
+
+def _align(lines):
+    widths = [max(map(len, column)) for column in zip(*lines)]
+    rows = (
+        [cell.rjust(w) if i else cell.ljust(w) for i, (cell, w) in enumerate(z)]
+        for z in (zip(line, widths) for line in lines)
+    )
+    return "\n".join("  ".join(row).rstrip() for row in rows)
+
+
+def _notes(results):
+    notes = ""
+    for result in results:
+        where = f"{result['benchmark']}, {label(result)}"
+        if result["unreadable"]:
+            notes += f"\n{where}: {result['unreadable']} videos unreadable"
+        if result["not_asked"]:
+            notes += f"\n{where}: {result['not_asked']} questions not asked"
+        if result["unparsed"]:
+            notes += f"\n{where}: {result['unparsed']:.1%} not understood"
+    return notes

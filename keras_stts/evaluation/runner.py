@@ -1,0 +1,351 @@
+"""Asks a model the questions of a benchmark, and keeps what it says."""
+
+import importlib.metadata
+import itertools
+import pathlib
+import zlib
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_stts.data.video import SampledVideo
+from keras_stts.data.workers import DecodePool
+from keras_stts.evaluation import journal as files
+from keras_stts.evaluation import memory
+from keras_stts.evaluation.answering import Answerer
+from keras_stts.evaluation.answering import with_frames
+from keras_stts.evaluation.benchmarks import get_benchmark
+from keras_stts.evaluation.journal import Journal
+from keras_stts.evaluation.results import summarize
+from keras_stts.evaluation.scores import mark
+
+POLICIES = ("raise", "skip", "report")
+
+
+def evaluate(
+    model,
+    benchmark,
+    folder=None,
+    *,
+    num_frames=None,
+    batch_size=8,
+    output=None,
+    limit=None,
+    max_new_tokens=None,
+    sampling=None,
+    reference_quirks=False,
+    on_error="raise",
+    num_workers=2,
+    time_limit=60.0,
+    progress=True,
+):
+    """Ask a model the questions of a benchmark.
+
+    Videos are decoded ahead of the model, in processes of their own, once for
+    all questions about them. Predictions are written batch by batch: a run
+    that was killed and is started again asks what is missing.
+
+    Args:
+        model: A `keras_stts.VideoVLM` with its preprocessor.
+        benchmark: Str, a name of `keras_stts.evaluation.BENCHMARKS`; or a
+            `keras_stts.evaluation.Benchmark`; or the path of a table of
+            videos, prompts and responses, see `keras_stts.data.read_manifest`.
+        folder: Path of the benchmark's files, see `Benchmark`. Defaults to a
+            table's own folder.
+        num_frames: Optional int, frames of a video; or a list of ints, to be
+            tried one after the other with the same weights. Defaults to the
+            model's.
+        batch_size: Int. Questions that are asked at once.
+        output: Optional path of a folder. `{benchmark}_{num_frames}_frames/`
+            in it gets `predictions.jsonl`, `settings.json`, `results.json`
+            and, if asked to report them, `unreadable.json`.
+        limit: Optional int. How many questions, from the first, to ask.
+        max_new_tokens: Optional int. Defaults to the benchmark's.
+        sampling: Optional str, see `keras_stts.data.sample_indices`. Defaults
+            to the benchmark's.
+        reference_quirks: Bool. Whether answers that cannot be parsed are
+            guessed or dropped where the authors' code does so, instead of
+            being wrong. See `Benchmark.unparsed`.
+        on_error: What happens with a video that cannot be read: `"raise"`, or
+            `"skip"` its questions and count them, or `"report"`, which also
+            writes them to `unreadable.json`.
+        num_workers: Int. Processes that decode.
+        time_limit: Number. Seconds that a video may take.
+        progress: Bool. Whether to show a progress bar.
+
+    Returns:
+        Dict, see `keras_stts.evaluation.results.summarize`; a list of them
+        for a list of `num_frames`.
+
+    Raises:
+        ValueError: If an argument is wrong, a video cannot be read, or
+            `output` holds predictions of other settings.
+        FileNotFoundError: If files of the benchmark are missing.
+
+    Example:
+    ```python
+    keras_stts.datasets.shapes.generate("clips", "test", 1)
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
+    result = keras_stts.evaluate(
+        model, "shapes", "clips", output="results", progress=False
+    )
+    result["accuracy"], result["interval"], result["vision_tokens"]
+    ```
+    """
+    _check(model, batch_size, limit, on_error, output)
+    several = isinstance(num_frames, (list, tuple))
+    questions = _load(benchmark, folder)
+    benchmark = get_benchmark(benchmark)
+    results = []
+    for frames in num_frames if several else [num_frames]:
+        memory.reset_peak()
+        preprocessor = with_frames(
+            model.preprocessor, frames, sampling or benchmark.sampling
+        )
+        run = _Run(
+            model,
+            preprocessor,
+            benchmark,
+            questions,
+            max_new_tokens or benchmark.max_new_tokens,
+            batch_size,
+        )
+        name = f"{benchmark.name}_{preprocessor.num_frames}_frames"
+        place = None if output is None else pathlib.Path(output) / name
+        asked = questions[:limit]
+        with Journal(place, run.settings() if place else {}) as journal:
+            with DecodePool(num_workers, time_limit) as pool:
+                run.ask(asked, pool, journal, on_error, progress)
+            results.append(run.finish(asked, journal, reference_quirks))
+    return results if several else results[0]
+
+
+class _Run:
+    """One benchmark, asked in one way."""
+
+    def __init__(
+        self,
+        model,
+        preprocessor,
+        benchmark,
+        questions,
+        max_new_tokens,
+        batch_size,
+    ):
+        self.model = model
+        self.benchmark = benchmark
+        self.questions = questions
+        self.batch_size = batch_size
+        self.converter = preprocessor.video_converter
+        self.answerer = Answerer(model, preprocessor, max_new_tokens)
+        self.unreadable = {}
+
+    def settings(self):
+        """What predictions depend on."""
+        asked = [(q.id, q.prompt, q.clip) for q in self.questions]
+        template = self.answerer.preprocessor.chat_template
+        return {
+            **self._choices(),
+            "questions": _code(asked),
+            "model": _code([_model_config(self.model), template]),
+            "weights": _fingerprint(self.model),
+        }
+
+    def _choices(self):
+        return {
+            "benchmark": self.benchmark.name,
+            "num_frames": self.converter.num_frames,
+            "sampling": self.converter.sampling,
+            "max_fps": self.converter.max_fps,
+            "max_new_tokens": self.answerer.max_new_tokens,
+            "prune_ratio": self.model.backbone.prune_ratio,
+            "pruning": self.model.backbone.pruning,
+        }
+
+    def ask(self, questions, pool, journal, on_error, progress):
+        """Ask what the journal lacks."""
+        missing = [q for q in questions if q.id not in journal.entries]
+        there = [journal.entries.get(q.id, {"right": 0}) for q in questions]
+        right = sum(entry["right"] for entry in there)
+        done = len(questions) - len(missing)
+        bar = keras.utils.Progbar(
+            len(questions),
+            verbose=int(progress and bool(missing)),
+            stateful_metrics=["accuracy"],
+            unit_name="question",
+        )
+        read = self._read(_by_video(missing), pool, on_error)
+        while batch := list(itertools.islice(read, self.batch_size)):
+            entries = self._answer(batch)
+            journal.append(entries)
+            done += len(batch)
+            right += sum(entry["right"] for entry in entries)
+            current = done + len(self.unreadable)
+            bar.update(current, [("accuracy", right / done)])
+        if on_error == "report":
+            journal.write(files.UNREADABLE, list(self.unreadable.values()))
+
+    def _read(self, questions, pool, on_error):
+        """Yield questions with their frames, which are read ahead."""
+        reading, ahead = {}, 2 * self.batch_size
+        for i, question in enumerate(questions):
+            for later in questions[i : i + ahead + 1]:
+                if _source(later) not in reading:
+                    reading[_source(later)] = self._submit(pool, later)
+            try:
+                video = reading[_source(question)].result()
+            except (ValueError, OSError) as error:
+                if on_error == "raise":
+                    raise
+                self.unreadable[question.id] = {
+                    "id": question.id,
+                    "video": question.video,
+                    "reason": str(error),
+                }
+            else:
+                yield question, video
+            following = questions[i + 1 : i + 2]
+            if not following or _source(following[0]) != _source(question):
+                del reading[_source(question)]
+
+    def _submit(self, pool, question):
+        return pool.submit(
+            question.video,
+            self.converter.num_frames,
+            max_fps=self.converter.max_fps,
+            sampling=self.converter.sampling,
+            size=self.converter.image_size,
+            fps=question.fps,
+            clip=question.clip,
+        )
+
+    def _answer(self, batch):
+        """Predictions of a batch, which is filled up to keep its shape."""
+        filled = batch + batch[-1:] * (self.batch_size - len(batch))
+        examples = {
+            "videos": [SampledVideo(*video) for _, video in filled],
+            "prompts": [question.prompt for question, _ in filled],
+        }
+        if any(question.subtitles for question, _ in batch):
+            examples["subtitles"] = [q.subtitles for q, _ in filled]
+        answers = self.answerer(examples)
+        return [
+            {
+                "id": question.id,
+                "video": question.video,
+                "prompt": question.prompt,
+                "choices": question.choices,
+                "answer": question.answer,
+                **mark(question, answer["prediction"]),
+                **answer,
+            }
+            for (question, _), answer in zip(batch, answers)
+        ]
+
+    def finish(self, questions, journal, reference_quirks):
+        rule = self.benchmark.unparsed if reference_quirks else "wrong"
+        result = {
+            **self._choices(),
+            "group": self.benchmark.group,
+            "reference_quirks": reference_quirks,
+            "unreadable": len(self.unreadable),
+            "not_asked": len(self.questions) - len(questions),
+            **summarize(
+                self.model,
+                questions,
+                journal.entries,
+                self.converter.num_frames,
+                rule,
+            ),
+            "batch_size": self.batch_size,
+            "environment": _environment(),
+        }
+        journal.write(files.RESULTS, result)
+        return result
+
+
+def _by_video(questions):
+    """The same questions, those about one video side by side."""
+    first = {}
+    for question in questions:
+        first.setdefault(_source(question), len(first))
+    return sorted(questions, key=lambda question: first[_source(question)])
+
+
+def _source(question):
+    return question.video, repr(question.clip), question.fps
+
+
+def _load(benchmark, folder):
+    if folder is None:
+        path = pathlib.Path(benchmark) if _is_table(benchmark) else None
+        if path is None:
+            raise ValueError(
+                "`folder` must hold the benchmark's files, unless it is a "
+                f"table. Received: folder=None, benchmark={benchmark!r}."
+            )
+        folder = path.parent
+    return get_benchmark(benchmark).load(folder)
+
+
+def _is_table(benchmark):
+    is_path = isinstance(benchmark, (str, pathlib.Path))
+    return is_path and bool(pathlib.Path(benchmark).suffix)
+
+
+def _code(value):
+    return zlib.crc32(repr(value).encode())
+
+
+def _fingerprint(model):
+    """A number that other weights do not have."""
+    code = 0
+    for weight in model.weights:
+        flat = np.ravel(ops.convert_to_numpy(weight))
+        some = flat[:: max(1, flat.size // 256)]
+        code = zlib.crc32(some.astype("float32").tobytes(), code)
+    return code
+
+
+def _model_config(model):
+    """What the model computes, but for what is named among the settings."""
+    config = model.backbone.get_config()
+    named = {"name", "trainable", "dtype", "rematerialize"}
+    named |= {"num_frames", "prune_ratio", "pruning"}
+    policy = keras.dtype_policies.serialize(model.backbone.dtype_policy)
+    return policy, [(n, config[n]) for n in sorted(set(config) - named)]
+
+
+def _environment():
+    packages = ("keras", "keras-hub", keras.config.backend(), "keras-stts")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None  # Run from its folder.
+    return {"backend": keras.config.backend(), "versions": versions}
+
+
+def _check(model, batch_size, limit, on_error, output):
+    if model.preprocessor is None:
+        raise ValueError(
+            "`model` must have its preprocessor, which reads questions. "
+            "Received: a model with preprocessor=None."
+        )
+    for name, value in (("batch_size", batch_size), ("limit", limit or 1)):
+        if value < 1:
+            raise ValueError(
+                f"`{name}` must be positive. Received: {name}={value}."
+            )
+    if on_error not in POLICIES:
+        raise ValueError(
+            f"`on_error` must be one of {', '.join(POLICIES)}. Received: "
+            f"on_error={on_error!r}."
+        )
+    if on_error == "report" and output is None:
+        raise ValueError(
+            'on_error="report" writes to `output`. Received: output=None. '
+            'Name a folder, or pass on_error="skip".'
+        )

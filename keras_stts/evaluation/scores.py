@@ -1,0 +1,122 @@
+"""From marked answers to accuracies with intervals."""
+
+import collections
+import math
+import random
+
+# Two-sided 95% of a normal distribution.
+Z = 1.959963984540054
+
+
+def interval(right, groups=None):
+    """Wilson's 95% interval of an accuracy, for questions that share videos.
+
+    Questions about one video are right or wrong together, so there is less to
+    learn from them than from as many videos. The variance of the mean is
+    estimated between videos; the number of independent questions that have
+    this variance, at most those there are, takes the place of their number in
+    Wilson's interval. If all are right, or all wrong, it is that of the
+    videos.
+
+    Args:
+        right: List of bool.
+        groups: Optional list, the video of each question. Defaults to one a
+            question.
+
+    Returns:
+        Tuple (low, high), shares; `None` without questions.
+
+    Example:
+
+    >>> low, high = interval([True] * 8 + [False] * 2)
+    >>> round(low, 3), round(high, 3)
+    (0.49, 0.943)
+
+    References:
+        Wilson (1927), JASA 22. Franco, Little, Louis and Slud (2019), JSSAM
+        7(3), on the effective sample size.
+    """
+    if not right:
+        return None
+    mean = sum(right) / len(right)
+    count = _independent(right, groups or range(len(right)), mean)
+    middle = mean + Z**2 / (2 * count)
+    half = Z * math.sqrt(mean * (1 - mean) / count + (Z / (2 * count)) ** 2)
+    scale = 1 + Z**2 / count
+    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+
+
+def _independent(right, groups, mean):
+    """Number of independent questions that say as much as these."""
+    residuals = collections.defaultdict(float)
+    for answer, group in zip(right, groups):
+        residuals[group] += answer - mean
+    videos, count = len(residuals), len(right)
+    if videos == 1 or mean in (0, 1):
+        return videos
+    squares = sum(value**2 for value in residuals.values())
+    variance = videos / (videos - 1) * squares / count**2
+    if not variance:
+        return count
+    return min(count, mean * (1 - mean) / variance)
+
+
+def mark(question, text, rule="wrong", seed=0):
+    """Mark an answer.
+
+    Args:
+        question: `Question`.
+        text: Str, the model's words.
+        rule: Str, what becomes of an answer that cannot be parsed: see
+            `Benchmark`.
+        seed: Int, of guesses, which depend on the question's id too.
+
+    Returns:
+        Dict of `"parsed"`, `"right"` (bool, `None` if it does not count) and
+        `"unparsed"` (bool).
+    """
+    parsed = question.parse(text, question)
+    unparsed = parsed is None
+    if unparsed and rule == "random":
+        guess = random.Random(f"{seed}:{question.id}")
+        parsed = guess.randrange(len(question.choices))
+    right = None
+    if not (unparsed and rule == "dropped"):
+        right = parsed == question.answer
+    return {"parsed": parsed, "right": right, "unparsed": unparsed}
+
+
+def score(questions, marks):
+    """Accuracy of marked questions.
+
+    Returns:
+        Dict of `"accuracy"`, `"interval"` (low, high), `"n"`, `"unparsed"`
+        (their share) and `"categories"`: for each kind of category a dict of
+        category to accuracy, interval and n.
+    """
+    pairs = list(zip(questions, marks))
+    kinds = collections.defaultdict(lambda: collections.defaultdict(list))
+    for question, item in pairs:
+        for kind, names in question.categories.items():
+            names = [names] if isinstance(names, str) else names
+            for name in names:
+                kinds[kind][name].append((question, item))
+    unparsed = sum(item["unparsed"] for item in marks)
+    return {
+        **_accuracy(pairs),
+        "unparsed": unparsed / len(marks) if marks else 0.0,
+        "categories": {
+            kind: {name: _accuracy(part) for name, part in sorted(of.items())}
+            for kind, of in kinds.items()
+        },
+    }
+
+
+def _accuracy(pairs):
+    pairs = [(q, item) for q, item in pairs if item["right"] is not None]
+    right = [item["right"] for _, item in pairs]
+    return {
+        "accuracy": sum(right) / len(right) if right else None,
+        "interval": interval(right, [q.video for q, _ in pairs]),
+        "n": len(right),
+    }
