@@ -64,9 +64,9 @@ class Answerer:
         `"answer_tokens"`; `"text_length"`, what the text part is padded to;
         `"prefill_seconds"`, `"decode_seconds"` and `"compile_seconds"` (what
         the first run took longer than the second), those of the batch divided
-        by its size; `"peak_memory"` so far, bytes by place; and, if blocks are pruned, the shares of them that were
-        kept: `"kept_by_row"` of the image, and `"kept_by_time"`, in tenths of
-        the video.
+        by its size; `"peak_memory"` so far, bytes by place; and, if blocks
+        are pruned, the shares of them that were kept: `"kept_by_row"` of the
+        image, and `"kept_by_time"`, in tenths of the video.
     """
 
     def __init__(self, model, preprocessor, max_new_tokens):

@@ -61,13 +61,21 @@ def plot_accuracy(results, cost="tokens", title=None):
         ends = 100 * np.array([result["interval"] for result in points]).T
         style = dict(color=color, marker="o", capsize=4, linewidth=2)
         axis.errorbar(x, y, np.abs(ends - y), label=series, **style)
-        for result, place in zip(points, zip(x, y)):
-            _mark(axis, f"{result['num_frames']} frames", place, color)
+        for place, frames in _places(points, x, y).items():
+            _mark(axis, f"{frames} frames", place, color)
     axis.set_xscale("log")
     axis.margins(x=0.18, y=0.12)
     _plain_ticks(axis)
-    axis.legend(frameon=False, loc="lower right")
+    axis.legend(frameon=False, loc="lower right", fontsize=12)
     return figure
+
+
+def _places(results, x, y):
+    """Frames of the results at each place, as str."""
+    frames = {}
+    for result, place in zip(results, zip(x, y)):
+        frames.setdefault(place, []).append(str(result["num_frames"]))
+    return {place: ", ".join(found) for place, found in frames.items()}
 
 
 def plot_kept_by_row(results, title=None):
@@ -85,19 +93,17 @@ def plot_kept_by_row(results, title=None):
     """
     pruned = _check(results, [r for r in results if r.get("kept_by_row")])
     figure, axis = _page(title, "blocks kept, %", "row of the image")
-    height = 0.8 / len(pruned)
+    height, middle = 0.8 / len(pruned), (len(pruned) - 1) / 2
     for i, (color, result) in enumerate(zip(_colors(), pruned)):
         shares = 100 * np.array(result["kept_by_row"])
-        place = np.arange(1, len(shares) + 1) + (i - (len(pruned) - 1) / 2) * (
-            height
-        )
+        place = np.arange(1, len(shares) + 1) + height * (i - middle)
         name = _name(result, results)
         axis.barh(place, shares, 0.9 * height, color=color, label=name)
         axis.axvline(shares.mean(), color=color, linestyle=":", linewidth=1.5)
     axis.invert_yaxis()
     axis.set_yticks(range(1, len(shares) + 1))
     axis.set_xlim(0, 100)
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, fontsize=12)
     return figure
 
 
@@ -120,11 +126,12 @@ def plot_kept_over_time(results, title=None):
         shares = 100 * np.array(result["kept_by_time"])
         edges = np.linspace(0, 100, len(shares) + 1)
         name = _name(result, results)
-        axis.stairs(shares, edges, color=color, linewidth=2.5, label=name)
+        style = dict(color=color, linewidth=2.5, baseline=None)
+        axis.stairs(shares, edges, label=name, **style)
         axis.axhline(shares.mean(), color=color, linestyle=":", linewidth=1.5)
     axis.set_xlim(0, 100)
     axis.set_ylim(0, 105)
-    axis.legend(frameon=False)
+    axis.legend(frameon=False, fontsize=12)
     return figure
 
 
@@ -175,21 +182,15 @@ def _page(title, x, y):
 
 
 def _mark(axis, text, place, color):
-    axis.annotate(
-        text,
-        place,
-        xytext=(8, 8),
-        textcoords="offset points",
-        size=11,
-        color=color,
-    )
+    clear = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1)
+    style = dict(size=12, color=color, ha="right", bbox=clear)
+    offset = dict(xytext=(-8, 6), textcoords="offset points")
+    axis.annotate(text, place, **offset, **style)
 
 
 def _plain_ticks(axis):
     """Marks of a logarithmic axis as numbers, where it spans little too."""
-    import matplotlib.ticker as ticker
-
-    locator = ticker.LogLocator(subs=(1, 2, 5))
-    axis.xaxis.set_major_locator(locator)
+    ticker = _matplotlib().ticker
+    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     axis.xaxis.set_minor_locator(ticker.NullLocator())

@@ -1,0 +1,171 @@
+"""Makes `VideoVLM` a model of lmms-eval, which finds it by its entry point.
+
+    pip install keras-stts lmms-eval
+    KERAS_BACKEND=torch lmms-eval eval --model keras_stts --tasks videomme \
+        --model_args preset=shapes_tiny,prune_ratio=0.5,num_frames=64
+
+Arguments of the model are `preset` and those of `VideoVLM.from_preset`;
+`sampling="uniform_last_frame"` samples as Molmo2's authors evaluate.
+"""
+
+from keras_stts.data.video import SampledVideo
+from keras_stts.data.workers import DecodePool
+from keras_stts.evaluation.answering import Answerer
+from keras_stts.models.video_vlm import VideoVLM
+
+try:
+    from lmms_eval.api.model import lmms
+except ImportError:  # What follows can be imported and tested without.
+    lmms = object
+
+NAME = "keras_stts"
+# What lmms-eval passes to all models, and this one does not use.
+UNUSED = ("device", "max_batch_size")
+MAX_NEW_TOKENS = 128
+
+
+def manifest():
+    """What the entry point in `pyproject.toml` names."""
+    from lmms_eval.models.registry_v2 import ModelManifest
+
+    return ModelManifest(
+        model_id=NAME, chat_class_path=f"{__name__}.{KerasSTTS.__name__}"
+    )
+
+
+class KerasSTTS(lmms):
+    """A `VideoVLM` that answers lmms-eval's requests about videos.
+
+    Args:
+        preset: Str, see `VideoVLM.from_preset`.
+        batch_size: Int. Questions that are asked at once.
+        num_workers: Int. Processes that decode videos.
+        time_limit: Number. Seconds that a video may take.
+        **kwargs: See `VideoVLM.from_preset`.
+    """
+
+    is_simple = False
+
+    def __init__(
+        self, preset, batch_size=1, num_workers=2, time_limit=60.0, **kwargs
+    ):
+        super().__init__()
+        kwargs = {n: kwargs[n] for n in kwargs if n not in UNUSED}
+        self.model = VideoVLM.from_preset(str(preset), **kwargs)
+        self.batch_size = int(batch_size)
+        self.num_workers = num_workers
+        self.time_limit = time_limit
+        self._answerers = {}
+
+    def generate_until(self, requests):
+        """Answers, one a request, in their order."""
+        answers = [None] * len(requests)
+        with DecodePool(self.num_workers, self.time_limit) as pool:
+            for batch in self._batches(requests):
+                asked = [self._read(requests[i], pool) for i in batch]
+                options = requests[batch[0]].args[-4]
+                texts = self._answer(asked, options)
+                for i, text in zip(batch, texts):
+                    answers[i] = text
+                    request = (requests[i].args[0], options)
+                    self.cache_hook.add_partial("generate_until", request, text)
+        return answers
+
+    def _batches(self, requests):
+        """Indices of requests that are asked together, in one way."""
+        alike = {}
+        for i, request in enumerate(requests):
+            alike.setdefault(repr(request.args[-4]), []).append(i)
+        for group in alike.values():
+            for start in range(0, len(group), self.batch_size):
+                yield group[start : start + self.batch_size]
+
+    def _read(self, request, pool):
+        """A conversation, and the video in it, which is being read."""
+        *_, to_messages, _, doc_id, task, split = request.args
+        messages = to_messages(self.task_dict[task][split][doc_id])
+        messages, video = split_messages(messages)
+        converter = self.model.preprocessor.video_converter
+        clip = None
+        if video.get("start_time") is not None:
+            clip = (video["start_time"], video["end_time"])
+        future = pool.submit(
+            video["url"],
+            converter.num_frames,
+            max_fps=converter.max_fps,
+            sampling=converter.sampling,
+            size=converter.image_size,
+            clip=clip,
+        )
+        return messages, future
+
+    def _answer(self, asked, options):
+        count = int(options.get("max_new_tokens", MAX_NEW_TOKENS))
+        if count not in self._answerers:
+            self._answerers[count] = Answerer(
+                self.model, self.model.preprocessor, count
+            )
+        filled = asked + asked[-1:] * (self.batch_size - len(asked))
+        answers = self._answerers[count](
+            {
+                "prompts": [messages for messages, _ in filled],
+                "videos": [SampledVideo(*f.result()) for _, f in filled],
+            }
+        )
+        until = options.get("until") or []
+        until = [until] if isinstance(until, str) else until
+        texts = [answer["prediction"] for answer in answers[: len(asked)]]
+        return [cut(text, until) for text in texts]
+
+    def loglikelihood(self, requests):
+        raise NotImplementedError(
+            "Tasks that compare likelihoods are not supported. Choose one of "
+            "the output type generate_until."
+        )
+
+    def generate_until_multi_round(self, requests):
+        raise NotImplementedError(
+            "Tasks of several rounds are not supported. Choose one of the "
+            "output type generate_until."
+        )
+
+
+def split_messages(messages):
+    """lmms-eval's messages as `VideoVLM` takes them, and their video.
+
+    Args:
+        messages: List of dicts of `"role"` and `"content"`, a list of parts
+            of the type text (`"text"`) and one of the type video (`"url"`,
+            `"start_time"`, `"end_time"`).
+
+    Returns:
+        Tuple (messages, the part of the video).
+
+    Raises:
+        ValueError: If there is not exactly one video, or anything else.
+    """
+    videos, result = [], []
+    for message in messages:
+        content = []
+        for part in message["content"]:
+            kind = part["type"]
+            if kind == "video":
+                videos.append(part)
+            elif kind != "text":
+                videos.append(None)
+            content.append(part if kind == "text" else {"type": kind})
+        result.append({"role": message["role"], "content": content})
+    if len(videos) != 1 or videos[0] is None:
+        found = [p["type"] for m in messages for p in m["content"]]
+        raise ValueError(
+            "A request must have one video beside its text. Received: parts "
+            f"of the types {', '.join(found)}. Choose a task about videos."
+        )
+    return result, videos[0]
+
+
+def cut(text, until):
+    """A text up to the first of some strs."""
+    for stop in until:
+        text = text.split(stop)[0] if stop else text
+    return text.strip()
