@@ -13,8 +13,8 @@ def interval(right, groups=None):
 
     Questions about one video are right or wrong together, so there is less to
     learn from them than from as many videos. The variance of the mean is
-    estimated between videos; the number of independent questions that have
-    this variance, at most those there are, takes the place of their number in
+    estimated between videos; that of independent questions, divided by it,
+    times their number, but at most that, takes the place of their number in
     Wilson's interval. If all are right, or all wrong, it is that of the
     videos.
 
@@ -58,7 +58,8 @@ def _independent(right, groups, mean):
     variance = videos / (videos - 1) * squares / count**2
     if not variance:
         return count
-    return min(count, mean * (1 - mean) / variance)
+    alone = mean * (1 - mean) / (count - 1)
+    return min(count, count * alone / variance)
 
 
 def mark(question, text, rule="wrong", seed=0):

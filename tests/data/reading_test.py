@@ -227,3 +227,30 @@ def test_gigantic_sizes_are_refused(tmp_path):
     path.write_bytes(data.replace(data[start : start + 9], head + size))
     with pytest.raises(ValueError, match="more than|truncated or damaged"):
         read_video(path, 4)
+
+
+@pytest.mark.parametrize("name", ["b_frames.mp4", "animated.gif", "raw.h264"])
+def test_a_clip_is_a_video_of_its_own(tmp_path, name):
+    path = write(tmp_path / name, FORMATS[name])
+    frames, times = everything(path)
+    if None in times:
+        times = np.arange(len(frames)) / index_video(path).fps
+    first, last = np.searchsorted(times, (1.0, 2.5))
+    last += times[last] == 2.5
+    ours, seconds = read_video(path, 5, 100.0, clip=(1.0, 2.5))
+    chosen = first + sample_indices(last - first, index_video(path).fps, 5, 100)
+    np.testing.assert_array_equal(ours, frames[chosen])
+    np.testing.assert_allclose(seconds, times[chosen] - times[first], atol=1e-6)
+    assert seconds[0] == 0
+    to_the_end, _ = read_video(path, 5, 100.0, clip=(0, 99))
+    np.testing.assert_array_equal(to_the_end, read_video(path, 5, 100.0)[0])
+    with pytest.raises(ValueError, match="no frame from 8 to 9 s.*`clip`"):
+        read_video(path, 5, clip=(8, 9))
+
+
+def test_a_clip_of_a_folder(tmp_path, pictures):
+    for i, frame in enumerate(pictures):
+        PIL.Image.fromarray(frame).save(tmp_path / f"frame{i}.png")
+    frames, times = read_video(tmp_path, 9, 9.0, fps=3, clip=(1, 2))
+    np.testing.assert_array_equal(frames, pictures[3:7])
+    np.testing.assert_allclose(times, np.arange(4) / 3)
