@@ -24,7 +24,7 @@ def interval(right, groups=None):
             question.
 
     Returns:
-        Tuple (low, high), shares; `None` without questions.
+        List of low and high, shares; `None` without questions.
 
     Example:
 
@@ -43,7 +43,8 @@ def interval(right, groups=None):
     middle = mean + Z**2 / (2 * count)
     half = Z * math.sqrt(mean * (1 - mean) / count + (Z / (2 * count)) ** 2)
     scale = 1 + Z**2 / count
-    return max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale)
+    low, high = (middle - half) / scale, (middle + half) / scale
+    return [max(0.0, low), min(1.0, high)]
 
 
 def _independent(right, groups, mean):

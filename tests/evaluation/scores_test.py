@@ -15,10 +15,10 @@ def test_wilson_by_hand():
     # Newcombe (1998), table I: 81 of 263 and 15 of 148.
     close = pytest.approx
     assert interval([True] * 81 + [False] * 182) == close(
-        (0.2553, 0.3662), abs=1e-4
+        [0.2553, 0.3662], abs=1e-4
     )
     assert interval([True] * 15 + [False] * 133) == close(
-        (0.0624, 0.1605), abs=1e-4
+        [0.0624, 0.1605], abs=1e-4
     )
     low, high = interval([True] * 4)
     assert high == 1 and low == close(4 / (4 + 1.96**2), abs=1e-4)
@@ -33,7 +33,7 @@ def test_questions_of_one_video_count_less():
     together = interval(right, list("aabbccdd"))
     n, z = 8 * 12 / 28, 1.96
     half = z * math.sqrt(0.25 / n + (z / (2 * n)) ** 2) / (1 + z**2 / n)
-    assert together == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
+    assert together == pytest.approx([0.5 - half, 0.5 + half], abs=1e-4)
     assert together[0] < alone[0] and alone[1] < together[1]
     # Pairs that disagree say no more than as many single questions.
     assert interval(right, list("abab" + "cdcd")) == alone
