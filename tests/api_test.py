@@ -36,6 +36,17 @@ def test_public_names():
         "TokenPruning",
         "TokenScorer",
     ]
+    assert keras_stts.evaluation.__all__ == [
+        "BENCHMARKS",
+        "PARSERS",
+        "Benchmark",
+        "Question",
+        "evaluate",
+        "get_benchmark",
+        "load_results",
+        "plots",
+        "table",
+    ]
     for module in (keras_stts, keras_stts.layers, keras_stts.ops):
         assert all(hasattr(module, name) for name in module.__all__)
 

@@ -1,5 +1,6 @@
 """Benchmarks of video questions: asking, marking, tables and plots."""
 
+from keras_stts.evaluation import plots
 from keras_stts.evaluation.benchmarks import BENCHMARKS
 from keras_stts.evaluation.benchmarks import get_benchmark
 from keras_stts.evaluation.parsers import PARSERS
@@ -17,5 +18,6 @@ __all__ = [
     "evaluate",
     "get_benchmark",
     "load_results",
+    "plots",
     "table",
 ]

@@ -48,7 +48,7 @@ class Benchmark:
 
     Attributes:
         name: Str.
-        read: Function of a folder (`pathlib.Path`). It yields, for each
+        read: Function of a folder (absolute `pathlib.Path`). It yields, for each
             question, a dict of `"id"`, `"video"` (path, absolute or from the
             folder), `"question"` and `"answer"`: with `"choices"`, a list of
             str, the number of the right one or its letter or its text; the
@@ -110,7 +110,7 @@ class Benchmark:
             ValueError: If there is no question, two have one id, or an
                 answer is none of the choices.
         """
-        folder = pathlib.Path(folder)
+        folder = pathlib.Path(folder).absolute()
         questions = [self._question(row, folder) for row in self.read(folder)]
         ids = [question.id for question in questions]
         if not ids or len(set(ids)) < len(ids):

@@ -125,9 +125,9 @@ def table(results):
 
     Returns:
         Str: accuracies in percent with their 95% intervals; unweighted means
-        of the short, the long and all benchmarks where a column has more
-        than one; and mean costs. Questions that were not counted are named
-        below it.
+        of the published short, long and all benchmarks of the table, for
+        columns that have them all; and mean costs. Questions that were not
+        counted are named below it.
 
     Raises:
         ValueError: If a column has two results of one benchmark.
@@ -147,7 +147,7 @@ def table(results):
     for name in names:
         cells = (column.get(name) for column in columns.values())
         lines.append([name, *map(_accuracy, cells)])
-    lines += _mean_lines(columns)
+    lines += _mean_lines(results, columns)
     for name, cost in COSTS.items():
         cells = [_mean_of(column, cost) for column in columns.values()]
         if any(cells):
@@ -162,21 +162,21 @@ def _accuracy(result):
     return f"{100 * result['accuracy']:.1f} ({low:.1f}-{high:.1f})"
 
 
-def _mean_lines(columns):
+def _mean_lines(results, columns):
+    """Means of columns that have all of a group's benchmarks shown here."""
+    groups = {r["benchmark"]: r["group"] for r in results if r["group"]}
     lines = []
-    for group in ("short", "long", ""):
-        cells = []
-        for column in columns.values():
-            found = [
-                r["accuracy"]
-                for r in column.values()
-                if r["group"] == group or not group
-            ]
-            several = len(found) > 1 and None not in found
-            cells.append(f"{100 * np.mean(found):.1f}" if several else "-")
-        if set(cells) != {"-"}:
-            lines.append([f"mean, {group or 'all'}", *cells])
+    for group in ("short", "long", "all"):
+        names = [n for n, g in groups.items() if group in (g, "all")]
+        cells = [_mean_accuracy(column, names) for column in columns.values()]
+        if len(names) > 1 and set(cells) != {"-"}:
+            lines.append([f"mean of {len(names)}, {group}", *cells])
     return lines
+
+
+def _mean_accuracy(column, names):
+    found = [column.get(name, {}).get("accuracy") for name in names]
+    return "-" if None in found else f"{100 * np.mean(found):.1f}"
 
 
 def _mean_of(column, cost):
@@ -198,7 +198,8 @@ def _notes(results):
     for result in results:
         where = f"{result['benchmark']}, {label(result)}"
         if result["unreadable"]:
-            notes += f"\n{where}: {result['unreadable']} videos unreadable"
+            count = result["unreadable"]
+            notes += f"\n{where}: {count} questions about unreadable videos"
         if result["not_asked"]:
             notes += f"\n{where}: {result['not_asked']} questions not asked"
         if result["unparsed"]:

@@ -1,6 +1,7 @@
 """Benchmarks read from files in their published formats."""
 
 import json
+import pathlib
 
 import pytest
 
@@ -20,8 +21,9 @@ def load(name, folder):
 
 
 @pytest.mark.parametrize("name", formats.PROMPTS)
-def test_prompt_video_and_answers(tmp_path, name):
-    questions = load(name, tmp_path)
+def test_prompt_video_and_answers(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path.parent)
+    questions = load(name, pathlib.Path(tmp_path.name))
     video, answers = formats.FACTS[name]
     assert questions[0].prompt == formats.PROMPTS[name]
     assert questions[0].video == str(tmp_path / video)
@@ -117,9 +119,10 @@ def test_published_sizes_are_compared(tmp_path):
         BENCHMARKS["mlvu"].load(tmp_path)
 
 
-def test_shapes(tmp_path):
-    rows = keras_stts.datasets.shapes.generate(tmp_path, "test", 1)
-    questions = BENCHMARKS["shapes"].load(tmp_path)
+def test_shapes(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rows = keras_stts.datasets.shapes.generate("clips", "test", 1)
+    questions = BENCHMARKS["shapes"].load("clips")
     assert [q.prompt for q in questions] == [row["question"] for row in rows]
     assert [q.answer for q in questions] == [row["answer"] for row in rows]
     assert questions[0].video == rows[0]["video"]

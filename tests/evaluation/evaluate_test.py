@@ -99,8 +99,8 @@ def stub(monkeypatch):
     return Stub
 
 
-def lines(output, name="predictions.jsonl"):
-    (path,) = pathlib.Path(output).glob(f"*/{name}")
+def lines(output, name="*/predictions.jsonl"):
+    (path,) = pathlib.Path(output).glob(name)
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -126,20 +126,18 @@ def test_one_set_of_weights_at_several_numbers_of_frames(
 ):
     wanted = (2, tiny.NUM_FRAMES)
     results = run(model, folder, num_frames=wanted, output=tmp_path)
-    questions = MINE.load(folder)
-    few = tiny.model(sharp=True, num_frames=2)
-    for result, frames, other in zip(results, wanted, (few, model)):
+    for result, frames in zip(results, wanted):
         assert result["num_frames"] == frames
-        path = tmp_path / f"mine_{frames}_frames/predictions.jsonl"
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        said = {row["id"]: row["prediction"] for row in rows}
-        assert len(said) == len(rows) == len(questions)
-        # Answers may be longer there: they have room to the end.
-        for question, text in zip(
-            questions, generate(other, questions, frames)
-        ):
-            assert text.startswith(said[question.id]) and said[question.id]
+        rows = lines(tmp_path, f"mine_{frames}_frames/predictions.jsonl")
+        assert len(rows) == result["n"] == 6
         check_costs(model, rows, result, frames)
+    rows = lines(tmp_path, "mine_2_frames/predictions.jsonl")
+    said = {row["id"]: row["prediction"] for row in rows}
+    questions = MINE.load(folder)
+    built = generate(tiny.model(sharp=True, num_frames=2), questions, 2)
+    for question, text in zip(questions, built):
+        # It may be longer there, where it has room to the end.
+        assert text.startswith(said[question.id]) and said[question.id]
     assert results[0]["vision_tokens"] < results[1]["vision_tokens"]
     assert results == sorted(load_results(tmp_path), key=lambda r: r["flops"])
     assert "2 frames, 50% pruned" in table(results)
@@ -163,7 +161,7 @@ def check_costs(model, rows, result, frames):
     assert length == {32}
     flops = model.flops(num_frames=frames, text_length=32)["total"]
     assert result["flops"] == flops
-    assert result["compile_seconds"] > 0
+    assert result["compile_seconds"] >= 0
     host = result["peak_memory"]["host"]
     assert host is None or 10**8 < host < 10**11
 
@@ -283,7 +281,7 @@ def test_unreadable_videos_are_counted(damaged, model, stub, tmp_path):
     assert stub.asked == ["0 "]
     result = run(model, damaged, on_error="skip")
     assert result["unreadable"] == 3 and result["n"] == 3
-    assert "3 videos unreadable" in table([result])
+    assert "3 questions about unreadable videos" in table([result])
     run(model, damaged, on_error="report", output=tmp_path / "out")
     (path,) = (tmp_path / "out").glob("*/unreadable.json")
     found = {row["id"]: row["reason"] for row in json.loads(path.read_text())}

@@ -1,0 +1,60 @@
+"""Answers cut out of what was generated."""
+
+import numpy as np
+import pytest
+
+from keras_stts.evaluation.answering import LEAST_LENGTH
+from keras_stts.evaluation.answering import Answerer
+from keras_stts.evaluation.answering import with_frames
+from tests.models import tiny
+
+
+@pytest.fixture(scope="module")
+def answerer():
+    model = tiny.model()
+    return Answerer(model, model.preprocessor, max_new_tokens=3)
+
+
+def test_answers_end_at_the_stop_or_are_as_long_as_wanted(answerer):
+    tokenizer = answerer.preprocessor.tokenizer
+    stop = tokenizer.end_token_id
+    a, b, c, d = (int(tokenizer.tokenize(x)[0]) for x in "abcd")
+    token_ids = np.array(
+        [
+            [a, a, b, stop, c, c],  # The prompt is "aa".
+            [a, b, c, d, a, b],  # It is "a" here.
+            [a, stop, a, stop, b, b],  # And may hold a stop.
+        ]
+    )
+    prompt = np.array(
+        [[1, 1, 0, 0, 0, 0], [1, 0, 0, 0, 0, 0], [1, 1, 1] + 3 * [0]]
+    )
+    texts, counts = answerer._texts({"padding_mask": prompt}, token_ids)
+    assert texts == ["b", "bcd", ""]
+    assert counts.tolist() == [1, 3, 0]
+
+
+def test_text_parts_have_few_lengths_with_room_for_the_answer(answerer):
+    lengths = []
+    for count in range(1, 400, 7):
+        x = answerer.preprocess(
+            {"videos": [tiny.video()], "prompts": ["a " * count]}
+        )
+        real, padded = x["padding_mask"].sum(), x["token_ids"].shape[1]
+        assert 3 <= padded - real and padded == x["padding_mask"].shape[1]
+        assert padded - real - 3 < max(LEAST_LENGTH, real / 2)
+        lengths.append(padded)
+    assert lengths == sorted(lengths) and len(set(lengths)) < 20
+
+
+def test_another_number_of_frames_is_another_preprocessor(answerer):
+    one = answerer.preprocessor
+    other = with_frames(one, 2, "uniform_last_frame")
+    assert other.num_frames == 2 and one.num_frames == tiny.NUM_FRAMES
+    assert other.video_converter.sampling == "uniform_last_frame"
+    assert other.tokenizer is one.tokenizer
+    assert other.chat_template == one.chat_template
+    same = with_frames(one)
+    inputs = {"videos": [tiny.video()], "prompts": ["what?"]}
+    for value, wanted in zip(same(inputs).values(), one(inputs).values()):
+        np.testing.assert_array_equal(value, wanted)
