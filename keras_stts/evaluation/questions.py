@@ -48,10 +48,10 @@ class Benchmark:
 
     Attributes:
         name: Str.
-        read: Function of a folder (absolute `pathlib.Path`). It yields, for each
-            question, a dict of `"id"`, `"video"` (path, absolute or from the
-            folder), `"question"` and `"answer"`: with `"choices"`, a list of
-            str, the number of the right one or its letter or its text; the
+        read: Function of a folder, an absolute `pathlib.Path`. It yields, for
+            each question, a dict of `"id"`, `"video"` (path, absolute or from
+            the folder), `"question"` and `"answer"`: with `"choices"`, a list
+            of str, the number of the right one or its letter or its text; the
             text itself without. It may hold `"categories"`, `"clip"`,
             `"fps"`, `"subtitles"` and `"parse"`, see `Question`, and anything
             that the prompt names.

@@ -168,9 +168,10 @@ def _mean_lines(results, columns):
     lines = []
     for group in ("short", "long", "all"):
         names = [n for n, g in groups.items() if group in (g, "all")]
+        if len(names) < 2:
+            continue
         cells = [_mean_accuracy(column, names) for column in columns.values()]
-        if len(names) > 1 and set(cells) != {"-"}:
-            lines.append([f"mean of {len(names)}, {group}", *cells])
+        lines.append([f"mean of {len(names)}, {group}", *cells])
     return lines
 
 
