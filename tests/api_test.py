@@ -18,6 +18,7 @@ def test_public_names():
         "VideoVLMVideoConverter",
         "__version__",
         "benchmark",
+        "callbacks",
         "data",
         "datasets",
         "evaluate",

@@ -1,11 +1,15 @@
 """Predictions on disk, safe from a kill at any moment."""
 
-import fcntl
 import json
 import os
 import pathlib
 
 from keras_stts.datasets._shapes_files import replace_when_done
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # Windows, where nobody stands guard.
 
 PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
 RESULTS, UNREADABLE = "results.json", "unreadable.json"
@@ -46,6 +50,8 @@ class Journal:
             raise
 
     def _lock(self):
+        if fcntl is None:
+            return
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -59,12 +59,15 @@ class KerasSTTS(lmms):
 
     def generate_until(self, requests):
         """Answers, one a request, in their order."""
-        answers = [None] * len(requests)
+        answers, reading = [None] * len(requests), {}
+        batches = list(self._batches(requests))
         with DecodePool(self.num_workers, self.time_limit) as pool:
-            for batch in self._batches(requests):
-                asked = [self._read(requests[i], pool) for i in batch]
+            for place, batch in enumerate(batches):
+                for i in sum(batches[place : place + 2], []):
+                    if i not in reading:
+                        reading[i] = self._read(requests[i], pool)
                 options = requests[batch[0]].args[-4]
-                texts = self._answer(asked, options)
+                texts = self._answer([reading.pop(i) for i in batch], options)
                 for i, text in zip(batch, texts):
                     answers[i] = text
                     request = (requests[i].args[0], options)

@@ -93,12 +93,13 @@ def evaluate(
     result["accuracy"], result["interval"], result["vision_tokens"]
     ```
     """
-    _check(model, batch_size, limit, on_error, output)
     several = isinstance(num_frames, (list, tuple))
+    frame_counts = num_frames if several else [num_frames]
+    _check(model, frame_counts, batch_size, limit, on_error, output)
     questions = _load(benchmark, folder)
     benchmark = get_benchmark(benchmark)
     results = []
-    for frames in num_frames if several else [num_frames]:
+    for frames in frame_counts:
         memory.reset_peak()
         preprocessor = with_frames(
             model.preprocessor, frames, sampling or benchmark.sampling
@@ -328,16 +329,17 @@ def _environment():
     return {"backend": keras.config.backend(), "versions": versions}
 
 
-def _check(model, batch_size, limit, on_error, output):
+def _check(model, frame_counts, batch_size, limit, on_error, output):
     if model.preprocessor is None:
         raise ValueError(
             "`model` must have its preprocessor, which reads questions. "
             "Received: a model with preprocessor=None."
         )
-    for name, value in (("batch_size", batch_size), ("limit", limit or 1)):
-        if value < 1:
+    numbers = {"batch_size": [batch_size], "limit": [limit]}
+    for name, values in (numbers | {"num_frames": frame_counts}).items():
+        if any(value is not None and value < 1 for value in values):
             raise ValueError(
-                f"`{name}` must be positive. Received: {name}={value}."
+                f"`{name}` must be positive. Received: {name}={values}."
             )
     if on_error not in POLICIES:
         raise ValueError(

@@ -321,6 +321,7 @@ def test_a_progress_bar_counts(folder, model, stub, capsys):
     [
         ({"batch_size": 0}, "`batch_size` must be positive"),
         ({"limit": -1}, "`limit` must be positive"),
+        ({"num_frames": [4, 0]}, "`num_frames` must be positive"),
         ({"on_error": "ignore"}, "one of raise, skip, report"),
         ({"on_error": "report"}, "Received: output=None"),
         ({"folder": None}, "`folder` must hold the benchmark's files"),
