@@ -67,9 +67,10 @@ def evaluate(
         reference_quirks: Bool. Whether answers that cannot be parsed are
             guessed or dropped where the authors' code does so, instead of
             being wrong. See `Benchmark.unparsed`.
-        on_error: What happens with a video that cannot be read: `"raise"`, or
-            `"skip"` its questions and count them, or `"report"`, which also
-            writes them to `unreadable.json`.
+        on_error: What happens with a video that cannot be read: `"raise"`; or
+            `"skip"` its questions, which count neither as right nor as wrong,
+            and say how many; or `"report"`, which also writes them to
+            `unreadable.json`.
         num_workers: Int. Processes that decode.
         time_limit: Number. Seconds that a video may take.
         progress: Bool. Whether to show a progress bar.
@@ -144,7 +145,9 @@ class _Run:
 
     def settings(self):
         """What predictions depend on."""
-        asked = [(q.id, q.prompt, q.clip) for q in self.questions]
+        asked = [
+            (q.id, q.prompt, q.clip, q.fps, q.subtitles) for q in self.questions
+        ]
         template = self.answerer.preprocessor.chat_template
         return {
             **self._choices(),
