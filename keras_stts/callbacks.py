@@ -29,10 +29,9 @@ class Backup(keras.callbacks.Callback):
             or not those of the backup.
 
     Example:
-    ```python
-    backup = keras_stts.callbacks.Backup("backup", every=500)
-    model.fit(data, epochs=3, callbacks=[backup])  # doctest: +SKIP
-    ```
+
+    >>> backup = Backup("backup", every=500)  # doctest: +SKIP
+    >>> model.fit(data, epochs=3, callbacks=[backup])  # doctest: +SKIP
     """
 
     def __init__(self, folder, every=100):
