@@ -16,6 +16,9 @@ from keras_stts.data.manifest import read_manifest
 from keras_stts.data.packing import plan_rows
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import sample_indices
+from keras_stts.data.validation import Anomaly
+from keras_stts.data.validation import ValidationResult
+from keras_stts.data.validation import validate
 from keras_stts.data.video import SampledVideo
 from keras_stts.data.video import VideoIndex
 from keras_stts.data.video import index_video
@@ -25,10 +28,12 @@ from keras_stts.data.workers import DecodeError
 from keras_stts.data.workers import DecodePool
 
 __all__ = [
+    "Anomaly",
     "DecodeError",
     "DecodePool",
     "FrameCache",
     "SampledVideo",
+    "ValidationResult",
     "VideoDataset",
     "VideoIndex",
     "as_grain_dataset",
@@ -40,5 +45,6 @@ __all__ = [
     "resize_frames",
     "sample_indices",
     "sampled_times",
+    "validate",
     "video_dataset_from_manifest",
 ]

@@ -23,10 +23,15 @@ def import_readers():
         module = types.ModuleType(name)
         module.__path__ = [str(path)]
         sys.modules[name] = module
+    from keras_stts.data.measure import measure_video
     from keras_stts.data.video import read_video
     from keras_stts.data.video import sampled_times
 
-    return {"frames": read_video, "times": sampled_times}
+    return {
+        "frames": read_video,
+        "times": sampled_times,
+        "facts": measure_video,
+    }
 
 
 def limit_memory(most):

@@ -72,7 +72,7 @@ class DecodePool:
             exception is a `DecodeError` that names the video, or a
             `FileNotFoundError`.
         """
-        return self._submit("frames", source, num_frames, kwargs)
+        return self._submit("frames", source, num_frames=num_frames, **kwargs)
 
     def submit_times(self, source, num_frames, **kwargs):
         """Start to find the times of what would be read; see `submit`.
@@ -80,11 +80,20 @@ class DecodePool:
         Returns:
             A `concurrent.futures.Future` of float64 (T,), seconds.
         """
-        return self._submit("times", source, num_frames, kwargs)
+        return self._submit("times", source, num_frames=num_frames, **kwargs)
 
-    def _submit(self, what, source, num_frames, kwargs):
-        task = {"source": os.fsdecode(source), "num_frames": num_frames}
-        return self._threads.submit(self._run, what, {**task, **kwargs})
+    def submit_facts(self, source, **kwargs):
+        """Start to measure a video; see `submit`.
+
+        Returns:
+            A `concurrent.futures.Future` of what
+            `keras_stts.data.measure.measure_video` returns.
+        """
+        return self._submit("facts", source, **kwargs)
+
+    def _submit(self, what, source, **kwargs):
+        task = {"source": os.fsdecode(source), **kwargs}
+        return self._threads.submit(self._run, what, task)
 
     def close(self):
         """End all processes; what is being read is given up."""

@@ -1,0 +1,79 @@
+"""What a video file is like, for `keras_stts.data.validate`."""
+
+import base64
+import hashlib
+import os
+import pathlib
+
+import numpy as np
+
+from keras_stts.data.animation import is_animation
+from keras_stts.data.animation import open_animation
+from keras_stts.data.source import as_source
+from keras_stts.data.video import index_video
+from keras_stts.data.video import read_video
+
+NUM_SAMPLES = 8
+GRID = 8  # Rows and columns of a look.
+GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
+
+
+def measure_video(source, fps=2.0):
+    """Measure a video.
+
+    Args:
+        source: Path of a video file or of a folder of images.
+        fps: Number. Frames a second of a folder.
+
+    Returns:
+        Dict of `"seconds"`, `"fps"`, `"width"`, `"height"`, `"frames"`,
+        `"brightness"` (0 to 255, the mean of 8 frames), `"bytes"`,
+        `"sha256"` of the file, and `"look"`: these frames in grey, 8 x 8
+        each, in base64.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no video, damaged or cut short.
+    """
+    seconds, rate, count = _timing(source, fps)
+    first, _ = read_video(source, 1, fps=fps)
+    side = 32 * GRID
+    samples, _ = read_video(source, NUM_SAMPLES, 1e9, size=side, fps=fps)
+    grey = (samples @ GREY).reshape(len(samples), GRID, 32, GRID, 32)
+    look = np.rint(grey.mean((2, 4))).astype("uint8")
+    return {
+        "seconds": round(seconds, 2),
+        "fps": round(rate, 2),
+        "width": first.shape[2],
+        "height": first.shape[1],
+        "frames": count,
+        "brightness": round(float(grey.mean()), 1),
+        "bytes": sum(os.path.getsize(file) for file in files_of(source)),
+        "sha256": _digest(source),
+        "look": base64.b64encode(look.tobytes()).decode(),
+    }
+
+
+def files_of(source):
+    """The files that make up a video: one, or those of a folder."""
+    path = pathlib.Path(source)
+    return sorted(path.iterdir()) if path.is_dir() else [path]
+
+
+def _timing(source, fps):
+    opened = as_source(source)
+    if is_animation(opened):
+        with open_animation(opened, fps) as animation:
+            count, seconds = len(animation.times), animation.duration
+    else:
+        index = index_video(source)
+        count, seconds = len(index.times), len(index.times) / index.fps
+    return seconds, count / seconds, count
+
+
+def _digest(source):
+    digest = hashlib.sha256()
+    for path in files_of(source):
+        with open(path, "rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,7 @@
+"""What a table of videos holds, and whether a second one is like it."""
+
+from keras_stts.data.validation.anomalies import Anomaly
+from keras_stts.data.validation.validate import ValidationResult
+from keras_stts.data.validation.validate import validate
+
+__all__ = ["Anomaly", "ValidationResult", "validate"]
