@@ -8,6 +8,8 @@ import pytest
 
 from keras_stts.data import FrameCache
 
+pytestmark = pytest.mark.once
+
 
 def entry(seed=0):
     rng = np.random.default_rng(seed)

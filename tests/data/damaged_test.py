@@ -16,6 +16,8 @@ from keras_stts.data import read_video
 from tests.data.reading_test import write
 from tests.models import tiny
 
+pytestmark = pytest.mark.once
+
 FORMATS = {
     "a.mp4": "-c:v libx264 -bf 2 -g 12 -movflags faststart",
     "a.mkv": "-c:v libx264 -bf 2 -g 12",

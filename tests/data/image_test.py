@@ -9,6 +9,8 @@ import pytest
 
 from keras_stts.data.image import read_image
 
+pytestmark = pytest.mark.once
+
 SMOOTH = np.stack(
     np.broadcast_arrays(
         np.arange(0, 240, 10)[:, None], np.arange(0, 160, 10)[None], 60

@@ -5,6 +5,8 @@ import pytest
 
 from keras_stts.data import read_manifest
 
+pytestmark = pytest.mark.once
+
 ROWS = [
     {"video": "a.mp4", "question": "what, where?", "answer": "7", "n": "1"},
     {"video": "b/c.mp4", "question": 'who "is"?', "answer": "ü", "n": "2"},

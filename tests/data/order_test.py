@@ -1,11 +1,14 @@
 """Which rows make which batch."""
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import settings
 from hypothesis import strategies as st
 
 from keras_stts.data.order import plan_epoch
+
+pytestmark = pytest.mark.once
 
 
 @settings(deadline=None)

@@ -15,6 +15,8 @@ from keras_stts.data import sample_indices
 from keras_stts.data import video as video_module
 from tests.data.video_test import ffmpeg
 
+pytestmark = pytest.mark.once
+
 FORMATS = {
     "b_frames.mp4": "-c:v libx264 -bf 3 -g 12",
     "open_gop.mp4": "-c:v libx264 -x264-params open-gop=1:keyint=10:bframes=3",

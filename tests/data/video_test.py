@@ -12,6 +12,8 @@ from keras_stts.data import read_video
 from keras_stts.data import resize_frames
 from keras_stts.data import sample_indices
 
+pytestmark = pytest.mark.once
+
 GOLDEN = pathlib.Path(__file__).parent / "golden"
 STEP = 4
 

@@ -14,6 +14,8 @@ from keras_stts.data import DecodePool
 from keras_stts.data import read_video
 from tests.data.reading_test import write
 
+pytestmark = pytest.mark.once
+
 
 @pytest.fixture(scope="module")
 def clip(tmp_path_factory):

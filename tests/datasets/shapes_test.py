@@ -10,6 +10,8 @@ import pytest
 from keras_stts.datasets import _shapes_files as files
 from keras_stts.datasets import shapes
 
+pytestmark = pytest.mark.once
+
 PALETTE = np.array(list(shapes.COLORS.values()))
 STEPS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
 CHANCE = {

@@ -7,6 +7,8 @@ from keras_stts.models import chat
 from keras_stts.models.examples import subtitle_text
 from tests.models import tiny
 
+pytestmark = pytest.mark.once
+
 VIDEO = {"type": "video"}
 IMAGE = {"type": "image"}
 

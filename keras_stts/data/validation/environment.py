@@ -43,7 +43,7 @@ def python():
 def install():
     """Make the environment, unless it is there.
 
-    With uv if that is installed, else with Python's venv and pip.
+    With Python 3.11's venv and pip; without one, with uv, which fetches it.
 
     Returns:
         Its path.
@@ -77,28 +77,31 @@ def _commands(path):
     # All packages are pinned: nothing is to be resolved.
     packages = ["--no-deps", "-r", str(REQUIREMENTS)]
     inside = str(path / "bin" / "python")
+    python = _python_311()
     beside = str(pathlib.Path(sys.executable).parent)
     uv = shutil.which("uv") or shutil.which("uv", path=beside)
-    if uv:
+    if python:
+        yield [python, "-m", "venv", str(path)]
+        yield [inside, "-m", "pip", "install", *packages]
+    elif uv:
         yield [uv, "venv", "--python", "3.11", str(path)]
         yield [uv, "pip", "install", "--python", inside, *packages]
     else:
-        yield [_python_311(), "-m", "venv", str(path)]
-        yield [inside, "-m", "pip", "install", *packages]
+        raise RuntimeError(
+            "TensorFlow Data Validation 1.16 runs in Python 3.11. Received: "
+            "no `python3.11` on the PATH. Install Python 3.11, or uv, which "
+            "fetches it."
+        )
 
 
 def _python_311():
+    """Path of a Python 3.11, or `None`."""
     if sys.version_info[:2] == (3, 11):
         return sys.executable
     found = shutil.which("python3.11")
     # A shim may be there without the Python that it stands for.
     if found and not subprocess.run([found, "-c", ""]).returncode:
         return found
-    raise RuntimeError(
-        "TensorFlow Data Validation 1.16 runs in Python 3.11. Received: no "
-        "`python3.11` on the PATH. Install Python 3.11, or uv, which fetches "
-        "it."
-    )
 
 
 def _run(command):

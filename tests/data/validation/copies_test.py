@@ -2,7 +2,6 @@
 
 import base64
 
-import keras
 import numpy as np
 import pytest
 
@@ -12,8 +11,7 @@ from keras_stts.datasets import shapes
 from tests.data.reading_test import write
 from tests.data.video_test import ffmpeg
 
-# Nothing here depends on the backend.
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="once")
+pytestmark = pytest.mark.once
 
 ANEW = {
     "crf35.mp4": "-c:v libx264 -crf 35",

@@ -6,14 +6,12 @@ import re
 import shutil
 import sys
 
-import keras
 import pytest
 
 from keras_stts.data import __main__ as command
 from keras_stts.data.validation import environment
 
-# Nothing here depends on the backend.
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="once")
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,6 @@ import subprocess
 import sys
 import time
 
-import keras
 import numpy as np
 import PIL.Image
 import pytest
@@ -20,8 +19,7 @@ from keras_stts.datasets import shapes
 from tests.data.reading_test import write
 
 FOLDER = pathlib.Path(keras_stts.data.__file__).parent
-# Nothing here depends on the backend.
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="once")
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module")

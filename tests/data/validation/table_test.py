@@ -1,6 +1,5 @@
 """Rows as features; what chance makes of tables of one source."""
 
-import keras
 import numpy as np
 import pytest
 
@@ -11,8 +10,7 @@ from keras_stts.data.validation.comparison import number_by_chance
 from keras_stts.data.validation.comparison import words_by_chance
 from keras_stts.data.validation.table import Table
 
-# Nothing here depends on the backend.
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="once")
+pytestmark = pytest.mark.once
 
 FACTS = {
     "seconds": 4.0,

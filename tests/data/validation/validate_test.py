@@ -10,7 +10,6 @@ import pathlib
 import re
 import shutil
 
-import keras
 import pytest
 
 from keras_stts.data import __main__ as command
@@ -20,8 +19,7 @@ from keras_stts.datasets import shapes
 from tests.data.reading_test import write
 from tests.data.video_test import ffmpeg
 
-# Nothing here depends on the backend.
-pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="once")
+pytestmark = pytest.mark.once
 
 
 @pytest.fixture(scope="module", autouse=True)
