@@ -80,7 +80,7 @@ def export(model, directory, max_shard_size=5_000_000_000):
     }
     _write_weights(directory, names, max_shard_size)
     if model.preprocessor is not None:
-        _write_processor(directory, model.preprocessor)
+        _write_processor(directory, model.preprocessor, model.backbone)
 
 
 def transformers_config(backbone):
@@ -190,7 +190,7 @@ def _write_json(path, data):
     path.write_text(json.dumps(data, indent=2) + os.linesep)
 
 
-def _write_processor(directory, preprocessor):
+def _write_processor(directory, preprocessor, backbone):
     converter = preprocessor.video_converter
     height, width = converter.image_size
     size = {"height": height, "width": width}
@@ -200,13 +200,11 @@ def _write_processor(directory, preprocessor):
         "do_resize": True,
         "image_mean": [0.5] * 3,
         "image_std": [0.5] * 3,
-        "patch_size": preprocessor.patch_size,
+        "patch_size": backbone.patch_size,
         "resample": 2,
         "rescale_factor": 1 / 255,
         "size": size,
     }
-    side = height // preprocessor.patch_size
-    window = round(side / preprocessor.num_blocks**0.5)
     config = {
         "processor_class": "Molmo2Processor",
         "image_processor": {
@@ -222,7 +220,7 @@ def _write_processor(directory, preprocessor):
             "do_sample_frames": True,
             "max_fps": converter.max_fps,
             "num_frames": converter.num_frames,
-            "pooling_size": [window, window],
+            "pooling_size": [backbone.window] * 2,
         },
         "image_use_col_tokens": True,
         "use_frame_special_tokens": True,

@@ -102,3 +102,16 @@ def test_a_model_without_molmo2s_tokens(tmp_path):
 
     with pytest.raises(ValueError, match="vision tokens image_patch, .* 3 of"):
         tiny_model().export_to_transformers(tmp_path)
+
+
+def test_preprocessor_that_was_never_told_the_patch_size(tmp_path):
+    """Without images it does not need it; the exported one does."""
+    model = tiny.model()
+    assert model.preprocessor.patch_size != model.backbone.patch_size
+    model.export_to_transformers(tmp_path)
+    config = json.loads((tmp_path / "processor_config.json").read_text())
+    video = config["video_processor"]
+    assert video["patch_size"] == model.backbone.patch_size
+    assert video["pooling_size"] == [model.backbone.window] * 2
+    again = VideoVLM.from_preset(str(tmp_path))
+    assert again.preprocessor.num_blocks == model.preprocessor.num_blocks
