@@ -7,6 +7,7 @@ import os
 import pathlib
 import pickle
 import resource
+import signal
 import struct
 import sys
 import types
@@ -62,6 +63,8 @@ def answer(read, task):
 
 
 def main():
+    # Ctrl-C goes to all processes: the video that is read would look damaged.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # What libraries print must not come between the messages.
     inputs = os.fdopen(os.dup(0), "rb")
     outputs = os.fdopen(os.dup(1), "wb")

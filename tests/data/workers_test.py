@@ -99,6 +99,15 @@ def test_a_video_that_takes_too_long_is_given_up(clip):
     assert set(children()) == before
 
 
+def test_an_interrupt_harms_no_video(clip):
+    with DecodePool(num_workers=1) as pool:
+        pool.submit(clip, 3).result()
+        future = pool.submit(clip, 3)
+        for worker in children():
+            os.kill(worker, signal.SIGINT)
+        assert len(future.result()[0]) == 3
+
+
 def test_memory_is_bounded(tmp_path):
     path = write(tmp_path / "a.mkv", "-c:v ffv1", size="2048x2048", seconds=1)
     with DecodePool(num_workers=1, memory_limit=150 * 2**20) as pool:
