@@ -22,13 +22,13 @@ def fill_first_frames(x, value, segments=None):
         Tensor of the shape of `x`.
     """
     if segments is None:
-        first = ops.full_like(x[:, :1], value)
+        first = ops.zeros_like(x[:, :1]) + value
         return ops.concatenate([first, x[:, 1:]], axis=1)
     first = ops.ones_like(segments[:, :1], dtype="bool")
     changes = segments[:, 1:] != segments[:, :-1]
     first = ops.concatenate([first, changes], axis=1)
     first = ops.reshape(first, (*ops.shape(first), *(1 for _ in x.shape[2:])))
-    return ops.where(first, ops.full_like(x, value), x)
+    return ops.where(first, ops.zeros_like(x) + value, x)
 
 
 def segment_sizes(segments, mask, num_segments):

@@ -52,6 +52,19 @@ def test_padding_frames_take_no_part_in_the_loss():
     np.testing.assert_array_equal(to_numpy(scorer.losses[0]), loss)
 
 
+def test_videos_that_share_a_row_are_scored_as_apart():
+    row = patches((4, 4))[:1]
+    apart = np.zeros((2, *row.shape[1:]), "float32")
+    apart[0, :1], apart[1, :3] = row[0, :1], row[0, 1:]
+    mask = np.array([[True, False, False, False], [True] * 3 + [False]])
+    scorer = TokenScorer(2, 6, window=2)
+    wanted = to_numpy(scorer(apart, frame_mask=mask))
+    loss = to_numpy(scorer.losses[0])
+    got = to_numpy(scorer(row, segments=np.array([[0, 1, 1, 1]])))
+    np.testing.assert_allclose(got[0], wanted[mask], atol=1e-6)
+    np.testing.assert_allclose(to_numpy(scorer.losses[0]), loss, rtol=1e-5)
+
+
 def test_as_many_weights_as_the_method_says():
     def count(width, hidden):
         pooler = 4 * width * (width + 1)

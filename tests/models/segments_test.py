@@ -83,10 +83,9 @@ def answers(values, weights, rows=None):
 
 VARIANTS = [
     {},
-    {"pruning": "frame_similarity"},
     {"prune_ratio": 0.0},
-    {"positions": "original", "rescale_axis": "frame", "prune_ratio": 0.3},
-    {"refill": True, "prune_ratio": 0.3},
+    {"pruning": "frame_similarity", "positions": "original"},
+    {"prune_ratio": 0.3, "refill": True, "rescale_axis": "frame"},
 ]
 each_variant = pytest.mark.parametrize("kwargs", VARIANTS, ids=str)
 
@@ -110,13 +109,6 @@ def test_logits_and_kept_blocks_are_those_apart(kwargs):
         assert packed["kept"].sum() == apart["kept"].sum()
 
 
-def test_random_ranking_keeps_each_budget():
-    apart, packed = outputs(pruning="random")
-    found = [kept.sum() for kept in at_frames(packed["kept"])]
-    assert found == apart["kept"].sum((1, 2)).tolist()
-    assert all(kept[0].all() for kept in at_frames(packed["kept"]))
-
-
 def loss_and_slopes(model, batch):
     """Loss with the auxiliary one, and its gradients in all weights."""
     x, y, weights = keras.tree.map_structure(ops.convert_to_tensor, batch)
@@ -134,10 +126,20 @@ def loss_and_slopes(model, batch):
     return value, dict(zip([v.path for v in variables], slopes))
 
 
+def with_even_scores(model):
+    """Weights of which no score is near 0 or 1, where slopes vanish, nor
+    near its neighbour's, where that of the bias is too steep to compare."""
+    rng = np.random.default_rng(0)
+    for variable in model.trainable_variables:
+        if len(variable.shape) > 1:
+            weights = rng.normal(size=variable.shape)
+            variable.assign(weights / np.sqrt(variable.shape[0]))
+    return model
+
+
 def test_loss_and_gradients_are_those_apart():
-    # Sharp scores are all but equal in some rows, whose slopes are steep.
     (value, slopes), (packed_value, packed_slopes) = (
-        loss_and_slopes(model, batch)
+        loss_and_slopes(with_even_scores(model), batch)
         for model, batch in zip(models(sharp=False), batches())
     )
     np.testing.assert_allclose(packed_value, value, rtol=1e-6)

@@ -103,6 +103,28 @@ def pruned_sequence(x):
     return at_tokens * is_block[..., None]
 
 
+def samples_of_a_row(x):
+    """What two videos a row bring to their tokens, and their loss."""
+    segments = K.convert_to_tensor([[0, 1, 1], [0, 0, 0]], "int32")
+    mask = K.convert_to_tensor(FRAME_MASK)
+    nearby = ops.neighbor_similarity(x[:, :, :P], segments=segments)
+    loss = ops.auxiliary_loss(scores_of(x), nearby, mask, segments=segments)
+    selection = ops.select_blocks(scores_of(x), 0.5, mask, segments, 2)
+    ids = K.convert_to_tensor(TOKEN_IDS)
+    sequence = prune_sequence(
+        *(ids, K.ones((B, ids.shape[1]), dtype="bool"), 7, selection),
+        segments=K.convert_to_tensor([[0] * 5 + [1] * 9, [0] * 14], "int32"),
+        num_segments=2,
+    )
+    pairs = ops.concat_previous_frame(x[:, :, :P], segments)
+    packed = ops.pack_blocks(
+        K.reshape(pairs, (B, T * P, 2 * D)), selection.index
+    )
+    at_tokens = ops.pack_blocks(packed, sequence.block)
+    weights = K.cast(sequence.positions + 1, x.dtype)[..., None]
+    return at_tokens * weights * K.cast(loss, x.dtype)
+
+
 FUNCTIONS = [
     scorer_input,
     similarity,
@@ -113,6 +135,8 @@ FUNCTIONS = [
     grouped_prefix_attention,
     pruned_sequence,
 ]
+if BACKEND == "torch":  # The others compile it in `segments_test.py`.
+    FUNCTIONS.append(samples_of_a_row)
 
 
 def inputs():
@@ -136,6 +160,7 @@ def torch_compiled(function):
         return function
     import torch
 
+    torch._dynamo.reset()  # It traces one piece of code eight times at most.
     return torch.compile(function, backend="aot_eager", fullgraph=True)
 
 
