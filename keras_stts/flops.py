@@ -14,7 +14,7 @@ def count_flops(
     time_tokens=8,
     layout="packed",
 ):
-    """Floating point operations of the prefill of one video.
+    """Floating point operations of the prefill of one video, or of a row.
 
     A multiplication and an addition count as two; norms, activations and the
     softmax are left out. A train step costs three times a forward pass.
@@ -41,8 +41,11 @@ def count_flops(
     num_frames = num_frames or backbone.num_frames
     if prune_ratio is None:
         prune_ratio = backbone.prune_ratio
-    num_kept = num_kept_blocks(backbone.num_blocks, num_frames, prune_ratio)
-    vision_length = num_frames * (2 + time_tokens) + 1 + num_kept
+    num_segments = backbone.num_segments
+    num_kept = num_kept_blocks(
+        backbone.num_blocks, num_frames, prune_ratio, num_segments
+    )
+    vision_length = num_frames * (2 + time_tokens) + num_segments + num_kept
     vision = _vision_encoder(backbone, num_frames, prune_ratio, layout)
     scorer = _scorer(backbone, num_frames) if prune_ratio else 0
     connector = _connector(backbone, num_kept)
@@ -91,7 +94,9 @@ def _vision_encoder(backbone, num_frames, prune_ratio, layout):
         return embedding + num_layers * whole_block
     before = backbone.prune_layer + 2
     num_blocks, patches = backbone.num_blocks, backbone.window**2
-    num_kept = num_kept_blocks(num_blocks, num_frames, prune_ratio)
+    num_kept = num_kept_blocks(
+        num_blocks, num_frames, prune_ratio, backbone.num_segments
+    )
     pairs = packed_pairs(num_frames, num_blocks, num_kept, patches, layout)
     packed_block = block_flops(*sizes, num_kept * patches, pairs)
     after = num_layers - before

@@ -215,8 +215,9 @@ class VideoVLM(keras_hub.models.CausalLM):
 
         Args:
             x: A dict of `"videos"` (list of paths and of uint8 arrays of any
-                length, or one array), `"prompts"` and `"responses"`; or a
-                dict of preprocessed inputs, with `y` and `sample_weight`; or
+                length, or one array), `"prompts"` and `"responses"`, in each
+                of which a list of samples is a row of `num_segments` at most;
+                or a dict of preprocessed inputs, with `y` and `sample_weight`; or
                 a `tf.data.Dataset`, a `keras.utils.PyDataset`, a Grain
                 dataset or a generator of batches of either.
             y: See `x`.
@@ -464,7 +465,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         text_length=None,
         layout="packed",
     ):
-        """Count the operations of one video's prefill.
+        """Count the operations of one video's prefill, or of a row of several.
 
         Args:
             num_frames: Int. Defaults to the model's.
