@@ -217,9 +217,10 @@ class VideoVLM(keras_hub.models.CausalLM):
             x: A dict of `"videos"` (list of paths and of uint8 arrays of any
                 length, or one array), `"prompts"` and `"responses"`, in each
                 of which a list of samples is a row of `num_segments` at most;
-                or a dict of preprocessed inputs, with `y` and `sample_weight`; or
-                a `tf.data.Dataset`, a `keras.utils.PyDataset`, a Grain
-                dataset or a generator of batches of either.
+                or a dict of preprocessed inputs, with `y` and
+                `sample_weight`; or a `tf.data.Dataset`, a
+                `keras.utils.PyDataset`, a Grain dataset or a generator of
+                batches of either.
             y: See `x`.
             batch_size: Int. Defaults to 32.
             sample_weight: See `x`.
