@@ -191,7 +191,7 @@ def test_labels_in_the_wrong_place(model, batch):
         model.evaluate(tiny.raw(responses=False), verbose=0)
     with pytest.raises(ValueError, match="need labels `y`"):
         model.fit(x, verbose=0)
-    with pytest.raises(ValueError, match="`keras.utils.PyDataset` or a gen"):
+    with pytest.raises(ValueError, match="a Grain dataset or a gen"):
         model.fit(["a.mp4"], verbose=0)
     with pytest.raises(ValueError, match="leave examples to train and to"):
         model.fit(raw, validation_split=0.9, verbose=0)
