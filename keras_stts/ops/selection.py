@@ -146,11 +146,8 @@ def select_blocks(
         frames = ops.sum(ops.cast(frame_mask, "int32"), axis=-1, keepdims=True)
     else:
         frames = segment_sizes(segments, frame_mask, num_segments)
-    # The place in `order` of the first block of each video that stays.
     table = _kept_table(num_blocks, num_frames, prune_ratio)
-    kept_count = ops.take(ops.convert_to_tensor(table, "int32"), frames)
-    later = ops.sum(frames, axis=-1, keepdims=True) - ops.cumsum(frames, -1)
-    first = total - later * num_blocks - kept_count
+    first = _first_to_stay(frames, table, num_blocks)
     if segments is not None:
         segments = ops.cast(segments, "int32")
         real = ops.where(ops.cast(frame_mask, "bool"), segments, -1)
@@ -163,6 +160,15 @@ def select_blocks(
     index = ops.sort(index, axis=-1)[:, :num_kept]
     kept = ops.reshape(kept, (-1, num_frames, num_blocks))
     return Selection(ops.minimum(index, total - 1), index < total, kept)
+
+
+def _first_to_stay(frames, table, num_blocks):
+    """Where in the order of removal, one video after the other, what stays
+    of each begins: (B, videos), as their numbers of `frames`."""
+    total = (len(table) - 1) * num_blocks
+    kept_count = ops.take(ops.convert_to_tensor(table, "int32"), frames)
+    later = ops.sum(frames, axis=-1, keepdims=True) - ops.cumsum(frames, -1)
+    return total - later * num_blocks - kept_count
 
 
 def _one_video_after_the_other(order, segment_of_block):
