@@ -140,6 +140,12 @@ def check_inputs(backbone, x):
     if "videos" in backbone.input:
         _check_pixels(backbone, "videos", x["videos"])
         frames = _numpy(x["frame_mask"]).astype(bool)
+        if frames.shape != tuple(x["videos"].shape[:2]):
+            raise ValueError(
+                "`frame_mask` must have a value for each frame. Received: "
+                f"videos of shape={tuple(x['videos'].shape)}, frame_mask of "
+                f"shape={frames.shape}."
+            )
         if not frames[:, 0].all() or (frames[:, 1:] > frames[:, :-1]).any():
             raise ValueError(
                 "`frame_mask` must be True at the real frames of a video, "
