@@ -16,8 +16,9 @@ def count_flops(
 ):
     """Floating point operations of the prefill of one video, or of a row.
 
-    A multiplication and an addition count as two; norms, activations and the
-    softmax are left out. A train step costs three times a forward pass.
+    A multiplication and an addition count as two; norms, activations, the
+    softmax and the one query that ranks tokens inside the language model are
+    left out. A train step costs three times a forward pass.
 
     Args:
         backbone: A `VideoVLMBackbone`.
@@ -49,7 +50,8 @@ def count_flops(
     vision = _vision_encoder(backbone, num_frames, prune_ratio, layout)
     scorer = _scorer(backbone, num_frames) if prune_ratio else 0
     connector = _connector(backbone, num_kept)
-    text = _language_model(backbone, vision_length, text_length)
+    lengths = _prefix_lengths(backbone, vision_length, num_kept)
+    text = _language_model(backbone, lengths, text_length)
     return {
         "vision_encoder": vision + scorer,
         "scorer": scorer,
@@ -126,16 +128,30 @@ def _connector(backbone, num_kept):
     return pooler + 2 * num_kept * projector
 
 
-def _language_model(backbone, vision_length, text_length):
+def _prefix_lengths(backbone, vision_length, num_kept):
+    """Tokens of the vision part that each block of the language model sees."""
+    lengths = [vision_length] * backbone.num_layers
+    pruning = backbone.language_pruning
+    if pruning is not None:
+        counts = pruning.counts(num_kept, backbone.grid)
+        for stage, count in zip(pruning.stages, counts[1:]):
+            rest = backbone.num_layers - stage.layer
+            lengths[stage.layer :] = [vision_length - num_kept + count] * rest
+    return lengths
+
+
+def _language_model(backbone, vision_lengths, text_length):
     width = backbone.hidden_dim
     queries = backbone.num_query_heads * backbone.head_dim
     keys = backbone.num_key_value_heads * backbone.head_dim
     token = 2 * width * (2 * queries + 2 * keys + 3 * backbone.intermediate_dim)
     pairs = 4 * queries
-    vision = vision_length * (token + pairs * vision_length)
-    text = text_length * (token + pairs * (vision_length + text_length))
-    depth = backbone.num_layers
     # The last block computes only keys and values of the vision part.
-    last = vision_length * 2 * width * 2 * keys
+    vision = sum(n * (token + pairs * n) for n in vision_lengths[:-1])
+    vision += vision_lengths[-1] * 2 * width * 2 * keys
+    text = sum(
+        text_length * (token + pairs * (n + text_length))
+        for n in vision_lengths
+    )
     head = 2 * text_length * width * backbone.vocabulary_size
-    return (depth - 1) * vision + last + depth * text + head
+    return vision + text + head

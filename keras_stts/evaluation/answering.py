@@ -112,7 +112,8 @@ class Answerer:
         longest = int(x["padding_mask"].sum(-1).max()) + self.max_new_tokens
         step = max(LEAST_LENGTH, 2 ** (longest.bit_length() - 3))
         length = -(-longest // step) * step
-        text = {n: x[n][:, :length] for n in ("token_ids", "padding_mask")}
+        parts = {"token_ids", "padding_mask", "prompt_mask"} & set(x)
+        text = {name: x[name][:, :length] for name in parts}
         return x | text
 
     def _run(self, x):

@@ -8,6 +8,7 @@ from keras_stts.models.rope import rotary_embedding
 from keras_stts.models.vision_block import get_activation
 from keras_stts.ops import attention
 from keras_stts.ops import prefix_attention
+from keras_stts.pruning.language import attention_logits
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -45,11 +46,15 @@ class DecoderBlock(keras.layers.Layer):
             head_dim) that new keys and values are written into.
         cache_index: Int scalar tensor, where they are written.
         keys_only: Bool. If True, only key and value are computed.
+        ranker: Optional tuple (hidden states (B, 1, D), positions (B, 1)) of
+            one token after the sequence that ranks its tokens.
+        ranker_rope: Bool. Whether it ranks with the rotary embedding.
 
     Returns:
         Tuple (outputs, key, value): outputs (B, S, D), and this block's keys
         and values, (B, S2, key-value heads, head_dim); with `keys_only` the
-        tuple (key, value).
+        tuple (key, value); with `ranker` also the float32 logits (B, heads,
+        S) that its query makes of the keys.
 
     Reference:
         Qwen3 (arXiv 2505.09388), OLMo 2 (arXiv 2501.00656).
@@ -147,6 +152,8 @@ class DecoderBlock(keras.layers.Layer):
         cache=None,
         cache_index=None,
         keys_only=False,
+        ranker=None,
+        ranker_rope=True,
     ):
         run = functools.partial(
             self._run,
@@ -156,6 +163,8 @@ class DecoderBlock(keras.layers.Layer):
             cache=cache,
             cache_index=cache_index,
             keys_only=keys_only,
+            ranker=ranker,
+            ranker_rope=ranker_rope,
         )
         if self.rematerialize and cache is None and not keys_only:
             # TensorFlow needs what has a gradient by place.
@@ -172,9 +181,12 @@ class DecoderBlock(keras.layers.Layer):
         cache,
         cache_index,
         keys_only,
+        ranker,
+        ranker_rope,
     ):
         x = inputs if self.norm_after else self.attention_norm(inputs)
-        key = self._rotated(self.key(x), self.key_norm, positions)
+        plain_key = self._normed(self.key(x), self.key_norm)
+        key = self.rotary_embedding(plain_key, positions=positions)
         value = self._heads(self.value(x))
         if cache is not None:
             start = [0, cache_index, 0, 0]
@@ -182,9 +194,7 @@ class DecoderBlock(keras.layers.Layer):
             value = ops.slice_update(cache[1], start, value)
         if keys_only:
             return key, value
-        query = self._rotated(self.query(x), self.query_norm, positions)
-        if self._query_gain != 1.0:
-            query = query * self._query_gain
+        query = self._rotated_query(x, positions)
         if not prefix:
             out = attention(query, key, value, mask=attention_mask)
         else:
@@ -195,9 +205,25 @@ class DecoderBlock(keras.layers.Layer):
         out = self.attention_output(ops.reshape(out, joined))
         if self.norm_after:
             x = inputs + self.attention_norm(out)
-            return x + self.mlp_norm(self._mlp(x)), key, value
-        x = inputs + out
-        return x + self._mlp(self.mlp_norm(x)), key, value
+            x = x + self.mlp_norm(self._mlp(x))
+        else:
+            x = inputs + out
+            x = x + self._mlp(self.mlp_norm(x))
+        if ranker is None:
+            return x, key, value
+        logits = self._rank(
+            *ranker, key if ranker_rope else plain_key, ranker_rope
+        )
+        return x, key, value, logits
+
+    def _rank(self, hidden, positions, key, rope):
+        """Logits (B, heads, S) that the query of one token makes of keys."""
+        x = hidden if self.norm_after else self.attention_norm(hidden)
+        if rope:
+            query = self._rotated_query(x, positions)
+        else:
+            query = self._normed(self.query(x), self.query_norm)
+        return attention_logits(query, key)
 
     def _mlp(self, x):
         gate = get_activation(self.activation)(self.mlp_gate(x))
@@ -208,16 +234,25 @@ class DecoderBlock(keras.layers.Layer):
             x, (-1, x.shape[1], x.shape[2] // self.head_dim, self.head_dim)
         )
 
-    def _rotated(self, x, norm, positions):
-        """Normalised and rotated heads of queries or keys (B, S, width)."""
+    def _normed(self, x, norm):
+        """Normalised heads of queries or keys (B, S, width)."""
         if self.query_key_norm == "head":
-            x = norm(self._heads(x))
-        else:
-            x = self._heads(norm(x))
-        return self.rotary_embedding(x, positions=positions)
+            return norm(self._heads(x))
+        return self._heads(norm(x))
+
+    def _rotated_query(self, x, positions):
+        query = self._normed(self.query(x), self.query_norm)
+        query = self.rotary_embedding(query, positions=positions)
+        return query if self._query_gain == 1.0 else query * self._query_gain
 
     def compute_output_spec(
-        self, inputs, positions, cache=None, keys_only=False, **kwargs
+        self,
+        inputs,
+        positions,
+        cache=None,
+        keys_only=False,
+        ranker=None,
+        **kwargs,
     ):
         batch, length, _ = inputs.shape
         shape = (batch, length, self.num_key_value_heads, self.head_dim)
@@ -229,7 +264,10 @@ class DecoderBlock(keras.layers.Layer):
         if keys_only:
             return key, value
         outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        return outputs, key, value
+        if ranker is None:
+            return outputs, key, value
+        shape = (batch, self.num_query_heads, length)
+        return outputs, key, value, keras.KerasTensor(shape, dtype="float32")
 
     def get_config(self):
         config = super().get_config()

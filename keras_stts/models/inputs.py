@@ -127,8 +127,9 @@ def check_inputs(backbone, x):
     Raises:
         ValueError: If an input is missing, the frames are not uint8 of the
             right number and size, real frames are missing or do not come
-            first, a video has more or fewer placeholders than P a frame, or
-            the samples of a row do not stand one after the other.
+            first, a video has more or fewer placeholders than P a frame, the
+            samples of a row do not stand one after the other, or a prompt is
+            not at the beginning of its text.
     """
     missing = sorted(set(backbone.input) - set(x))
     if missing:
@@ -165,6 +166,20 @@ def check_inputs(backbone, x):
     _check_placeholders(backbone, x, wanted)
     if backbone.num_segments > 1:
         _check_segments(backbone, x)
+    if "prompt_mask" in backbone.input:
+        _check_prompts(x)
+
+
+def _check_prompts(x):
+    prompt = _numpy(x["prompt_mask"]).astype(bool)
+    outside = prompt & ~_numpy(x["padding_mask"]).astype(bool)
+    late = (prompt[:, 1:] > prompt[:, :-1]).any()
+    if not prompt[:, 0].all() or late or outside.any():
+        raise ValueError(
+            "`prompt_mask` must be True at the tokens of a prompt, which come "
+            "first and are no padding; there is at least one. Received: "
+            f"{prompt.astype(int).tolist()}."
+        )
 
 
 def _check_pixels(backbone, name, pixels):

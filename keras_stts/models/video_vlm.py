@@ -413,16 +413,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         """
         backbone = self.backbone
         vision = backbone.encode_vision(inputs)
-        prefix = backbone.encode_prefix(
-            inputs["vision_token_ids"],
-            inputs["vision_mask"],
-            vision,
-            inputs.get("vision_segments"),
-        )
-        hidden, cache = backbone.decode(
-            inputs["token_ids"], prefix, segments=inputs.get("text_segments")
-        )
-        return hidden, prefix, cache
+        return backbone.encode(inputs, vision)
 
     def kept_blocks(self, video, fps=None):
         """What is kept of one video, for `keras_stts.visualize`.
@@ -679,6 +670,8 @@ def _check_preprocessor(backbone, preprocessor):
         names += ("num_images", "max_crops", "patch_size")
     wanted = {name: getattr(backbone, name) for name in names}
     given = {name: getattr(preprocessor, name) for name in names}
+    wanted["prompt_mask"] = backbone.language_pruning is not None
+    given["prompt_mask"] = preprocessor.prompt_mask
     wanted["image_size"] = size
     given["image_size"] = preprocessor.video_converter.image_size
     if wanted != given:
@@ -722,6 +715,8 @@ def _load_task(
         shared = ("num_blocks", "num_images", "max_crops", "patch_size")
         for name in (*shared, "num_segments"):
             preprocessor.setdefault(name, getattr(task["backbone"], name))
+        prunes = task["backbone"].language_pruning is not None
+        preprocessor.setdefault("prompt_mask", prunes)
         task["preprocessor"] = _load_preprocessor(
             preset, molmo2, preprocessor, converter
         )

@@ -17,6 +17,7 @@ from keras_stts.models.vision_sequence import VisionSequence
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
+from keras_stts.pruning import language
 
 # Side of what a token of an image pools, in patches.
 IMAGE_WINDOW = 2
@@ -98,6 +99,12 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         num_segments: Int M. Short samples that a row of a batch can hold, one
             after the other; `num_frames` is for all of them. Each is run as
             if it were alone. Defaults to `1`.
+        language_pruning: Optional str, dict or
+            `keras_stts.pruning.language.LanguagePruning`: pruning of the
+            video's tokens inside the language model. One of `"fastv"`,
+            `"fastv_norope"` and `"feather"`, or a dict of this as
+            `"class_name"` and of its settings as `"config"`. Tokens of
+            images stay. Defaults to `None`.
         dtype: Str or dtype policy.
 
     Inputs: a dict of
@@ -113,6 +120,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
       `text_segments`: int32 (B, S'), which sample of its row, from 0, each
       frame and token belongs to; padding counts to the last (all three only
       if `num_segments` is not 1)
+    - `prompt_mask`: bool (B, S'), True at the tokens of the prompt, which
+      come first (only with `language_pruning`)
 
     Outputs: a dict of
     - `hidden_states`: (B, S', hidden_dim), of the text part
@@ -174,6 +183,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         pixel_std=0.5,
         rematerialize=False,
         num_segments=1,
+        language_pruning=None,
         dtype=None,
         **kwargs,
     ):
@@ -192,6 +202,11 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             vision_token_ids,
         )
         _check_segments(num_segments, num_images)
+        language_pruning = language.get(language_pruning)
+        if language_pruning is not None:
+            _check_language_pruning(
+                language_pruning, num_layers, num_frames, num_segments
+            )
 
         # === Layers ===
         self.vision_encoder = VisionEncoder(
@@ -254,6 +269,11 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         self.packed_text_sequence = PackedTextSequence(
             dtype=dtype, name="packed_text_sequence"
         )
+        self.last_token = language.LastToken(dtype=dtype, name="last_token")
+        self.language_pruning = language_pruning
+        self.prune_tokens = self._prune_tokens(
+            window, image_patch_id, vision_token_ids, dtype
+        )
         scaled = rope_scaling_layers
         scaled = range(num_layers) if scaled is None else scaled
         self.transformer_layers = [
@@ -306,16 +326,10 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         self.vision_encoder.build((None, num_frames or 2, *side))
         width = vision_hidden_dim * len(vision_feature_layers)
         self.connector.build((None, None, window**2, width))
+        if language_pruning is not None:
+            inputs["prompt_mask"] = _input("prompt_mask", "bool", None)
         vision = self.encode_vision(inputs)
-        prefix = self.encode_prefix(
-            inputs["vision_token_ids"],
-            inputs["vision_mask"],
-            vision,
-            inputs.get("vision_segments"),
-        )
-        hidden, _ = self.decode(
-            inputs["token_ids"], prefix, segments=inputs.get("text_segments")
-        )
+        hidden, _, _ = self.encode(inputs, vision)
         outputs = {"hidden_states": hidden}
         if "selection" in vision:
             outputs["scores"] = vision["scores"]
@@ -325,15 +339,41 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
 
         # === Config ===
         for name, value in config.items():
-            setattr(self, name, value)
+            if name != "language_pruning":
+                setattr(self, name, value)
         self._config_names = tuple(config)
+
+    def _prune_tokens(self, window, placeholder_id, vision_token_ids, dtype):
+        """Dict of the block of the language model that pruning comes after,
+        and the layer that prunes."""
+        if self.language_pruning is None:
+            return {}
+        side = self.image_size // self.patch_size
+        return {
+            str(stage.layer - 1): language.PruneTokens(
+                self.language_pruning,
+                i,
+                block_grid((side, side), window),
+                placeholder_id,
+                vision_token_ids,
+                self.num_image_tokens,
+                dtype=dtype,
+                name=f"prune_tokens_{i}",
+            )
+            for i, stage in enumerate(self.language_pruning.stages)
+        }
 
     @property
     def num_blocks(self):
         """Blocks P of a frame."""
-        side = self.image_size // self.patch_size
-        rows, columns = block_grid((side, side), self.window)
+        rows, columns = self.grid
         return rows * columns
+
+    @property
+    def grid(self):
+        """Rows and columns of the blocks of a frame."""
+        side = self.image_size // self.patch_size
+        return block_grid((side, side), self.window)
 
     @property
     def num_kept_blocks(self):
@@ -415,21 +455,68 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         vision["embeddings"] = self.connector(features, patch_mask=mask)
         return vision
 
-    def encode_prefix(self, token_ids, mask, vision, segments=None):
-        """Run the vision part for the keys and values of every block.
+    def encode(self, inputs, vision):
+        """Run the vision part and the text part of whole sequences.
 
         Args:
-            token_ids: Int tensor (B, S).
-            mask: Bool tensor (B, S), False for padding.
+            inputs: Dict of the model's inputs.
             vision: What `encode_vision` returned.
-            segments: Optional int tensor (B, S), samples of a row.
 
         Returns:
-            Dict of `"layers"`, a list of (key, value), one a block; `"mask"`,
-            a bool tensor (B, S'); `"segments"`, an int32 tensor (B, S');
-            `"length"`, an int32 tensor (B,), or (B, M) with `segments`, where
-            the text begins.
+            Tuple (hidden states (B, S', hidden_dim) of the text part, prefix,
+            cache), the latter two as `decode` takes them.
         """
+        if self.language_pruning is not None:
+            return self._encode_and_prune(inputs, vision)
+        prefix = self.encode_prefix(
+            inputs["vision_token_ids"],
+            inputs["vision_mask"],
+            vision,
+            inputs.get("vision_segments"),
+        )
+        hidden, cache = self.decode(
+            inputs["token_ids"], prefix, segments=inputs.get("text_segments")
+        )
+        return hidden, prefix, cache
+
+    def _encode_and_prune(self, inputs, vision):
+        """`encode`, block by block: the text decides what blocks are shown."""
+        x, sequence, mask, length = self._vision_part(
+            inputs["vision_token_ids"], inputs["vision_mask"], vision
+        )
+        selection = vision.get("selection")
+        index = None if selection is None else selection.index
+        token_ids, prompt_mask = inputs["token_ids"], inputs["prompt_mask"]
+        positions, text_mask = self.text_sequence(token_ids, length)
+        y = self.token_embedding(token_ids)
+        prefix = {"layers": [], "masks": [], "positions": [], "length": length}
+        cache = []
+        for i, layer in enumerate(self.transformer_layers):
+            prune, ranker = self.prune_tokens.get(str(i)), None
+            if prune is not None:
+                ranker = self.last_token(y, positions, prompt_mask)
+            prefix["masks"].append(sequence.mask)
+            prefix["positions"].append(sequence.positions)
+            x, key, value, logits = self._vision_block(
+                i, x, sequence, mask, ranker
+            )
+            prefix["layers"].append((key, value))
+            y, *own = layer(
+                y,
+                positions=positions,
+                attention_mask=text_mask,
+                prefix=(key, value),
+                prefix_mask=sequence.mask,
+            )
+            cache.append(tuple(own))
+            if prune is not None:
+                x, sequence, mask = prune(
+                    x, sequence, logits, vision["embeddings"], index
+                )
+        return self.layer_norm(y), prefix, cache
+
+    def _vision_part(self, token_ids, mask, vision, segments=None):
+        """Embeddings of the vision part, and what `VisionSequence` returns."""
         sequence, attention_mask, length = self.vision_sequence(
             token_ids,
             mask,
@@ -443,21 +530,64 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         if shown:
             shown = ops.concatenate(shown, axis=1)
             x = self.add_vision(x, shown, sequence)
+        return x, sequence, attention_mask, length
+
+    def _vision_block(self, i, x, sequence, attention_mask, ranker=None):
+        """Run one block on the vision part: (outputs, key, value, logits).
+
+        Nothing reads what the last block makes of it.
+        """
+        layer, positions = self.transformer_layers[i], sequence.positions
+        if i == len(self.transformer_layers) - 1:
+            key, value = layer(x, positions=positions, keys_only=True)
+            return None, key, value, None
+        options = {}
+        if ranker is not None:
+            rope = self.language_pruning.rope
+            options = {"ranker": ranker, "ranker_rope": rope}
+        x, key, value, *logits = layer(
+            x, positions=positions, attention_mask=attention_mask, **options
+        )
+        return x, key, value, logits[0] if logits else None
+
+    def encode_prefix(self, token_ids, mask, vision, segments=None):
+        """Run the vision part for the keys and values of every block.
+
+        Args:
+            token_ids: Int tensor (B, S).
+            mask: Bool tensor (B, S), False for padding.
+            vision: What `encode_vision` returned.
+            segments: Optional int tensor (B, S), samples of a row.
+
+        Returns:
+            Dict of `"layers"`, a list of (key, value), one a block;
+            `"masks"`, a list of bool tensors (B, S'), which of these are
+            real; `"positions"`, a list of int32 tensors (B, S'); `"segments"`,
+            an int32 tensor (B, S'); `"length"`, an int32 tensor (B,), or
+            (B, M) with `segments`, where the text begins.
+
+        Raises:
+            ValueError: If the model has `language_pruning`.
+        """
+        if self.language_pruning is not None:
+            raise ValueError(
+                "With `language_pruning` the prompt decides what of a video "
+                "is kept, so the vision part cannot be run without it. Call "
+                "`encode`."
+            )
+        x, sequence, attention_mask, length = self._vision_part(
+            token_ids, mask, vision, segments
+        )
         layers = []
-        for layer in self.transformer_layers[:-1]:
-            x, key, value = layer(
-                x, positions=sequence.positions, attention_mask=attention_mask
+        for i in range(len(self.transformer_layers)):
+            x, key, value, _ = self._vision_block(
+                i, x, sequence, attention_mask
             )
             layers.append((key, value))
-        # Nothing reads what the last block makes of the vision part.
-        layers.append(
-            self.transformer_layers[-1](
-                x, positions=sequence.positions, keys_only=True
-            )
-        )
         return {
             "layers": layers,
-            "mask": sequence.mask,
+            "masks": [sequence.mask] * len(layers),
+            "positions": [sequence.positions] * len(layers),
             "segments": sequence.segments,
             "length": length,
         }
@@ -468,7 +598,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         Args:
             token_ids: Int tensor (B * R, S), R texts a prefix, those of one
                 prefix side by side.
-            prefix: What `encode_prefix` returned.
+            prefix: What `encode_prefix` or `encode` returned.
             cache: Optional list of (key, value), what `decode` returned for
                 a longer text, into which those of these tokens are written.
             index: Int scalar tensor, where in that text the tokens stand.
@@ -478,7 +608,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         Returns:
             Tuple (hidden states (B * R, S, hidden_dim), cache).
         """
-        positions, mask, prefix_mask = self._text_masks(
+        positions, mask, prefix_masks = self._text_masks(
             token_ids, prefix, cache, index, segments
         )
         x = self.token_embedding(token_ids)
@@ -489,7 +619,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 positions=positions,
                 attention_mask=mask,
                 prefix=prefix["layers"][i],
-                prefix_mask=prefix_mask,
+                prefix_mask=prefix_masks[i],
                 cache=None if cache is None else cache[i],
                 cache_index=index,
             )
@@ -499,17 +629,19 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
     def _text_masks(self, token_ids, prefix, cache, index, segments):
         """Positions of texts, and what of themselves and a prefix they see."""
         start = prefix["length"]
+        masks = prefix["masks"]
         if segments is not None:
-            return self.packed_text_sequence(
-                token_ids, start, segments, prefix["segments"], prefix["mask"]
+            positions, mask, seen = self.packed_text_sequence(
+                token_ids, start, segments, prefix["segments"], masks[0]
             )
+            return positions, mask, [seen] * len(masks)
         positions, mask = self.text_sequence(
             token_ids,
             start if self.num_segments == 1 else start[:, 0],
             index=0 if index is None else index,
             length=None if cache is None else cache[0][0].shape[1],
         )
-        return positions, mask, prefix["mask"]
+        return positions, mask, masks
 
     def enable_lora(self, rank, target_layer_names=None):
         """Freeze the backbone but for LoRA factors and the scorer.
@@ -570,6 +702,10 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         config = super().get_config()
         for name in self._config_names:
             config[name] = getattr(self, name)
+        if self.language_pruning is not None:
+            config["language_pruning"] = keras.saving.serialize_keras_object(
+                self.language_pruning
+            )
         return config
 
 
@@ -593,6 +729,22 @@ def _check_segments(num_segments, num_images):
             "`num_segments`, the samples that a row can hold, must be at least "
             "1, and 1 if these may have images. Received: num_segments="
             f"{num_segments}, num_images={num_images}."
+        )
+
+
+def _check_language_pruning(pruning, num_layers, num_frames, num_segments):
+    layers = [stage.layer for stage in pruning.stages]
+    if max(layers, default=0) >= num_layers:
+        raise ValueError(
+            "`language_pruning` must prune before blocks of the language "
+            f"model, counted from 0. Received: blocks {layers}, num_layers="
+            f"{num_layers}."
+        )
+    if num_frames == 0 or num_segments > 1:
+        raise ValueError(
+            "`language_pruning` is for models of videos, one a row. Received: "
+            f"num_frames={num_frames}, num_segments={num_segments}. Leave "
+            "`num_segments` at 1."
         )
 
 

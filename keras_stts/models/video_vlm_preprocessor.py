@@ -45,6 +45,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             Qwen3's turns.
         num_segments: Int M. Samples that a row can hold. `num_frames` and
             `sequence_length` are for all of them. Defaults to `1`.
+        prompt_mask: Bool. Whether the inputs say where prompts end, for
+            models with `language_pruning`. Defaults to `False`.
 
     Call arguments:
         x: Dict of `"prompts"` and
@@ -89,6 +91,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         patch_size=14,
         chat_template=CHAT_TEMPLATE,
         num_segments=1,
+        prompt_mask=False,
         **kwargs,
     ):
         for name in ("add_start_token", "add_end_token"):
@@ -102,6 +105,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self.patch_size = patch_size
         self.chat_template = chat_template
         self.num_segments = num_segments
+        self.prompt_mask = prompt_mask
         # A model with an unbuilt layer is run uncompiled once by Keras.
         self.built = True
 
@@ -159,6 +163,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             inputs["text_segments"] = (text, "int32")
             if self.num_frames:
                 inputs["frame_segments"] = ((self.num_frames,), "int32")
+        if self.prompt_mask:
+            inputs["prompt_mask"] = (text, "bool")
         return inputs, {"y": (text, "int32"), "weights": (text, "float32")}
 
     def shorten(self, inputs, num_frames):
@@ -359,7 +365,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         for response in responses:
             check_text(response)
         texts, weights = self._with_responses(prompts, responses)
-        padded = self._text_inputs(texts, sizes, length + 1)
+        padded = self._text_inputs(texts, sizes, length + 1, prompts)
         inputs = {name: padded[name][:, :-1] for name in padded}
         weights, _ = _pad(join(weights, sizes), length + 1, 0, "float32")
         return inputs, padded["token_ids"][:, 1:], weights[:, 1:]
@@ -382,7 +388,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     def _tokenize(self, texts):
         return [[int(i) for i in ids] for ids in self.tokenizer.tokenize(texts)]
 
-    def _text_inputs(self, texts, sizes, length):
+    def _text_inputs(self, texts, sizes, length, prompts=None):
         rows = join(texts, sizes)
         longest = max(len(ids) for ids in rows)
         if longest > length:
@@ -398,6 +404,9 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         if self.num_segments > 1:
             lengths = [len(ids) for ids in texts]
             inputs["text_segments"] = segments(lengths, sizes, length)
+        if self.prompt_mask:
+            ends = [len(ids) for ids in prompts or texts]
+            inputs["prompt_mask"] = np.arange(length) < np.array(ends)[:, None]
         return inputs
 
     @property
@@ -423,6 +432,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 "patch_size": self.patch_size,
                 "chat_template": self.chat_template,
                 "num_segments": self.num_segments,
+                "prompt_mask": self.prompt_mask,
             }
         )
         return config

@@ -80,7 +80,9 @@ def prune_sequence(
     if selection is not None:
         is_block = token_ids == placeholder_id
         stay = mask & _stays(is_block, selection, num_image_tokens)
-        order = _places_that_stay(stay, place, selection)
+        _, num_frames, num_blocks = selection.kept.shape
+        removed = num_frames * num_blocks - selection.index.shape[1]
+        order = places_of(stay, stay.shape[1] - removed)
         token_ids = pack_blocks(token_ids, order)
         mask = pack_blocks(stay, order)
         segments = pack_blocks(segments, order)
@@ -112,15 +114,22 @@ def _stays(is_block, selection, num_image_tokens=None):
     return ops.logical_not(is_block) | pack_blocks(kept, which)
 
 
-def _places_that_stay(stay, place, selection):
-    """Their places in order, padding last: (B, S - (T * P - K))."""
-    length = stay.shape[1]
-    _, num_frames, num_blocks = selection.kept.shape
-    removed = num_frames * num_blocks - selection.index.shape[1]
+def places_of(stay, length):
+    """The places of the tokens that stay in order, then others.
+
+    Args:
+        stay: Bool tensor (B, S).
+        length: Int. How many places, at least as many as stay.
+
+    Returns:
+        Int32 tensor (B, length).
+    """
+    size = stay.shape[1]
+    place = ops.arange(size, dtype="int32")
     # Unique keys, so every backend sorts them alike.
-    key = ops.where(stay, place, place + length)
-    order = ops.sort(key, axis=-1)[:, : length - removed]
-    return ops.where(order < length, order, order - length)
+    key = ops.where(stay, place, place + size)
+    order = ops.sort(key, axis=-1)[:, :length]
+    return ops.where(order < size, order, order - size)
 
 
 def vision_mask(sequence, vision_token_ids, packed=False):
