@@ -13,20 +13,42 @@ import keras
 from keras import ops
 
 from keras_stts.ops import pack_blocks
+from keras_stts.ops.packing import known_before_the_run
 from keras_stts.ops.sequence import Sequence
 from keras_stts.ops.sequence import places_of
 from keras_stts.ops.sequence import vision_mask
 
-Stage = namedtuple("Stage", ["layer", "ratio", "stride"], defaults=[None])
-Stage.__doc__ = """One pruning of the tokens of a video.
 
-Attributes:
-    layer: Int, at least 1. The first block, from 0, that runs on what is kept;
-        the attention of the block before decides.
-    ratio: Float in [0, 1). Share of the tokens dropped.
-    stride: Optional int. Every so many rows and columns of a frame the token
-        is kept beside those, whatever its rank.
-"""
+class Stage(namedtuple("Stage", ["layer", "ratio", "stride"], defaults=[None])):
+    """One pruning of the tokens of a video.
+
+    Attributes:
+        layer: Int, at least 1. The first block, from 0, that runs on what is
+            kept; the attention of the block before decides.
+        ratio: Float in [0, 1). Share of the tokens dropped.
+        stride: Optional int. Every so many rows and columns of a frame the
+            token is kept beside those, whatever its rank.
+    """
+
+    def num_kept(self, num_tokens, grid):
+        """Tokens that stay of `num_tokens`.
+
+        `int((1 - ratio) * num_tokens)`, guarded against round-off, and, with
+        a stride, as many as the grid has: the published code keeps the union
+        of both, whose size depends on how much they overlap. Here it has the
+        size it has if they do not, so all of the union is kept, and the best
+        of the rest.
+
+        Args:
+            num_tokens: Int.
+            grid: Tuple of ints, rows and columns of the tokens of a frame.
+        """
+        kept = math.floor((1 - self.ratio) * num_tokens + 1e-6)
+        if self.stride is not None:
+            rows, columns = (math.ceil(n / self.stride) for n in grid)
+            share = rows * columns / (grid[0] * grid[1])
+            kept += math.ceil(share * num_tokens - 1e-6)
+        return min(kept, num_tokens)
 
 
 class LanguagePruning:
@@ -49,32 +71,11 @@ class LanguagePruning:
         self.stages = list(stages)
         self.rope = rope
 
-    def num_kept(self, num_tokens, grid, stage):
-        """Tokens that a stage leaves of `num_tokens`.
-
-        `int((1 - ratio) * num_tokens)`, guarded against round-off, and, with
-        a stride, as many as the grid has: the published code keeps the union
-        of both, whose size depends on how much they overlap. Here it has the
-        size it has if they do not, so all of the union is kept, and the best
-        of the rest.
-
-        Args:
-            num_tokens: Int.
-            grid: Tuple of ints, rows and columns of the tokens of a frame.
-            stage: A `Stage`.
-        """
-        kept = math.floor((1 - stage.ratio) * num_tokens + 1e-6)
-        if stage.stride is not None:
-            rows, columns = (math.ceil(n / stage.stride) for n in grid)
-            share = rows * columns / (grid[0] * grid[1])
-            kept += math.ceil(share * num_tokens - 1e-6)
-        return min(kept, num_tokens)
-
     def counts(self, num_tokens, grid):
         """Tokens before the first stage and after each: list of ints."""
         counts = [num_tokens]
         for stage in self.stages:
-            counts.append(self.num_kept(counts[-1], grid, stage))
+            counts.append(stage.num_kept(counts[-1], grid))
         return counts
 
 
@@ -117,7 +118,7 @@ class Feather(LanguagePruning):
     grid, the second the share `(1 - ratio)**2` of these, by rank alone. The
     published code keeps as many of the first stage's union, whose size
     depends on the data; here it is that of the two without overlap, see
-    `LanguagePruning.num_kept`. Of a video from which blocks were pruned
+    `Stage.num_kept`. Of a video from which blocks were pruned
     before, the cells of the grid that are left are kept.
 
     Args:
@@ -126,6 +127,17 @@ class Feather(LanguagePruning):
         ratio: Float in [0, 1). Defaults to `0.7`.
         stride: Int. Rows and columns from one cell of the grid to the next.
             Defaults to `3`.
+
+    Example:
+    ```python
+    model = keras_stts.VideoVLM.from_preset(
+        "shapes_tiny",
+        language_pruning=keras_stts.pruning.language.Feather(layers=(1, 2)),
+    )
+    clip = keras_stts.datasets.shapes.render("test", 0)
+    question = clip.questions[0]["question"]
+    model.generate({"videos": [clip.frames], "prompts": [question]})
+    ```
 
     Reference:
         FEATHER (arXiv 2412.13180).
@@ -190,7 +202,7 @@ def get(identifier):
     name, config = identifier, {}
     if isinstance(identifier, dict):
         if "registered_name" in identifier:
-            return keras.saving.deserialize_keras_object(identifier)
+            return get(keras.saving.deserialize_keras_object(identifier))
         name = identifier.get("class_name")
         config = identifier.get("config", {})
     if not isinstance(name, str) or name.lower() not in METHODS:
@@ -345,10 +357,7 @@ class PruneTokens(keras.layers.Layer):
         ]
         ranked = sequence.mask & (sequence.token_ids == self.placeholder_id)
         ranked = ranked & (sequence.block >= self.image_room)
-        table = [
-            self.pruning.num_kept(n, self.grid, stage)
-            for n in range(before + 1)
-        ]
+        table = _kept_table(stage, before, self.grid)
         count = ops.sum(ops.cast(ranked, "int32"), axis=-1)
         chosen = tokens_that_stay(
             attention_ranks(logits, ranked),
@@ -386,6 +395,17 @@ class PruneTokens(keras.layers.Layer):
             Sequence(*sequence),
             keras.KerasTensor((batch, 1, None, None), dtype="bool"),
         )
+
+
+@known_before_the_run
+def _kept_table(stage, num_tokens, grid):
+    """What a stage leaves of 0, 1, ... `num_tokens`."""
+    return _make_kept_table(stage, num_tokens, grid)
+
+
+@functools.lru_cache(maxsize=None)
+def _make_kept_table(stage, num_tokens, grid):
+    return [stage.num_kept(n, grid) for n in range(num_tokens + 1)]
 
 
 def _check_stage(stage):

@@ -27,10 +27,10 @@ GOLDEN = json.loads(
 )
 FEATHER = {
     "class_name": "feather",
-    "config": {"layers": [1, 3], "ratio": 0.4, "stride": 2},
+    "config": {"layers": [1, 2], "ratio": 0.4, "stride": 2},
 }
 PROMPTS = ["what?", "which way does it go?", "how many?"]
-NUM_LAYERS = 4
+NUM_LAYERS = 3
 
 
 def pruning_model(language_pruning=FEATHER, **kwargs):
@@ -40,7 +40,7 @@ def pruning_model(language_pruning=FEATHER, **kwargs):
         prompt_mask=language_pruning is not None,
     )
     config = {"num_layers": NUM_LAYERS, "language_pruning": language_pruning}
-    return tiny.model(True, processor, **config, **kwargs)
+    return tiny.model(True, processor, **{**config, **kwargs})
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +77,11 @@ def prefilled(model):
 
 def tensors(x):
     return {name: ops.convert_to_tensor(value) for name, value in x.items()}
+
+
+def close(one, other):
+    """Large weights make round-off large, above all of 4 frames."""
+    tiny.close(one, other, atol=1e-4)
 
 
 def real(values, inputs):
@@ -147,16 +152,15 @@ def run_published_sizes(backbone, seed):
         "padding_mask": text > 0,
         "prompt_mask": text > 0,
     }
-    video = ops.convert_to_tensor(values["video"][None].astype("float32"))
+    video = values["video"][None].astype("float32")
 
     def encode(x, video):
         hidden, prefix, _ = backbone.encode(x, {"embeddings": video})
         return hidden, prefix["positions"]
 
-    hidden, positions = compiled(backbone, encode)(tensors(x), video)
+    hidden, positions = tiny.run(backbone, encode, x, video)
     layers = [stage.layer for stage in backbone.language_pruning.stages]
-    kept = [ops.convert_to_numpy(positions[i])[0, 1:] - 1 for i in layers]
-    return kept, ops.convert_to_numpy(hidden)[0, -1]
+    return [positions[i][0, 1:] - 1 for i in layers], hidden[0, -1]
 
 
 @pytest.mark.parametrize("method", ["fastv", "fastv_norope", "feather"])
@@ -224,6 +228,7 @@ def test_tokens_that_stay():
 # === Sizes ===
 
 
+@pytest.mark.once
 def test_counts():
     grid = (9, 9)
     assert language.FastV().counts(729, grid) == [729, 182]
@@ -243,7 +248,7 @@ def test_as_many_as_said_stay(model, inputs, prefilled):
     counts = [[8, 6, 2], [4, 3, 1], [6, 5, 1]]
     pruning = model.backbone.language_pruning
     assert [pruning.counts(n, (2, 2)) for n in (8, 4, 6)] == counts
-    for block, stage in enumerate((0, 1, 1, 2)):
+    for block, stage in enumerate((0, 1, 2)):
         removed = 8 - counts[0][stage]
         assert masks[block].shape[1] == masks[0].shape[1] - removed
         assert prefix["layers"][block][0].shape[1] == masks[block].shape[1]
@@ -258,11 +263,9 @@ def test_as_many_as_said_stay(model, inputs, prefilled):
 
 def test_nothing_pruned_is_no_pruning(inputs):
     plain = pruning_model(None)
-    none = pruning_model({"class_name": "fastv", "config": {"ratio": 0}})
+    none = pruning_model(language.FastV(layer=1, ratio=0))
     wanted = {name: inputs[name] for name in plain.input}
-    tiny.close(
-        tiny.run(none, none, inputs), tiny.run(plain, plain, wanted), 1e-4
-    )
+    close(tiny.run(none, none, inputs), tiny.run(plain, plain, wanted))
 
 
 def test_flops_by_hand(model):
@@ -270,11 +273,11 @@ def test_flops_by_hand(model):
     plain, backbone = pruning_model(None), model.backbone
     assert model.flops()["total"] < plain.flops()["total"]
     text, frame = tiny.LENGTH, 2 + model.preprocessor.time_tokens
-    lengths = [4 * frame + 1 + n for n in (8, 6, 6, 2)]
+    lengths = [4 * frame + 1 + n for n in (8, 6, 2)]
     # Queries 16, keys 8, width 16, MLP 24.
     token = 2 * 16 * (2 * 16 + 2 * 8 + 3 * 24)
-    wanted = sum(n * (token + 64 * n) for n in lengths[:3])
-    wanted += lengths[3] * 2 * 16 * 16
+    wanted = sum(n * (token + 64 * n) for n in lengths[:2])
+    wanted += lengths[2] * 2 * 16 * 16
     wanted += sum(text * (token + 64 * (n + text)) for n in lengths)
     wanted += 2 * text * 16 * backbone.vocabulary_size
     assert model.flops()["language_model"] == wanted
@@ -286,7 +289,7 @@ def test_flops_by_hand(model):
 def test_graph_equals_prefill_equals_decoding(model, inputs, graph, prefilled):
     wanted = graph(inputs)
     logits, prefix, cache = prefilled(inputs)
-    tiny.close(logits, wanted)
+    close(logits, wanted)
 
     def step(token, prefix, cache, index):
         hidden, cache = model.backbone.decode(
@@ -303,7 +306,7 @@ def test_graph_equals_prefill_equals_decoding(model, inputs, graph, prefilled):
         out, cache = step(token, prefix, cache, index)
         steps.append(ops.convert_to_numpy(out))
     steps = np.concatenate(steps, axis=1)
-    tiny.close(real(steps, inputs), real(wanted, inputs))
+    close(real(steps, inputs), real(wanted, inputs))
 
 
 def test_the_answer_does_not_rank(model, inputs, raw, graph):
@@ -313,7 +316,7 @@ def test_the_answer_does_not_rank(model, inputs, raw, graph):
     )
     tiny.same(trained["prompt_mask"], inputs["prompt_mask"])
     assert (trained["padding_mask"] != inputs["padding_mask"]).any()
-    tiny.close(real(graph(trained), inputs), real(graph(inputs), inputs))
+    close(real(graph(trained), inputs), real(graph(inputs), inputs))
     whole = {**trained, "prompt_mask": trained["padding_mask"]}
     assert np.abs(real(graph(whole) - graph(trained), inputs)).max() > 1e-3
 
@@ -323,18 +326,17 @@ def test_each_video_alone(model, inputs, graph):
     wanted = graph(inputs)
     for i in range(3):
         alone = {name: value[[i] * 3] for name, value in inputs.items()}
-        tiny.close(graph(alone)[0], wanted[i])
+        close(graph(alone)[0], wanted[i])
     short = pruning_model(num_frames=2)
     short.set_weights(model.get_weights())
     cut = short.preprocessor.shorten(
         {name: value[1:2] for name, value in inputs.items()}, 2
     )
-    tiny.close(tiny.run(short, short, cut)[0], wanted[1])
+    close(tiny.run(short, short, cut)[0], wanted[1])
 
 
-def test_generate_equals_the_training_graph(model, inputs, raw, graph):
+def test_generate_equals_the_training_graph(model, inputs, graph):
     model.compile(sampler="greedy")
-    assert len(set(model.generate(raw))) == 3
     processor, model.preprocessor = model.preprocessor, None
     options = {"stop_token_ids": None, "strip_prompt": False}
     try:
@@ -343,14 +345,16 @@ def test_generate_equals_the_training_graph(model, inputs, raw, graph):
         model.preprocessor = processor
     chosen = graph({**inputs, "token_ids": ids}).argmax(-1)[:, :-1]
     new = ~inputs["padding_mask"][:, 1:]
+    assert len(np.unique(chosen[new])) > 3
     tiny.same(ids[:, 1:][new], chosen[new])
 
 
 @pytest.mark.parametrize("method", ["fastv", "fastv_norope"])
 def test_each_method_generates(method, raw):
     """Beams, too, share what their prompt kept."""
-    config = {"layer": 2}
-    model = pruning_model({"class_name": method, "config": config})
+    config = {"layer": 1}
+    pruning = {"class_name": method, "config": config}
+    model = pruning_model(pruning, num_layers=2)
     model.compile(sampler="beam" if method == "fastv" else "greedy")
     answers = model.generate(raw, max_length=21)
     assert len(answers) == 3 and all(type(a) is str for a in answers)
@@ -387,11 +391,11 @@ def test_images_stay():
 # === Settings ===
 
 
-def test_save_and_load(model, inputs, graph, tmp_path):
+def test_save_and_load(model, inputs, tmp_path):
     model.save_to_preset(tmp_path)
     again = keras_stts.VideoVLM.from_preset(tmp_path)
     assert again.backbone.get_config() == model.backbone.get_config()
-    tiny.close(tiny.run(again, again, inputs), graph(inputs))
+    close(tiny.run(again, again, inputs), tiny.run(model, model, inputs))
     other = keras_stts.VideoVLM.from_preset(
         tmp_path, language_pruning=language.FastV(layer=2, rope=False)
     )
@@ -402,6 +406,7 @@ def test_save_and_load(model, inputs, graph, tmp_path):
     assert "prompt_mask" not in none.input
 
 
+@pytest.mark.once
 def test_names():
     assert language.get(None) is None
     assert language.get("fastv").rope
@@ -413,6 +418,7 @@ def test_names():
     assert again.get_config() == feather.get_config()
 
 
+@pytest.mark.once
 @pytest.mark.parametrize(
     "wrong, message",
     [
@@ -433,6 +439,7 @@ def test_bad_settings(wrong, message):
         tiny_model(language_pruning=wrong)
 
 
+@pytest.mark.once
 @pytest.mark.parametrize("sizes", [{"num_frames": 0}, {"num_segments": 2}])
 def test_models_without_one_video_a_row(sizes):
     pruning = language.FastV(layer=1)
