@@ -8,6 +8,7 @@ from keras_stts import evaluation
 from keras_stts import layers
 from keras_stts import ops
 from keras_stts import optimizers
+from keras_stts import pruning
 from keras_stts import visualize
 from keras_stts.benchmark import benchmark
 from keras_stts.evaluation import evaluate
@@ -34,5 +35,6 @@ __all__ = [
     "layers",
     "ops",
     "optimizers",
+    "pruning",
     "visualize",
 ]

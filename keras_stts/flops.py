@@ -1,7 +1,11 @@
 """Counting the operations of a model from its sizes, without running it."""
 
+from keras_stts.ops import merge_schedule
 from keras_stts.ops import num_kept_blocks
 from keras_stts.ops import plan_groups
+from keras_stts.pruning import STTS
+from keras_stts.pruning import ToMe
+from keras_stts.pruning import get as get_pruning
 
 LAYOUTS = ("packed", "ideal")
 
@@ -42,13 +46,21 @@ def count_flops(
     num_frames = num_frames or backbone.num_frames
     if prune_ratio is None:
         prune_ratio = backbone.prune_ratio
+    method = get_pruning(backbone.pruning)
+    inside = prune_ratio if _prunes_inside(method) else 0.0
+    shown = 0.0 if isinstance(method, ToMe) else prune_ratio
     num_segments = backbone.num_segments
-    num_kept = num_kept_blocks(
-        backbone.num_blocks, num_frames, prune_ratio, num_segments
+    num_kept, num_shown = (
+        num_kept_blocks(backbone.num_blocks, num_frames, ratio, num_segments)
+        for ratio in (inside, shown)
     )
-    vision_length = num_frames * (2 + time_tokens) + num_segments + num_kept
-    vision = _vision_encoder(backbone, num_frames, prune_ratio, layout)
-    scorer = _scorer(backbone, num_frames) if prune_ratio else 0
+    vision_length = num_frames * (2 + time_tokens) + num_segments + num_shown
+    if isinstance(method, ToMe):
+        vision = _merging_encoder(backbone, num_frames, prune_ratio)
+    else:
+        vision = _vision_encoder(backbone, num_frames, inside, layout)
+    runs_scorer = inside and isinstance(method, STTS)
+    scorer = _scorer(backbone, num_frames) if runs_scorer else 0
     connector = _connector(backbone, num_kept)
     lengths = _prefix_lengths(backbone, vision_length, num_kept)
     text = _language_model(backbone, lengths, text_length)
@@ -59,6 +71,11 @@ def count_flops(
         "language_model": text,
         "total": vision + scorer + connector + text,
     }
+
+
+def _prunes_inside(method):
+    """Whether blocks leave in the vision encoder."""
+    return not isinstance(method, ToMe) and method.place == "vision_encoder"
 
 
 def block_flops(width, inner, intermediate, num_tokens, pairs):
@@ -103,6 +120,22 @@ def _vision_encoder(backbone, num_frames, prune_ratio, layout):
     packed_block = block_flops(*sizes, num_kept * patches, pairs)
     after = num_layers - before
     return embedding + before * whole_block + after * packed_block
+
+
+def _merging_encoder(backbone, num_frames, prune_ratio):
+    """Of ToMe: attention before the merge of a block, the MLP after it."""
+    width, inner, hidden = _vision_sizes(backbone)
+    tokens = (backbone.image_size // backbone.patch_size) ** 2
+    total = 2 * 3 * backbone.patch_size**2 * width * tokens
+    counts = merge_schedule(tokens, backbone.vision_num_layers, prune_ratio)
+    for count in counts:
+        total += block_flops(width, inner, 0, tokens, tokens**2)
+        if count:
+            pairs = (tokens // 2) * (tokens - tokens // 2)
+            total += 2 * pairs * backbone.vision_head_dim
+        tokens -= count
+        total += block_flops(width, 0, hidden, tokens, 0)
+    return num_frames * total
 
 
 def _pooler(in_dim, inner, out_dim, num_blocks, patches):

@@ -26,6 +26,7 @@ def test_public_names():
         "layers",
         "ops",
         "optimizers",
+        "pruning",
         "visualize",
     ]
     assert keras_stts.layers.__all__ == [
@@ -48,7 +49,8 @@ def test_public_names():
         "plots",
         "table",
     ]
-    for module in (keras_stts, keras_stts.layers, keras_stts.ops):
+    modules = (keras_stts, keras_stts.layers, keras_stts.ops)
+    for module in (*modules, keras_stts.pruning):
         assert all(hasattr(module, name) for name in module.__all__)
 
 

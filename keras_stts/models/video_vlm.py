@@ -425,7 +425,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         Returns:
             Dict of `"frames"`, uint8 (T, H, W, 3), as the model sees them;
             `"timestamps"`, seconds (T,); `"kept"`, bool (T, P); `"scores"`,
-            float32 (T, P), or `None` if nothing is pruned.
+            float32 (T, P), or `None` if no blocks are pruned.
         """
         if self.preprocessor is None:
             raise ValueError(
@@ -433,9 +433,9 @@ class VideoVLM(keras_hub.models.CausalLM):
                 "preprocessor. Received: a model with preprocessor=None."
             )
         converted = self.preprocessor.video_converter([video], fps=fps)
-        vision = self.backbone.vision_encoder(
+        vision = self.backbone.encode_video(
             ops.convert_to_tensor(converted["videos"]),
-            frame_mask=ops.convert_to_tensor(converted["frame_mask"]),
+            ops.convert_to_tensor(converted["frame_mask"]),
         )
         timestamps = converted["timestamps"][0]
         real = len(timestamps)

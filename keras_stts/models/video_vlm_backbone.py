@@ -6,6 +6,7 @@ from keras import ops
 from keras_stts.data.image import largest_tiling
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.connector import Connector
+from keras_stts.models.connector_pruning import ConnectorPruning
 from keras_stts.models.decoder_block import DecoderBlock
 from keras_stts.models.preset_mixin import PresetMixin
 from keras_stts.models.vision_encoder import VisionEncoder
@@ -17,6 +18,9 @@ from keras_stts.models.vision_sequence import VisionSequence
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
+from keras_stts.pruning import ToMe
+from keras_stts.pruning import get as get_pruning
+from keras_stts.pruning import serialize
 from keras_stts.pruning import language
 
 # Side of what a token of an image pools, in patches.
@@ -64,8 +68,11 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             Molmo2. Defaults to `0.5`.
         prune_layer: Int. Vision block whose output is scored. Defaults to
             `3`.
-        pruning: Str. What ranks the blocks: `"stts"`, `"frame_similarity"` or
-            `"random"`.
+        pruning: What decides which blocks stay: a name (`"stts"`,
+            `"random"`, `"frame_similarity"`, `"evs"`, `"vidcom2"`, `"tome"`),
+            an instance with its settings or of your own class, see
+            `keras_stts.pruning`; or `None`, another word for
+            `prune_ratio=0`. Defaults to `"stts"`.
         rescale_axis: `"row"` or `"frame"`, see `keras_stts.layers.ScoreBias`.
         rescale_min: Float, see `keras_stts.layers.ScoreBias`.
         refill: Bool. Whether the vision encoder gives frames their pruned
@@ -125,7 +132,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
 
     Outputs: a dict of
     - `hidden_states`: (B, S', hidden_dim), of the text part
-    and, if `prune_ratio` is not 0,
+    and, if blocks are pruned,
     - `scores`: float32 (B, T, P)
     - `similarity`: float32 (B, T, P)
     - `kept`: bool (B, T, P)
@@ -187,10 +194,14 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
+        if pruning is None:
+            pruning, prune_ratio = "stts", 0.0
+        method = get_pruning(pruning)
+        pruning = serialize(pruning)
         config = {
             name: value
             for name, value in locals().items()
-            if name not in ("self", "dtype", "kwargs", "__class__")
+            if name not in ("self", "dtype", "kwargs", "__class__", "method")
         }
         _check_kwargs(kwargs)
         _check_arguments(
@@ -207,6 +218,14 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             _check_language_pruning(
                 language_pruning, num_layers, num_frames, num_segments
             )
+        ratio = prune_ratio if num_frames else 0.0
+        after_connector = getattr(method, "place", None) == "connector"
+        if after_connector and ratio and refill:
+            raise ValueError(
+                "`refill` is of methods that prune in the vision encoder. "
+                f"Received: refill=True, pruning={pruning!r}, which prunes "
+                "after the connector. Leave one of them out."
+            )
 
         # === Layers ===
         self.vision_encoder = VisionEncoder(
@@ -218,9 +237,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             patch_size=patch_size,
             feature_layers=vision_feature_layers,
             window=window,
-            prune_ratio=prune_ratio if num_frames else 0.0,
+            prune_ratio=0.0 if after_connector else ratio,
             prune_layer=prune_layer,
-            pruning=pruning,
+            pruning="stts" if after_connector else method,
             rescale_axis=rescale_axis,
             rescale_min=rescale_min,
             refill=refill,
@@ -242,10 +261,12 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             dtype=dtype,
             name="connector",
         )
+        self.connector_pruning = None
         self.gather_patches = GatherPatches(dtype=dtype, name="gather_patches")
         self.num_images, self.max_crops = num_images, max_crops
         self.num_segments = num_segments
         self.image_size, self.patch_size = image_size, patch_size
+        self.window = window
         self.vision_sequence = VisionSequence(
             image_patch_id,
             vision_token_ids,
@@ -328,6 +349,17 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         self.connector.build((None, None, window**2, width))
         if language_pruning is not None:
             inputs["prompt_mask"] = _input("prompt_mask", "bool", None)
+        if after_connector and ratio:
+            self.connector_pruning = ConnectorPruning(
+                method,
+                ratio,
+                self.num_blocks,
+                num_segments,
+                dtype=dtype,
+                name="connector_pruning",
+            )
+            blocks = num_frames * self.num_blocks
+            self.connector_pruning.build((None, blocks, hidden_dim))
         vision = self.encode_vision(inputs)
         hidden, _, _ = self.encode(inputs, vision)
         outputs = {"hidden_states": hidden}
@@ -378,10 +410,11 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
     @property
     def num_kept_blocks(self):
         """Most blocks K that stay of the `num_frames` frames of a row."""
+        merges = isinstance(get_pruning(self.pruning), ToMe)
         return num_kept_blocks(
             self.num_blocks,
             self.num_frames,
-            self.prune_ratio,
+            0.0 if merges else self.prune_ratio,
             self.num_segments,
         )
 
@@ -453,6 +486,10 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             features.shape[1], vision.get("selection")
         )
         vision["embeddings"] = self.connector(features, patch_mask=mask)
+        if self.connector_pruning is not None:
+            vision |= self.connector_pruning(
+                vision["embeddings"], frame_mask, segments=segments
+            )
         return vision
 
     def encode(self, inputs, vision):

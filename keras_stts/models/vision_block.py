@@ -31,9 +31,12 @@ class VisionBlock(keras.layers.Layer):
         inputs: Tensor (rows, n, D).
         attend: Optional function of query, key, value (rows, n, heads,
             head_dim). Defaults to attention within each row.
+        merge: Optional function of what attention made of the tokens and of
+            their keys, that returns fewer tokens and anything else.
 
     Returns:
-        Tensor (rows, n, D).
+        Tensor (rows, n, D); with `merge` a tuple of that and of what else
+        it returned.
     """
 
     def __init__(
@@ -84,26 +87,33 @@ class VisionBlock(keras.layers.Layer):
         layer.build((None, None, width))
         return layer
 
-    def call(self, inputs, attend=attention):
-        if self.rematerialize:
-            run = functools.partial(self._run, attend=attend)
-            return keras.remat(run)(inputs)
-        return self._run(inputs, attend)
+    def call(self, inputs, attend=attention, merge=None):
+        remat = keras.remat if self.rematerialize else lambda run: run
+        attended = functools.partial(self._attended, attend=attend)
+        if merge is None:
+            return remat(lambda x: self._mlp(attended(x)[0]))(inputs)
+        x, rest = merge(*remat(attended)(inputs))
+        return remat(self._mlp)(x), rest
 
-    def _run(self, inputs, attend):
+    def _attended(self, inputs, attend):
+        """The first half of the block, and the keys."""
         x = self.attention_norm(inputs)
         heads = (-1, x.shape[1], self.num_heads, self.head_dim)
+        key = ops.reshape(self.key(x), heads)
         out = attend(
             ops.reshape(self.query(x), heads),
-            ops.reshape(self.key(x), heads),
+            key,
             ops.reshape(self.value(x), heads),
         )
         joined = (-1, x.shape[1], self.num_heads * self.head_dim)
-        x = inputs + self.attention_output(ops.reshape(out, joined))
+        return inputs + self.attention_output(ops.reshape(out, joined)), key
+
+    def _mlp(self, x):
+        """The second half."""
         hidden = get_activation(self.activation)(self.mlp_up(self.mlp_norm(x)))
         return x + self.mlp_down(hidden)
 
-    def compute_output_spec(self, inputs, attend=None):
+    def compute_output_spec(self, inputs, attend=None, merge=None):
         return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
 
     def get_config(self):

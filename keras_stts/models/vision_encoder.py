@@ -15,11 +15,14 @@ from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import alone_in_row
 from keras_stts.ops import attention
 from keras_stts.ops import block_mask
+from keras_stts.ops import merge_schedule
 from keras_stts.ops import neighbor_similarity
 from keras_stts.ops import spread_to_patches
 from keras_stts.ops import to_blocks
-
-RANKINGS = ("stts", "frame_similarity", "random")
+from keras_stts.pruning import STTS
+from keras_stts.pruning import ToMe
+from keras_stts.pruning import get as get_pruning
+from keras_stts.pruning import serialize
 
 
 def patchify(frames, patch_size):
@@ -47,8 +50,8 @@ class VisionEncoder(keras.layers.Layer):
     """A vision transformer that prunes its patches on the way.
 
     Blocks 0 to `prune_layer` see whole frames; what they give is scored; the
-    next block runs with the scores as attention bias; the rest runs on the
-    kept patches alone.
+    next block runs, with STTS' scores as attention bias; the rest runs on
+    the kept patches alone. Or blocks merge patches, and nothing is pruned.
 
     Args:
         num_layers: Int. Number of transformer blocks.
@@ -63,9 +66,8 @@ class VisionEncoder(keras.layers.Layer):
         prune_ratio: Float in [0, 1). Share of the blocks removed; at 0 the
             scorer keeps its weights and is not run.
         prune_layer: Int. The block whose output is scored, from 0.
-        pruning: Str. What ranks the blocks: `"stts"`, the trained scorer;
-            `"frame_similarity"`, 1 - cosine with the previous frame;
-            `"random"`. The latter two leave the attention bias out.
+        pruning: Str, `keras_stts.pruning.Ranking` of this place, `ToMe`, or
+            config: what prunes, see `keras_stts.pruning`.
         rescale_axis: `"row"` or `"frame"`.
         rescale_min: Float.
         refill: Bool. Whether frames that the published packer leaves alone in
@@ -137,7 +139,7 @@ class VisionEncoder(keras.layers.Layer):
             "window": window,
             "prune_ratio": prune_ratio,
             "prune_layer": prune_layer,
-            "pruning": pruning,
+            "pruning": serialize(pruning),
             "rescale_axis": rescale_axis,
             "rescale_min": rescale_min,
             "refill": refill,
@@ -151,15 +153,10 @@ class VisionEncoder(keras.layers.Layer):
         for name, value in self._config.items():
             setattr(self, name, value)
         self._check_layers()
-        if pruning not in RANKINGS:
-            raise ValueError(
-                f"`pruning` must be one of {', '.join(RANKINGS)}. Received: "
-                f"pruning={pruning!r}."
-            )
+        self.method = get_pruning(pruning)
+        self.merges = isinstance(self.method, ToMe)
+        self._check_place()
         self.select = TokenPruning(prune_ratio, num_segments, name="select")
-        self.seed_generator = None
-        if pruning == "random":
-            self.seed_generator = keras.random.SeedGenerator(0)
         self.patch_embedding = keras.layers.Dense(
             hidden_dim,
             kernel_initializer=glorot_initializer(),
@@ -195,6 +192,20 @@ class VisionEncoder(keras.layers.Layer):
                 "`feature_layers` must name blocks from 0 to num_layers - 1. "
                 f"Received: feature_layers={self.feature_layers}, num_layers="
                 f"{self.num_layers}."
+            )
+
+    def _check_place(self):
+        place = "vision_encoder" if self.merges else self.method.place
+        if self.prune_ratio and place != "vision_encoder":
+            raise ValueError(
+                "The vision encoder runs methods whose place it is. Received: "
+                f"pruning={self.pruning!r}, whose place is {place!r}. Give it "
+                "to `VideoVLMBackbone`, which runs it there."
+            )
+        if self.prune_ratio and self.merges and self.refill:
+            raise ValueError(
+                "`refill` gives frames pruned patches back, and ToMe prunes "
+                "none. Received: refill=True, pruning='tome'."
             )
 
     def build(self, input_shape, *args, **kwargs):
@@ -244,12 +255,19 @@ class VisionEncoder(keras.layers.Layer):
         self.packing.build((None, num_frames, num_patches, self.hidden_dim))
         num_blocks = len(block_mask(grid, self.window))
         self.bias.build((None, num_frames, num_blocks))
+        if self.merges:
+            self.merge_counts = merge_schedule(
+                num_patches, self.num_layers, self.prune_ratio
+            )
+            return
         self.select.build((None, num_frames, num_blocks))
+        width = self.window**2 * self.hidden_dim
+        self.method.build((None, num_frames, num_blocks, width))
 
     @property
     def uses_scorer(self):
         """Whether the scorer is run, and trained."""
-        return bool(self.prune_ratio) and self.pruning == "stts"
+        return bool(self.prune_ratio) and isinstance(self.method, STTS)
 
     def embed_patches(self, frames):
         """Uint8 frames (B, T, H, W, 3) -> embedded patches (B, T, N, D)."""
@@ -277,15 +295,15 @@ class VisionEncoder(keras.layers.Layer):
         *_, num_frames, num_patches, width = x.shape
         grid_shape = (-1, num_frames, num_patches, width)
         x = ops.reshape(x, (-1, num_patches, width))
-        if not self.prune_ratio:
-            wanted = self._run(x, self.blocks)
+        if not self.prune_ratio or self.merges:
+            wanted = self._run_whole(x)
             wanted = {i: ops.reshape(h, grid_shape) for i, h in wanted.items()}
             return {"features": self._join(wanted)}
         scored = self.prune_layer + 1
         hidden = self._run(x, self.blocks[:scored], {self.prune_layer})
         hidden_scored = ops.reshape(hidden[self.prune_layer], grid_shape)
         similarity = self.similarity(hidden_scored, segments)
-        scores, attend = self._rank(hidden_scored, similarity, segments)
+        scores, attend = self._rank(hidden_scored, frame_mask, segments)
         selection = self.select(scores, frame_mask, segments)
         x = self.blocks[scored](hidden[self.prune_layer], attend=attend)
         hidden[scored] = x
@@ -312,15 +330,21 @@ class VisionEncoder(keras.layers.Layer):
             "similarity": similarity,
         }
 
-    def _rank(self, x, similarity, segments=None):
-        """Scores (B, T, P), and the attention of the block after them."""
-        if self.pruning == "frame_similarity":
-            return 1.0 - similarity, attention
-        if self.pruning == "random":
-            shape = ops.shape(similarity)
-            return keras.random.uniform(shape, seed=self.seed_generator), (
-                attention
+    def _run_whole(self, x):
+        """The outputs that are features, of whole frames (B * T, N, D)."""
+        if self.prune_ratio:
+            return self.method.run(
+                self.blocks, x, self.merge_counts, self.feature_layers
             )
+        return self._run(x, self.blocks)
+
+    def _rank(self, x, frame_mask=None, segments=None):
+        """Scores (B, T, P), and the attention of the block after them."""
+        if not self.uses_scorer:
+            scores = self.method(
+                self._flat_blocks(x), frame_mask=frame_mask, segments=segments
+            )
+            return scores, attention
         scores = self.scorer(x, segments=segments)
         bias = self.bias(scores, segments=segments)
         bias = ops.reshape(bias, (-1, 1, 1, x.shape[2]))
@@ -352,12 +376,13 @@ class VisionEncoder(keras.layers.Layer):
 
     def similarity(self, x, segments=None):
         """Blocks of (B, T, N, D) to those of the frame before: (B, T, P)."""
+        return neighbor_similarity(self._flat_blocks(x), segments=segments)
+
+    def _flat_blocks(self, x):
+        """(B, T, N, D) -> (B, T, P, g * D), a block's patches side by side."""
         blocks = to_blocks(x, self.window, self.packing.grid)
         *_, num_frames, num_blocks, size, width = blocks.shape
-        return neighbor_similarity(
-            ops.reshape(blocks, (-1, num_frames, num_blocks, size * width)),
-            segments=segments,
-        )
+        return ops.reshape(blocks, (-1, num_frames, num_blocks, size * width))
 
     def _join(self, hidden):
         """Whole frames to features (B, T * P, g, F)."""
@@ -400,7 +425,7 @@ class VisionEncoder(keras.layers.Layer):
         )
         num_kept = num_frames and num_frames * num_blocks
         outputs = {}
-        if self.prune_ratio:
+        if self.prune_ratio and not self.merges:
             selection = self.select.compute_output_spec(
                 scores, segments=segments
             )

@@ -8,6 +8,9 @@ from keras_stts.ops.grid import from_blocks
 from keras_stts.ops.grid import grid_size
 from keras_stts.ops.grid import spread_to_patches
 from keras_stts.ops.grid import to_blocks
+from keras_stts.ops.merging import Merged
+from keras_stts.ops.merging import merge_schedule
+from keras_stts.ops.merging import merge_tokens
 from keras_stts.ops.packing import Layout
 from keras_stts.ops.packing import frame_layout
 from keras_stts.ops.packing import pack_blocks
@@ -30,6 +33,7 @@ from keras_stts.ops.selection import select_blocks
 __all__ = [
     "alone_in_row",
     "Layout",
+    "Merged",
     "RESCALE_MIN",
     "Selection",
     "attention",
@@ -40,6 +44,8 @@ __all__ = [
     "frame_layout",
     "from_blocks",
     "grid_size",
+    "merge_schedule",
+    "merge_tokens",
     "neighbor_similarity",
     "num_kept_blocks",
     "num_pruned_blocks",

@@ -58,3 +58,22 @@ def places_in_segments(place, segments, sizes):
     """
     starts = ops.cumsum(sizes, axis=-1) - sizes
     return place - pack_blocks(starts, ops.cast(segments, "int32"))
+
+
+def same_video(frame_mask, segments=None):
+    """Which frames are of a video: float32 (B, M, T).
+
+    Args:
+        frame_mask: Bool tensor (B, T), False for padding, which is of none.
+        segments: Optional int tensor (B, T).
+
+    Returns:
+        M is 1 without `segments`; with them it is T, a video for each frame,
+        the one that it is of. So `einsum("bmt,bt...->bm...")` sums over
+        videos, and what it gives broadcasts to the frames.
+    """
+    real = ops.cast(frame_mask, "float32")[:, None, :]
+    if segments is None:
+        return real
+    same = segments[:, :, None] == segments[:, None, :]
+    return ops.cast(same, "float32") * real

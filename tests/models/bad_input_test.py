@@ -29,7 +29,7 @@ def batch(model):
         ({"prune_ratio": 0.85}, "Frame 0 is never pruned.* Use prune_ratio <="),
         ({"num_frames": 1}, "prune_ratio=0.5, num_frames=1"),
         ({"num_frames": -1}, "must not be negative. Received: num_frames=-1"),
-        ({"pruning": "evs"}, "one of stts, frame_similarity, random"),
+        ({"pruning": "best"}, "one of stts, random, .*, tome.*'best'"),
         ({"positions": "none"}, '"consecutive" or "original"'),
         ({"prune_layer": 3}, r"in \[0, num_layers - 2\]. Received: .*=3"),
         ({"vision_feature_layers": [4]}, "from 0 to num_layers - 1"),
