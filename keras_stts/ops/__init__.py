@@ -11,6 +11,7 @@ from keras_stts.ops.grid import to_blocks
 from keras_stts.ops.merging import Merged
 from keras_stts.ops.merging import merge_schedule
 from keras_stts.ops.merging import merge_tokens
+from keras_stts.ops.merging import unmerged
 from keras_stts.ops.packing import Layout
 from keras_stts.ops.packing import frame_layout
 from keras_stts.ops.packing import pack_blocks
@@ -59,5 +60,6 @@ __all__ = [
     "select_blocks",
     "spread_to_patches",
     "to_blocks",
+    "unmerged",
     "unpack_blocks",
 ]

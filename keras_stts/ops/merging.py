@@ -15,6 +15,13 @@ Attributes:
 """
 
 
+def unmerged(x):
+    """The `Merged` of patches (rows, N, D) of which none is merged yet."""
+    size = ops.ones_like(x[..., 0], dtype="float32")
+    place = ops.arange(x.shape[1], dtype="int32")[None]
+    return Merged(size, ops.broadcast_to(place, ops.shape(size)))
+
+
 def merge_schedule(num_patches, num_layers, prune_ratio):
     """Tokens merged in each block, as evenly as can be.
 

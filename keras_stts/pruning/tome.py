@@ -3,10 +3,10 @@ import functools
 import keras
 from keras import ops
 
-from keras_stts.ops import Merged
 from keras_stts.ops import attention
 from keras_stts.ops import merge_tokens
 from keras_stts.ops import pack_blocks
+from keras_stts.ops import unmerged
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -44,10 +44,7 @@ class ToMe:
         Returns:
             Dict of block to tensor (rows, N, D).
         """
-        size = ops.ones_like(x[..., 0], dtype="float32")
-        place = ops.arange(x.shape[1], dtype="int32")[None]
-        merged = Merged(size, ops.broadcast_to(place, ops.shape(size)))
-        outputs = {}
+        merged, outputs = unmerged(x), {}
         for i, (block, count) in enumerate(zip(blocks, counts)):
             bias = ops.log(merged.size)[:, None, None]
             x, merged = block(

@@ -1,0 +1,24 @@
+"""A ranking method as a user writes one."""
+
+import keras
+
+import keras_stts
+
+
+@keras.saving.register_keras_serializable("my_project")
+class Contrast(keras_stts.pruning.Ranking):
+    """Blocks unlike the rest of their frame stay."""
+
+    place = "connector"
+
+    def __init__(self, power=2, **kwargs):
+        super().__init__(**kwargs)
+        self.power = power
+
+    def call(self, blocks, frame_mask=None, segments=None):
+        mean = keras.ops.mean(blocks, axis=2, keepdims=True)
+        distance = keras.ops.abs(blocks - mean) ** self.power
+        return keras.ops.sum(distance, axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "power": self.power}

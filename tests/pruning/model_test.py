@@ -1,0 +1,204 @@
+"""Methods inside a model: what stays, training, answers, files.
+
+STTS, frame similarity and random take the same paths in `tests/models`.
+"""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+import keras_stts
+from keras_stts import pruning
+from keras_stts.benchmark import compiled
+from keras_stts.models.vision_encoder import VisionEncoder
+from tests.models import tiny
+from tests.pruning.contrast import Contrast
+
+LENGTHS = (4, 2, 3)
+METHODS = {
+    "evs": "evs",
+    "vidcom2": "vidcom2",
+    "in_encoder": pruning.VidCom2(temperature=0.1, place="vision_encoder"),
+    "contrast": Contrast(power=3),
+    "tome": "tome",
+}
+RANKINGS = sorted(set(METHODS) - {"tome"})
+each_method = pytest.mark.parametrize("name", sorted(METHODS))
+each_ranking = pytest.mark.parametrize("name", RANKINGS)
+
+
+@functools.cache
+def model(name, **kwargs):
+    return tiny.model(sharp=True, pruning=METHODS.get(name, name), **kwargs)
+
+
+@functools.cache
+def batch():
+    return model("evs").preprocessor(tiny.raw(LENGTHS, responses=False))
+
+
+@functools.cache
+def runner(name):
+    """Function from inputs to what the backbone gives, compiled once."""
+    backbone = model(name).backbone
+    if keras.config.backend() != "jax":
+        return lambda x: tiny.run(backbone, backbone, x)
+    run = compiled(backbone, backbone)
+    return lambda x: keras.tree.map_structure(np.array, run(x))
+
+
+@functools.cache
+def outputs(name):
+    return runner(name)(batch())
+
+
+@each_ranking
+def test_budgets_are_exact_and_frame_0_stays(name):
+    found = outputs(name)
+    frames = found["kept"].sum(-1)
+    assert frames.sum(-1).tolist() == [length * 2 for length in LENGTHS]
+    assert (frames[:, 0] == tiny.NUM_BLOCKS).all()
+    assert not frames[~batch()["frame_mask"]].any()
+    for kept, scores, length in zip(found["kept"], found["scores"], LENGTHS):
+        kept, scores = kept[1:length], scores[1:length]
+        if kept.any():
+            assert scores[kept].min() >= scores[~kept].max()
+
+
+@each_method
+def test_each_video_of_a_batch_alone(name):
+    found = outputs(name)
+    for i, length in enumerate(LENGTHS):
+        x = {key: value[[i] * 3] for key, value in batch().items()}
+        alone = runner(name)(x)
+        tiny.close(alone["hidden_states"][0], found["hidden_states"][i])
+        if name in RANKINGS:
+            tiny.same(alone["kept"][0], found["kept"][i])
+    assert np.abs(found["hidden_states"]).max() > 0.1
+
+
+def test_methods_show_the_language_model_different_things():
+    shown = [outputs(name)["hidden_states"] for name in METHODS]
+    for i, one in enumerate(shown):
+        for other in shown[:i]:
+            assert np.abs(one - other).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["evs", "tome"])
+def test_keeping_all_is_no_pruning(name):
+    whole, most = model(None).backbone, model(name, prune_ratio=0.01).backbone
+    assert whole.prune_ratio == 0
+    found = tiny.run(most, most, batch())["hidden_states"]
+    tiny.close(found, outputs(None)["hidden_states"])
+    assert np.abs(found - outputs(name)["hidden_states"]).max() > 1e-3
+
+
+@each_method
+def test_the_loss_falls(name):
+    again = name in ("evs", "tome")
+    trained = tiny.model(pruning=METHODS[name], rematerialize=again)
+    tiny.compile_to_train(trained, rate=0.5)
+    before = trained.backbone.vision_encoder.scorer.get_weights()
+    fit = functools.partial(trained.fit, tiny.raw(LENGTHS), batch_size=3)
+    history = fit(epochs=3, verbose=0).history
+    assert history["loss"][-1] < 0.9 * history["loss"][0]
+    assert "aux_loss" not in history
+    after = trained.backbone.vision_encoder.scorer.get_weights()
+    for one, other in zip(before, after):
+        tiny.same(one, other)
+
+
+@each_method
+def test_generate(name):
+    answering = model(name)
+    answering.compile(sampler="greedy")
+    x = tiny.raw(LENGTHS, responses=False)
+    answers = answering.generate(x, max_length=19)
+    assert len(answers) == 3 and any(answers)
+
+
+@pytest.mark.parametrize("name", ["contrast", "tome"])
+def test_keras_files(name, tmp_path):
+    saved = model(name)
+    saved.save(tmp_path / "model.keras")
+    twin = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    assert twin.backbone.pruning == saved.backbone.pruning
+    for one, other in zip(twin.get_weights(), saved.get_weights()):
+        tiny.same(one, other)
+
+
+def test_presets(tmp_path):
+    saved = model("contrast")
+    saved.save_to_preset(tmp_path)
+    load = keras_stts.VideoVLM.from_preset
+    backbone = load(str(tmp_path)).backbone
+    assert backbone.pruning["config"] == {"place": "connector", "power": 3}
+    assert backbone.connector_pruning.method.power == 3
+    assert backbone.get_config() == saved.backbone.get_config()
+    found = tiny.run(backbone, backbone, batch())["hidden_states"]
+    tiny.same(found, outputs("contrast")["hidden_states"])
+    other = load(str(tmp_path), pruning=METHODS["in_encoder"])
+    assert other.backbone.vision_encoder.method.temperature == 0.1
+    for one, same in zip(other.get_weights(), saved.get_weights()):
+        tiny.same(one, same)
+
+
+@pytest.mark.parametrize("name", ["evs", "tome"])
+def test_kept_blocks(name):
+    found = model(name).kept_blocks(tiny.video(0, 3), fps=1.0)
+    pruned = name == "evs"
+    assert found["kept"].shape == (3, tiny.NUM_BLOCKS)
+    assert found["kept"].sum() == (6 if pruned else 12)
+    assert (found["scores"] is not None) == pruned
+    assert model(name).backbone.num_kept_blocks == (8 if pruned else 16)
+
+
+def test_operations_counted():
+    names = ("evs", "in_encoder", "tome", "stts")
+    evs, inside, tome, stts = (model(name).flops() for name in names)
+    whole = model("evs").flops(prune_ratio=0)
+    for part in ("vision_encoder", "connector"):
+        assert evs[part] == whole[part] > inside[part]
+    for name in ("connector", "language_model"):
+        assert tome[name] == whole[name] > inside[name]
+    assert tome["vision_encoder"] < whole["vision_encoder"]
+    assert evs["language_model"] == inside["language_model"]
+    assert stts["scorer"] > 0 == evs["scorer"] == inside["scorer"]
+    assert stts["total"] == inside["total"] + stts["scorer"]
+    assert model("tome").flops(prune_ratio=0) == whole
+
+
+def test_low_precision():
+    low = tiny.model(pruning="tome", dtype="mixed_bfloat16").backbone
+    videos = {n: batch()[n] for n in ("videos", "frame_mask")}
+
+    def embed(x):
+        found = low.encode_video(x["videos"], x["frame_mask"])["embeddings"]
+        assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
+        return keras.ops.cast(found, "float32")
+
+    assert np.isfinite(tiny.run(low, embed, videos)).all()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"pruning": "evs", "refill": True}, "which prunes after the connec"),
+        ({"pruning": "tome", "refill": True}, "ToMe prunes none"),
+        ({"pruning": "tome", "prune_ratio": 0.95}, "at most half of its tok"),
+        ({"pruning": "evs", "prune_ratio": 0.85}, "Frame 0 is never pruned"),
+    ],
+)
+def test_what_does_not_go_together(changes, message):
+    with pytest.raises(ValueError, match=message):
+        tiny.model(**changes)
+
+
+def test_the_encoder_alone_takes_methods_of_its_place():
+    config = model("evs").backbone.vision_encoder.get_config()
+    assert config["prune_ratio"] == 0
+    config |= {"prune_ratio": 0.5, "pruning": "evs"}
+    with pytest.raises(ValueError, match="whose place is 'connector'. Give"):
+        VisionEncoder(**config)
