@@ -83,6 +83,7 @@ def answers(values, weights, rows=None):
 
 VARIANTS = [
     {},
+    {"pruning": "vidcom2"},
     {"prune_ratio": 0.0},
     {"pruning": "frame_similarity", "positions": "original"},
     {"prune_ratio": 0.3, "refill": True, "rescale_axis": "frame"},

@@ -24,6 +24,11 @@ METHODS = {
     "contrast": Contrast(power=3),
     "tome": "tome",
 }
+# JAX takes seconds to compile each, and the rest differ in `call` alone, which
+# `ranking_test` compiles.
+IN_JAX = ("contrast", "tome", "vidcom2")
+if keras.config.backend() == "jax":
+    METHODS = {name: METHODS[name] for name in IN_JAX}
 RANKINGS = sorted(set(METHODS) - {"tome"})
 each_method = pytest.mark.parametrize("name", sorted(METHODS))
 each_ranking = pytest.mark.parametrize("name", RANKINGS)
@@ -36,7 +41,7 @@ def model(name, **kwargs):
 
 @functools.cache
 def batch():
-    return model("evs").preprocessor(tiny.raw(LENGTHS, responses=False))
+    return model("contrast").preprocessor(tiny.raw(LENGTHS, responses=False))
 
 
 @functools.cache
@@ -86,19 +91,19 @@ def test_methods_show_the_language_model_different_things():
             assert np.abs(one - other).max() > 1e-3
 
 
-@pytest.mark.parametrize("name", ["evs", "tome"])
-def test_keeping_all_is_no_pruning(name):
-    whole, most = model(None).backbone, model(name, prune_ratio=0.01).backbone
-    assert whole.prune_ratio == 0
-    found = tiny.run(most, most, batch())["hidden_states"]
-    tiny.close(found, outputs(None)["hidden_states"])
-    assert np.abs(found - outputs(name)["hidden_states"]).max() > 1e-3
+def test_keeping_all_is_no_pruning():
+    whole = outputs(None)["hidden_states"]
+    assert model(None).backbone.prune_ratio == 0
+    for name in set(METHODS) & {"evs", "tome"}:
+        most = model(name, prune_ratio=0.01).backbone
+        found = tiny.run(most, most, batch())["hidden_states"]
+        tiny.close(found, whole)
+        assert np.abs(found - outputs(name)["hidden_states"]).max() > 1e-3
 
 
-@each_method
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"vidcom2"}))
 def test_the_loss_falls(name):
-    again = name in ("evs", "tome")
-    trained = tiny.model(pruning=METHODS[name], rematerialize=again)
+    trained = tiny.model(pruning=METHODS[name], rematerialize=name == "tome")
     tiny.compile_to_train(trained, rate=0.5)
     before = trained.backbone.vision_encoder.scorer.get_weights()
     fit = functools.partial(trained.fit, tiny.raw(LENGTHS), batch_size=3)
@@ -110,7 +115,7 @@ def test_the_loss_falls(name):
         tiny.same(one, other)
 
 
-@each_method
+@pytest.mark.parametrize("name", sorted(set(METHODS) - {"contrast"}))
 def test_generate(name):
     answering = model(name)
     answering.compile(sampler="greedy")
@@ -137,35 +142,32 @@ def test_presets(tmp_path):
     assert backbone.pruning["config"] == {"place": "connector", "power": 3}
     assert backbone.connector_pruning.method.power == 3
     assert backbone.get_config() == saved.backbone.get_config()
-    found = tiny.run(backbone, backbone, batch())["hidden_states"]
-    tiny.same(found, outputs("contrast")["hidden_states"])
-    other = load(str(tmp_path), pruning=METHODS["in_encoder"])
+    method = pruning.VidCom2(temperature=0.1, place="vision_encoder")
+    other = load(str(tmp_path), pruning=method)
     assert other.backbone.vision_encoder.method.temperature == 0.1
     for one, same in zip(other.get_weights(), saved.get_weights()):
         tiny.same(one, same)
 
 
-@pytest.mark.parametrize("name", ["evs", "tome"])
-def test_kept_blocks(name):
-    found = model(name).kept_blocks(tiny.video(0, 3), fps=1.0)
-    pruned = name == "evs"
-    assert found["kept"].shape == (3, tiny.NUM_BLOCKS)
-    assert found["kept"].sum() == (6 if pruned else 12)
-    assert (found["scores"] is not None) == pruned
-    assert model(name).backbone.num_kept_blocks == (8 if pruned else 16)
+def test_kept_blocks():
+    found = model("contrast").kept_blocks(tiny.video(0, 3), fps=1.0)
+    assert found["kept"].shape == found["scores"].shape == (3, 4)
+    assert found["kept"].sum() == 6
+    counts = [model(n).backbone.num_kept_blocks for n in ("contrast", "tome")]
+    assert counts == [8, 16]
 
 
 def test_operations_counted():
-    names = ("evs", "in_encoder", "tome", "stts")
-    evs, inside, tome, stts = (model(name).flops() for name in names)
-    whole = model("evs").flops(prune_ratio=0)
+    names = ("contrast", "random", "tome", "stts")
+    after, inside, tome, stts = (model(name).flops() for name in names)
+    whole = model("contrast").flops(prune_ratio=0)
     for part in ("vision_encoder", "connector"):
-        assert evs[part] == whole[part] > inside[part]
+        assert after[part] == whole[part] > inside[part]
     for name in ("connector", "language_model"):
         assert tome[name] == whole[name] > inside[name]
     assert tome["vision_encoder"] < whole["vision_encoder"]
-    assert evs["language_model"] == inside["language_model"]
-    assert stts["scorer"] > 0 == evs["scorer"] == inside["scorer"]
+    assert after["language_model"] == inside["language_model"]
+    assert stts["scorer"] > 0 == after["scorer"] == inside["scorer"]
     assert stts["total"] == inside["total"] + stts["scorer"]
     assert model("tome").flops(prune_ratio=0) == whole
 
@@ -197,7 +199,7 @@ def test_what_does_not_go_together(changes, message):
 
 
 def test_the_encoder_alone_takes_methods_of_its_place():
-    config = model("evs").backbone.vision_encoder.get_config()
+    config = model("contrast").backbone.vision_encoder.get_config()
     assert config["prune_ratio"] == 0
     config |= {"prune_ratio": 0.5, "pruning": "evs"}
     with pytest.raises(ValueError, match="whose place is 'connector'. Give"):
