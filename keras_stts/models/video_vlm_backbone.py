@@ -20,9 +20,11 @@ from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
 from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
-from keras_stts.pruning import serialize
 from keras_stts.pruning import language
+from keras_stts.pruning import serialize
+from keras_stts.pruning import split
 
+LOCALS = ("self", "dtype", "kwargs", "__class__", "method", "inside")
 # Side of what a token of an image pools, in patches.
 IMAGE_WINDOW = 2
 
@@ -69,10 +71,11 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         prune_layer: Int. Vision block whose output is scored. Defaults to
             `3`.
         pruning: What decides which blocks stay: a name (`"stts"`,
-            `"random"`, `"frame_similarity"`, `"evs"`, `"vidcom2"`, `"tome"`),
-            an instance with its settings or of your own class, see
-            `keras_stts.pruning`; or `None`, another word for
-            `prune_ratio=0`. Defaults to `"stts"`.
+            `"random"`, `"frame_similarity"`, `"evs"`, `"vidcom2"`, `"tome"`,
+            `"fastv"`, `"fastv_norope"`, `"feather"`), an instance with its
+            settings or of your own class, see `keras_stts.pruning`; a pair of
+            one of the first six and one of the last three; or `None`, another
+            word for `prune_ratio=0`. Defaults to `"stts"`.
         rescale_axis: `"row"` or `"frame"`, see `keras_stts.layers.ScoreBias`.
         rescale_min: Float, see `keras_stts.layers.ScoreBias`.
         refill: Bool. Whether the vision encoder gives frames their pruned
@@ -194,14 +197,16 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        if pruning is None:
-            pruning, prune_ratio = "stts", 0.0
-        method = get_pruning(pruning)
-        pruning = serialize(pruning)
+        method, inside = split(pruning)
+        if method is None:
+            method, prune_ratio = get_pruning("stts"), 0.0
+        if inside is not None:
+            language_pruning = inside
+        pruning = serialize(method)
         config = {
             name: value
             for name, value in locals().items()
-            if name not in ("self", "dtype", "kwargs", "__class__", "method")
+            if name not in LOCALS
         }
         _check_kwargs(kwargs)
         _check_arguments(

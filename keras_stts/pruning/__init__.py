@@ -1,11 +1,15 @@
 """What decides which vision tokens stay: one argument, `pruning`.
 
 A `Ranking` scores the blocks of a video, in one of two places; the best stay.
-`ToMe` merges patches instead.
+`ToMe` merges patches instead. `FastV` and `Feather` prune inside the language
+model, alone or after one of the others.
 """
 
 import keras
 
+from keras_stts.pruning import language
+from keras_stts.pruning.language import FastV
+from keras_stts.pruning.language import Feather
 from keras_stts.pruning.ranking import EVS
 from keras_stts.pruning.ranking import STTS
 from keras_stts.pruning.ranking import FrameSimilarity
@@ -16,6 +20,8 @@ from keras_stts.pruning.vidcom2 import VidCom2
 
 __all__ = [
     "EVS",
+    "FastV",
+    "Feather",
     "FrameSimilarity",
     "METHODS",
     "Random",
@@ -25,6 +31,7 @@ __all__ = [
     "VidCom2",
     "get",
     "serialize",
+    "split",
 ]
 
 METHODS = {
@@ -55,14 +62,52 @@ def get(pruning):
     if isinstance(method, (Ranking, ToMe)):
         return method
     raise ValueError(
-        f"`pruning` must be one of {', '.join(METHODS)}, an instance of one "
-        "of their classes or of your own subclass of "
+        f"`pruning` must be one of {', '.join([*METHODS, *language.METHODS])}, "
+        "an instance of one of their classes or of your own subclass of "
         f"`keras_stts.pruning.Ranking`. Received: pruning={pruning!r}."
     )
 
 
+def split(pruning):
+    """Tuple of what is before the language model and what is inside of it.
+
+    Args:
+        pruning: `None`, what `get` takes, what `keras_stts.pruning.language.
+            get` takes, or a list or tuple of one of each.
+
+    Returns:
+        Tuple (method, language pruning), `None` where there is none.
+
+    Raises:
+        ValueError: If there are two of a kind, or an unknown one.
+    """
+    found = {True: None, False: None}
+    several = isinstance(pruning, (list, tuple))
+    for one in pruning if several else [pruning]:
+        inside = _is_inside(one)
+        if found[inside] is not None:
+            raise ValueError(
+                "`pruning` may be one method before the language model and one "
+                f"inside of it. Received: pruning={pruning!r}."
+            )
+        if one is not None:
+            found[inside] = language.get(one) if inside else get(one)
+    return found[False], found[True]
+
+
+def _is_inside(pruning):
+    if isinstance(pruning, dict):
+        pruning = keras.saving.deserialize_keras_object(pruning)
+    if isinstance(pruning, str):
+        return pruning in language.METHODS
+    return isinstance(pruning, language.LanguagePruning)
+
+
 def serialize(pruning):
     """What configs hold of a pruning method: a name, or the method's config."""
-    if isinstance(pruning, (Ranking, ToMe)):
-        return keras.saving.serialize_keras_object(pruning)
-    return pruning
+    if not isinstance(pruning, (Ranking, ToMe)):
+        return pruning
+    for name, cls in METHODS.items():
+        if type(pruning) is cls and pruning.get_config() == cls().get_config():
+            return name
+    return keras.saving.serialize_keras_object(pruning)

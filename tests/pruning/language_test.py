@@ -16,6 +16,8 @@ from keras import ops
 import keras_stts
 import tests.models.conftest  # noqa: F401  Models are compiled quickly.
 from keras_stts.benchmark import compiled
+from keras_stts.pruning import FastV
+from keras_stts.pruning import Feather
 from keras_stts.pruning import language
 from tests.harness import softmax_attention
 from tests.models import tiny
@@ -463,3 +465,31 @@ def test_bad_inputs(model, inputs):
         backbone.encode_prefix(*(inputs["vision_token_ids"],) * 2, {})
     with pytest.raises(ValueError, match="must agree on .*prompt_mask"):
         keras_stts.VideoVLM(backbone, tiny.preprocessor())
+
+
+@pytest.mark.parametrize(
+    ("pruning", "before", "inside", "ratio"),
+    [
+        ("stts", "stts", None, 0.5),
+        (None, "stts", None, 0.0),
+        (Feather(layers=(1, 2)), "stts", Feather, 0.0),
+        (["evs", FastV(layer=1)], "evs", FastV, 0.5),
+        ((FastV(layer=1), "stts"), "stts", FastV, 0.5),
+    ],
+)
+def test_one_switch(pruning, before, inside, ratio):
+    processor = tiny.preprocessor(prompt_mask=inside is not None)
+    backbone = tiny.model(
+        processor=processor, pruning=pruning, num_layers=3
+    ).backbone
+    again = type(backbone).from_config(backbone.get_config())
+    for one in (backbone, again):
+        assert one.pruning == before and one.prune_ratio == ratio
+        assert type(one.language_pruning) is (inside or type(None))
+
+
+def test_two_of_a_kind():
+    with pytest.raises(ValueError, match="one method before"):
+        tiny.model(pruning=["stts", "evs"])
+    with pytest.raises(ValueError, match="fastv_norope, feather"):
+        tiny.model(pruning="none")
