@@ -110,4 +110,6 @@ def serialize(pruning):
     for name, cls in METHODS.items():
         if type(pruning) is cls and pruning.get_config() == cls().get_config():
             return name
-    return keras.saving.serialize_keras_object(pruning)
+    config = keras.saving.serialize_keras_object(pruning)
+    config.pop("shared_object_id", None)  # Of the file that is just read.
+    return config
