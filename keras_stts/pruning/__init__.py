@@ -111,5 +111,5 @@ def serialize(pruning):
         if type(pruning) is cls and pruning.get_config() == cls().get_config():
             return name
     config = keras.saving.serialize_keras_object(pruning)
-    config.pop("shared_object_id", None)  # Of the file that is just read.
-    return config
+    # Keras numbers objects while a file is written or read, even later.
+    return {k: v for k, v in config.items() if k != "shared_object_id"}
