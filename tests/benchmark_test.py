@@ -74,7 +74,6 @@ def test_flops_of_molmo2_4b_allow_what_the_paper_counts():
         "intermediate_dim": 9728,
         "vocabulary_size": 151936,
         "language_pruning": None,
-        "pruning": "stts",
     }
     backbone = type("Sizes", (), sizes)
     for frames, wanted in ((128, 2.09), (256, 2.30)):
