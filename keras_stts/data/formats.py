@@ -3,9 +3,6 @@
 from keras_stts.data.dataset import VideoDataset
 from keras_stts.data.manifest import read_manifest
 
-# Inputs whose length depends on the number of frames.
-VARYING = ("videos", "frame_mask", "vision_token_ids", "vision_mask")
-
 
 def video_dataset_from_manifest(
     path,
@@ -85,7 +82,7 @@ def as_tf_dataset(data):
 def _spec(data, name, shape, dtype):
     import tensorflow as tf
 
-    if len(data.buckets) > 1 and name in VARYING:
+    if len(data.buckets) > 1 and name in data.preprocessor.frame_sizes(1):
         shape = (None, *shape[1:])
     return tf.TensorSpec((data.batch_size, *shape), dtype)
 

@@ -167,6 +167,15 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             inputs["prompt_mask"] = (text, "bool")
         return inputs, {"y": (text, "int32"), "weights": (text, "float32")}
 
+    def frame_sizes(self, num_frames):
+        """Dict of the inputs whose length follows from the number of frames."""
+        length = self._vision_length(num_frames)
+        sizes = {"videos": num_frames, "frame_mask": num_frames}
+        sizes |= {"vision_token_ids": length, "vision_mask": length}
+        if self.num_segments > 1:
+            sizes |= {"frame_segments": num_frames, "vision_segments": length}
+        return sizes
+
     def shorten(self, inputs, num_frames):
         """Leave padding frames out of a batch whose videos are short.
 
@@ -180,11 +189,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         Raises:
             ValueError: If a video, or its part of the sequence, is longer.
         """
-        length = self._vision_length(num_frames)
-        sizes = {"videos": num_frames, "frame_mask": num_frames}
-        sizes |= {"vision_token_ids": length, "vision_mask": length}
-        if self.num_segments > 1:
-            sizes |= {"frame_segments": num_frames, "vision_segments": length}
+        sizes = self.frame_sizes(num_frames)
         for name in ("frame_mask", "vision_mask"):
             if np.any(inputs[name][:, sizes[name] :]):
                 longest = np.max(np.sum(inputs[name], axis=1))
