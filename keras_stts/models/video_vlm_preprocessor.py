@@ -348,13 +348,16 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
 
     def _vision_part(self, heads, sizes):
         rows = join(heads, sizes)
-        longest = max(len(ids) for ids in rows)
-        if longest > self.vision_length:
+        # What pruning may remove is no room for words: of a short video it
+        # removes little.
+        longest = max(len(ids) - self._num_placeholders(ids) for ids in rows)
+        room = self.vision_length - self.num_frames * self.num_blocks
+        if longest > room:
             raise ValueError(
                 "Vision tokens, and words between them, must fit the vision "
-                f"part of a sequence. Received: {longest} tokens, room for "
-                f"{self.vision_length}. Put the words after images and video, "
-                "or make `time_tokens` larger."
+                f"part of a sequence. Received: {longest} tokens beside the "
+                f"blocks of a video, room for {room}. Put the words after "
+                "images and video, or make `time_tokens` larger."
             )
         ids, mask = _pad(rows, self.vision_length, self._pad_id, "int32")
         part = {"vision_token_ids": ids, "vision_mask": mask}
@@ -364,6 +367,10 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 lengths, sizes, self.vision_length
             )
         return part
+
+    def _num_placeholders(self, ids):
+        """Tokens of the blocks of a row's frames."""
+        return self.num_blocks * ids.count(self.tokenizer.frame_end_token_id)
 
     def _labelled_inputs(self, prompts, responses, sizes, length):
         """Inputs of the text part, the next tokens and their weights."""

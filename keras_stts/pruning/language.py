@@ -132,7 +132,7 @@ class Feather(LanguagePruning):
     ```python
     model = keras_stts.VideoVLM.from_preset(
         "shapes_tiny",
-        language_pruning=keras_stts.pruning.language.Feather(layers=(1, 2)),
+        pruning=["stts", keras_stts.pruning.Feather(layers=(1, 2))],
     )
     clip = keras_stts.datasets.shapes.render("test", 0)
     question = clip.questions[0]["question"]

@@ -241,3 +241,19 @@ def test_tokenizer_from_files(tmp_path):
     text = "<|im_start|>user\nhi<|im_end|>\n<im_patch>"
     tiny.same(twin(text), tokenizer(text))
     assert 301 in twin(text) and 322 in twin(text)
+
+
+def test_words_before_a_video_take_no_room_of_its_blocks():
+    """Of a short video pruning removes less than of a long one."""
+
+    def length(words):
+        template = "x" * words + tiny.PLAIN_TEMPLATE
+        preprocessor = tiny.preprocessor(chat_template=template)
+        x = {"videos": [tiny.video(0, 1)], "prompts": ["?"]}
+        return preprocessor.generate_preprocess(x)["vision_mask"].sum()
+
+    room = 1 + tiny.NUM_FRAMES * (2 + 6)  # Start, time and marks of frames.
+    most = room + tiny.NUM_BLOCKS - length(0)
+    assert length(most) == room + tiny.NUM_BLOCKS
+    with pytest.raises(ValueError, match=f"room for {room}"):
+        length(most + 1)
