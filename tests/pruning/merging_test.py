@@ -2,6 +2,7 @@
 
 import pathlib
 
+import keras
 import numpy as np
 import pytest
 from keras import ops as K
@@ -47,6 +48,18 @@ def test_a_token_is_the_mean_of_its_patches():
         np.testing.assert_allclose(
             tokens[0, token], x[0, inside].mean(0), atol=1e-6
         )
+
+
+def test_low_precision():
+    def merge(x, metric):
+        x, metric = (K.cast(a, "bfloat16") for a in (x, metric))
+        x, merged = ops.merge_tokens(x, ops.unmerged(x), metric, 3)
+        assert keras.backend.standardize_dtype(x.dtype) == "bfloat16"
+        return K.cast(x, "float32"), merged
+
+    x, merged = compiled(merge)(GOLDEN["x"], GOLDEN["metric_0"])
+    assert merged.size.dtype == "float32"
+    np.testing.assert_allclose(x, GOLDEN["x_0"], atol=0.02)
 
 
 def test_slopes_reach_the_tokens_alone():

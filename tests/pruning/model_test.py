@@ -149,10 +149,16 @@ def test_presets(tmp_path):
         tiny.same(one, same)
 
 
+@pytest.mark.skipif(
+    keras.config.backend() == "jax", reason="compiles each operation by itself"
+)
 def test_kept_blocks():
     found = model("contrast").kept_blocks(tiny.video(0, 3), fps=1.0)
     assert found["kept"].shape == found["scores"].shape == (3, 4)
     assert found["kept"].sum() == 6
+
+
+def test_num_kept_blocks():
     counts = [model(n).backbone.num_kept_blocks for n in ("contrast", "tome")]
     assert counts == [8, 16]
 
@@ -170,18 +176,6 @@ def test_operations_counted():
     assert stts["scorer"] > 0 == after["scorer"] == inside["scorer"]
     assert stts["total"] == inside["total"] + stts["scorer"]
     assert model("tome").flops(prune_ratio=0) == whole
-
-
-def test_low_precision():
-    low = tiny.model(pruning="tome", dtype="mixed_bfloat16").backbone
-    videos = {n: batch()[n] for n in ("videos", "frame_mask")}
-
-    def embed(x):
-        found = low.encode_video(x["videos"], x["frame_mask"])["embeddings"]
-        assert keras.backend.standardize_dtype(found.dtype) == "bfloat16"
-        return keras.ops.cast(found, "float32")
-
-    assert np.isfinite(tiny.run(low, embed, videos)).all()
 
 
 @pytest.mark.parametrize(
