@@ -7,7 +7,7 @@ from collections import namedtuple
 import imageio.v3 as iio
 import numpy as np
 
-from keras_stts.data._collection import cheap_collection
+from keras_stts._collection import cheap_collection
 from keras_stts.data.resize import resize_frames
 
 Tiles = namedtuple("Tiles", ["crops", "pooling", "grid"])

@@ -26,7 +26,7 @@ import os
 
 import numpy as np
 
-from keras_stts.data._collection import cheap_collection
+from keras_stts._collection import cheap_collection
 from keras_stts.datasets import _shapes_checks as checks
 from keras_stts.datasets import _shapes_files as files
 from keras_stts.datasets import _shapes_render as world

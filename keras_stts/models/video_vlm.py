@@ -4,6 +4,7 @@ import numpy as np
 from keras import ops
 
 from keras_stts import _hub_compat as hub
+from keras_stts._collection import cheap_collection
 from keras_stts.callbacks import Backup
 from keras_stts.callbacks import DataProgress
 from keras_stts.data.dataset import VideoDataset
@@ -516,7 +517,8 @@ class VideoVLM(keras_hub.models.CausalLM):
                 in_scorer = "scorer" in (layer.path or "").split("/")
                 return isinstance(layer, QUANTIZED) and not in_scorer
 
-        super().quantize(mode, filters=filters, **kwargs)
+        with cheap_collection():
+            super().quantize(mode, filters=filters, **kwargs)
 
     def export_to_transformers(self, directory, max_shard_size=5_000_000_000):
         """Write the model as transformers' Molmo2 reads it.

@@ -62,16 +62,8 @@ def test_lora_of_unknown_layers():
         tiny.model().enable_lora(2, ["queries"])
 
 
-# XLA takes a minute to compile each of these.
-once_under_jax = pytest.mark.skipif(
-    keras.config.backend() == "jax", reason="The other one is enough."
-)
-
-
 @pytest.mark.filterwarnings("error::UserWarning")
-@pytest.mark.parametrize(
-    "mode", [pytest.param("int8", marks=once_under_jax), "int4"]
-)
+@pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_quantized(mode, tmp_path):
     model = tiny.model(sharp=True)
     x = model.preprocessor(tiny.raw(responses=False))
@@ -93,9 +85,7 @@ def test_quantized(mode, tmp_path):
     assert len(loaded.generate(tiny.raw(responses=False))) == 3
 
 
-@pytest.mark.parametrize(
-    "mode", ["int8", pytest.param("int4", marks=once_under_jax)]
-)
+@pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_lora_on_quantized_weights(mode):
     model = tiny.model(sharp=True)
     model.quantize(mode)
