@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import tempfile
+import threading
 import time
 import zipfile
 
@@ -15,6 +16,8 @@ import numpy as np
 VERSION = 1
 # A writer that takes longer was killed.
 ABANDONED_SECONDS = 3600
+# NumPy reads headers with `ast`, which in Python 3.11 fails in two threads.
+_one_at_a_time = threading.Lock()
 
 
 class FrameCache:
@@ -65,7 +68,7 @@ class FrameCache:
         """Tuple (frames, times), or `None` if they are not there."""
         path = self._path(key)
         try:
-            with np.load(path) as entry:
+            with _one_at_a_time, np.load(path) as entry:
                 frames, times = entry["frames"], entry["times"]
         except FileNotFoundError:
             return None

@@ -1,6 +1,8 @@
+import concurrent.futures
 import multiprocessing
 import os
 import signal
+import sys
 import time
 
 import numpy as np
@@ -131,3 +133,25 @@ def test_several_writers_and_a_kill(tmp_path, video):
 def test_sizes_must_be_positive(tmp_path):
     with pytest.raises(ValueError, match="`max_bytes` must be positive"):
         FrameCache(tmp_path, max_bytes=0)
+
+
+def test_several_threads_read(tmp_path):
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        _read_in_threads(tmp_path)
+    finally:
+        sys.setswitchinterval(interval)
+
+
+def _read_in_threads(tmp_path):
+    cache = FrameCache(tmp_path)
+    frames, times = np.zeros((2, 4, 4, 3), "uint8"), np.arange(2.0)
+    cache.write("key", frames, times)
+
+    def read(_):
+        return [cache.read("key")[1].tolist() for _ in range(100)]
+
+    with concurrent.futures.ThreadPoolExecutor(8) as pool:
+        for found in pool.map(read, range(8)):
+            assert found == [[0.0, 1.0]] * 100
