@@ -24,7 +24,8 @@ from keras_stts.pruning import language
 from keras_stts.pruning import serialize
 from keras_stts.pruning import split
 
-LOCALS = ("self", "dtype", "kwargs", "__class__", "method", "inside")
+# What is no argument that a config holds.
+LOCALS = ("self", "dtype", "kwargs", "__class__", "method")
 # Side of what a token of an image pools, in patches.
 IMAGE_WINDOW = 2
 
@@ -197,11 +198,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        method, inside = split(pruning)
-        if method is None:
-            method, prune_ratio = get_pruning("stts"), 0.0
-        if inside is not None:
-            language_pruning = inside
+        method, prune_ratio, language_pruning = _methods(
+            pruning, prune_ratio, language_pruning
+        )
         pruning = serialize(method)
         config = {
             name: value
@@ -209,162 +208,18 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             if name not in LOCALS
         }
         _check_kwargs(kwargs)
-        _check_arguments(
-            num_frames,
-            num_images,
-            num_query_heads,
-            num_key_value_heads,
-            image_patch_id,
-            vision_token_ids,
-        )
-        _check_segments(num_segments, num_images)
-        language_pruning = language.get(language_pruning)
-        if language_pruning is not None:
-            _check_language_pruning(
-                language_pruning, num_layers, num_frames, num_segments
-            )
-        ratio = prune_ratio if num_frames else 0.0
-        after_connector = getattr(method, "place", None) == "connector"
-        if after_connector and ratio and refill:
-            raise ValueError(
-                "`refill` is of methods that prune in the vision encoder. "
-                f"Received: refill=True, pruning={pruning!r}, which prunes "
-                "after the connector. Leave one of them out."
-            )
+        for name, value in config.items():
+            setattr(self, name, value)
+        self._config_names = tuple(config)
+        self._check_arguments(method)
 
         # === Layers ===
-        self.vision_encoder = VisionEncoder(
-            num_layers=vision_num_layers,
-            hidden_dim=vision_hidden_dim,
-            num_heads=vision_num_heads,
-            head_dim=vision_head_dim,
-            intermediate_dim=vision_intermediate_dim,
-            patch_size=patch_size,
-            feature_layers=vision_feature_layers,
-            window=window,
-            prune_ratio=0.0 if after_connector else ratio,
-            prune_layer=prune_layer,
-            pruning="stts" if after_connector else method,
-            rescale_axis=rescale_axis,
-            rescale_min=rescale_min,
-            refill=refill,
-            pixel_mean=pixel_mean,
-            pixel_std=pixel_std,
-            activation=vision_activation,
-            layer_norm_epsilon=vision_layer_norm_epsilon,
-            rematerialize=rematerialize,
-            num_segments=num_segments,
-            dtype=dtype,
-            name="vision_encoder",
-        )
-        self.connector = Connector(
-            connector_num_heads,
-            connector_head_dim,
-            connector_hidden_dim,
-            connector_intermediate_dim,
-            hidden_dim,
-            dtype=dtype,
-            name="connector",
-        )
-        self.connector_pruning = None
-        self.gather_patches = GatherPatches(dtype=dtype, name="gather_patches")
-        self.num_images, self.max_crops = num_images, max_crops
-        self.num_segments = num_segments
-        self.image_size, self.patch_size = image_size, patch_size
-        self.window = window
-        self.vision_sequence = VisionSequence(
-            image_patch_id,
-            vision_token_ids,
-            positions,
-            self.num_image_tokens,
-            num_segments,
-            dtype=dtype,
-            name="vision_sequence",
-        )
-        self.token_embedding = keras.layers.Embedding(
-            vocabulary_size + additional_vocabulary_size,
-            hidden_dim,
-            embeddings_initializer=normal_initializer(),
-            dtype=dtype,
-            name="token_embedding",
-        )
-        self.add_vision = AddVision(
-            image_patch_id, dtype=dtype, name="add_vision"
-        )
-        self.text_sequence = TextSequence(dtype=dtype, name="text_sequence")
-        self.packed_text_sequence = PackedTextSequence(
-            dtype=dtype, name="packed_text_sequence"
-        )
-        self.last_token = language.LastToken(dtype=dtype, name="last_token")
-        self.language_pruning = language_pruning
-        self.prune_tokens = self._prune_tokens(
-            window, image_patch_id, vision_token_ids, dtype
-        )
-        scaled = rope_scaling_layers
-        scaled = range(num_layers) if scaled is None else scaled
-        self.transformer_layers = [
-            DecoderBlock(
-                num_query_heads,
-                num_key_value_heads,
-                head_dim,
-                intermediate_dim,
-                rope_max_wavelength,
-                layer_norm_epsilon,
-                activation,
-                query_key_norm,
-                norm_after,
-                attention_bias,
-                rope_scaling if i in scaled else None,
-                rematerialize,
-                dtype=dtype,
-                name=f"transformer_layer_{i}",
-            )
-            for i in range(num_layers)
-        ]
-        self.layer_norm = keras.layers.RMSNormalization(
-            epsilon=layer_norm_epsilon, dtype=dtype, name="layer_norm"
-        )
+        self._make_vision_layers(method, dtype)
+        self._make_language_layers(dtype)
 
         # === Functional Model ===
-        side, tokens = (image_size, image_size, 3), self.num_image_tokens
-        inputs = {}
-        if num_frames:
-            inputs["videos"] = _input("videos", "uint8", None, *side)
-            inputs["frame_mask"] = _input("frame_mask", "bool", None)
-        if num_images:
-            crops = num_images * (max_crops + 1)
-            inputs["images"] = _input("images", "uint8", crops, *side)
-            inputs["image_pooling"] = _input(
-                "image_pooling", "int32", tokens, IMAGE_WINDOW**2
-            )
-        for part in ("vision_token_ids", "token_ids"):
-            inputs[part] = _input(part, "int32", None)
-        for part in ("vision_mask", "padding_mask"):
-            inputs[part] = _input(part, "bool", None)
-        if num_segments > 1:
-            names = ("vision_segments", "text_segments")
-            inputs |= {name: _input(name, "int32", None) for name in names}
-            if num_frames:
-                name = "frame_segments"
-                inputs[name] = _input(name, "int32", None)
-        # There without videos and images, too: what weights a model has does
-        # not depend on what it is shown.
-        self.vision_encoder.build((None, num_frames or 2, *side))
-        width = vision_hidden_dim * len(vision_feature_layers)
-        self.connector.build((None, None, window**2, width))
-        if language_pruning is not None:
-            inputs["prompt_mask"] = _input("prompt_mask", "bool", None)
-        if after_connector and ratio:
-            self.connector_pruning = ConnectorPruning(
-                method,
-                ratio,
-                self.num_blocks,
-                num_segments,
-                dtype=dtype,
-                name="connector_pruning",
-            )
-            blocks = num_frames * self.num_blocks
-            self.connector_pruning.build((None, blocks, hidden_dim))
+        inputs = self._make_inputs()
+        self._build_vision_layers()
         vision = self.encode_vision(inputs)
         hidden, _, _ = self.encode(inputs, vision)
         outputs = {"hidden_states": hidden}
@@ -374,25 +229,180 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             outputs["kept"] = vision["selection"].kept
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
-        # === Config ===
-        for name, value in config.items():
-            if name != "language_pruning":
-                setattr(self, name, value)
-        self._config_names = tuple(config)
+    def _check_arguments(self, method):
+        _check_sizes(
+            self.num_frames,
+            self.num_images,
+            self.num_query_heads,
+            self.num_key_value_heads,
+            self.image_patch_id,
+            self.vision_token_ids,
+        )
+        _check_segments(self.num_segments, self.num_images)
+        if self.language_pruning is not None:
+            _check_language_pruning(
+                self.language_pruning,
+                self.num_layers,
+                self.num_frames,
+                self.num_segments,
+            )
+        if self.refill and self.prune_ratio and _after_connector(method):
+            raise ValueError(
+                "`refill` is of methods that prune in the vision encoder. "
+                f"Received: refill=True, pruning={self.pruning!r}, which "
+                "prunes after the connector. Leave one of them out."
+            )
 
-    def _prune_tokens(self, window, placeholder_id, vision_token_ids, dtype):
+    def _make_vision_layers(self, method, dtype):
+        ratio = self.prune_ratio if self.num_frames else 0.0
+        after_connector = _after_connector(method)
+        self.vision_encoder = VisionEncoder(
+            num_layers=self.vision_num_layers,
+            hidden_dim=self.vision_hidden_dim,
+            num_heads=self.vision_num_heads,
+            head_dim=self.vision_head_dim,
+            intermediate_dim=self.vision_intermediate_dim,
+            patch_size=self.patch_size,
+            feature_layers=self.vision_feature_layers,
+            window=self.window,
+            prune_ratio=0.0 if after_connector else ratio,
+            prune_layer=self.prune_layer,
+            pruning="stts" if after_connector else method,
+            rescale_axis=self.rescale_axis,
+            rescale_min=self.rescale_min,
+            refill=self.refill,
+            pixel_mean=self.pixel_mean,
+            pixel_std=self.pixel_std,
+            activation=self.vision_activation,
+            layer_norm_epsilon=self.vision_layer_norm_epsilon,
+            rematerialize=self.rematerialize,
+            num_segments=self.num_segments,
+            dtype=dtype,
+            name="vision_encoder",
+        )
+        self.connector = Connector(
+            self.connector_num_heads,
+            self.connector_head_dim,
+            self.connector_hidden_dim,
+            self.connector_intermediate_dim,
+            self.hidden_dim,
+            dtype=dtype,
+            name="connector",
+        )
+        self.gather_patches = GatherPatches(dtype=dtype, name="gather_patches")
+        self.connector_pruning = None
+        if after_connector and ratio:
+            self.connector_pruning = ConnectorPruning(
+                method,
+                ratio,
+                self.num_blocks,
+                self.num_segments,
+                dtype=dtype,
+                name="connector_pruning",
+            )
+
+    def _build_vision_layers(self):
+        """Without videos and images, too: what weights a model has does not
+        depend on what it is shown."""
+        side = (self.image_size, self.image_size, 3)
+        self.vision_encoder.build((None, self.num_frames or 2, *side))
+        width = self.vision_hidden_dim * len(self.vision_feature_layers)
+        self.connector.build((None, None, self.window**2, width))
+        if self.connector_pruning is not None:
+            blocks = self.num_frames * self.num_blocks
+            self.connector_pruning.build((None, blocks, self.hidden_dim))
+
+    def _make_language_layers(self, dtype):
+        self.vision_sequence = VisionSequence(
+            self.image_patch_id,
+            self.vision_token_ids,
+            self.positions,
+            self.num_image_tokens,
+            self.num_segments,
+            dtype=dtype,
+            name="vision_sequence",
+        )
+        self.token_embedding = keras.layers.Embedding(
+            self.vocabulary_size + self.additional_vocabulary_size,
+            self.hidden_dim,
+            embeddings_initializer=normal_initializer(),
+            dtype=dtype,
+            name="token_embedding",
+        )
+        self.add_vision = AddVision(
+            self.image_patch_id, dtype=dtype, name="add_vision"
+        )
+        self.text_sequence = TextSequence(dtype=dtype, name="text_sequence")
+        self.packed_text_sequence = PackedTextSequence(
+            dtype=dtype, name="packed_text_sequence"
+        )
+        self.last_token = language.LastToken(dtype=dtype, name="last_token")
+        self.prune_tokens = self._prune_tokens(dtype)
+        self.transformer_layers = [
+            self._decoder_block(i, dtype) for i in range(self.num_layers)
+        ]
+        self.layer_norm = keras.layers.RMSNormalization(
+            epsilon=self.layer_norm_epsilon, dtype=dtype, name="layer_norm"
+        )
+
+    def _decoder_block(self, i, dtype):
+        scaled = self.rope_scaling_layers
+        return DecoderBlock(
+            self.num_query_heads,
+            self.num_key_value_heads,
+            self.head_dim,
+            self.intermediate_dim,
+            self.rope_max_wavelength,
+            self.layer_norm_epsilon,
+            self.activation,
+            self.query_key_norm,
+            self.norm_after,
+            self.attention_bias,
+            self.rope_scaling if scaled is None or i in scaled else None,
+            self.rematerialize,
+            dtype=dtype,
+            name=f"transformer_layer_{i}",
+        )
+
+    def _make_inputs(self):
+        side = (self.image_size, self.image_size, 3)
+        inputs = {}
+        if self.num_frames:
+            inputs["videos"] = _input("videos", "uint8", None, *side)
+            inputs["frame_mask"] = _input("frame_mask", "bool", None)
+        if self.num_images:
+            crops = self.num_images * (self.max_crops + 1)
+            inputs["images"] = _input("images", "uint8", crops, *side)
+            inputs["image_pooling"] = _input(
+                "image_pooling",
+                "int32",
+                self.num_image_tokens,
+                IMAGE_WINDOW**2,
+            )
+        for part in ("vision_token_ids", "token_ids"):
+            inputs[part] = _input(part, "int32", None)
+        for part in ("vision_mask", "padding_mask"):
+            inputs[part] = _input(part, "bool", None)
+        if self.num_segments > 1:
+            names = ("vision_segments", "text_segments")
+            names += ("frame_segments",) if self.num_frames else ()
+            inputs |= {name: _input(name, "int32", None) for name in names}
+        if self.language_pruning is not None:
+            inputs["prompt_mask"] = _input("prompt_mask", "bool", None)
+        return inputs
+
+    def _prune_tokens(self, dtype):
         """Dict of the block of the language model that pruning comes after,
         and the layer that prunes."""
         if self.language_pruning is None:
             return {}
-        side = self.image_size // self.patch_size
         return {
             str(stage.layer - 1): language.PruneTokens(
                 self.language_pruning,
                 i,
-                block_grid((side, side), window),
-                placeholder_id,
-                vision_token_ids,
+                self.grid,
+                self.image_patch_id,
+                self.vision_token_ids,
                 self.num_image_tokens,
                 dtype=dtype,
                 name=f"prune_tokens_{i}",
@@ -790,7 +800,21 @@ def _check_language_pruning(pruning, num_layers, num_frames, num_segments):
         )
 
 
-def _check_arguments(
+def _methods(pruning, prune_ratio, language_pruning):
+    """What prunes before the language model, how much, and inside of it."""
+    method, inside = split(pruning)
+    if inside is None:
+        inside = language.get(language_pruning)
+    if method is None:
+        return get_pruning("stts"), 0.0, inside
+    return method, prune_ratio, inside
+
+
+def _after_connector(method):
+    return getattr(method, "place", None) == "connector"
+
+
+def _check_sizes(
     num_frames,
     num_images,
     num_query_heads,
