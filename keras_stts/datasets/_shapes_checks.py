@@ -2,20 +2,23 @@
 
 import numpy as np
 
+from keras_stts.datasets._shapes_render import CAMERAS
 from keras_stts.datasets._shapes_render import SPLITS
 
 
-def check_request(split, num_clips, seed):
-    check_split(split)
-    check_integer("num_clips", num_clips, 1)
+def check_world(split, seed, num_frames, camera):
+    check_word("split", split, SPLITS)
+    check_word("camera", camera, CAMERAS)
     check_integer("seed", seed, 0)
+    # Four flashes need four frames after frame 0.
+    check_integer("num_frames", num_frames, 5)
 
 
-def check_split(split):
-    if split not in SPLITS:
+def check_word(name, value, words):
+    if value not in words:
         raise ValueError(
-            f"`split` must be one of {SPLITS}. "
-            f"Received: split={split!r}. Pass one of these words."
+            f"`{name}` must be one of {words}. "
+            f"Received: {name}={value!r}. Pass one of these words."
         )
 
 

@@ -1,6 +1,7 @@
 """The world of `shapes`: what is shown where, what is asked, the pixels."""
 
 import collections
+import functools
 
 import numpy as np
 
@@ -21,6 +22,7 @@ COLORS = {
 }
 SHAPES = ("circle", "square", "triangle", "cross")
 STEPS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}
+CAMERAS = ("still", "moving")
 CELL_NAMES = tuple(f"{row}{column}" for row in "abcd" for column in "1234")
 ANSWERS = {
     "direction": tuple(STEPS),
@@ -35,11 +37,19 @@ SPLITS = ("train", "validation", "test")
 NUM_DISTRACTORS = 3
 NUM_FLICKER = 2
 MOVER_FRAMES = 3
+# Fast enough that every block changes, slow enough to be seen as one motion.
+PANS = tuple(
+    (down, right)
+    for down in range(-5, 6)
+    for right in range(-5, 6)
+    if max(abs(down), abs(right)) > 1
+)
 
 # `color` and `shape` are names; `shown` is a list of (frame, cell).
 Thing = collections.namedtuple("Thing", "color shape shown")
+# `pan` is what the camera's background moves, (down, right) pixels a frame.
 Layout = collections.namedtuple(
-    "Layout", "events distractors flicker questions"
+    "Layout", "events distractors flicker questions num_frames pan"
 )
 
 
@@ -48,7 +58,7 @@ def open_stream(split, index, seed):
     return np.random.default_rng([seed, SPLITS.index(split), index])
 
 
-def draw_layout(rng):
+def draw_layout(rng, num_frames=NUM_FRAMES, camera="still"):
     """Draws everything about a clip but its pixels.
 
     What an answer depends on is drawn first and uniformly; the rest is then
@@ -57,26 +67,31 @@ def draw_layout(rng):
 
     Args:
         rng: a `numpy.random.Generator`, left where `draw_frames` goes on.
+        num_frames: int.
+        camera: one of `CAMERAS`.
 
     Returns:
         A `Layout`: `events` (mover, flashes A and B, counted C),
-        `distractors`, `flicker` (a list of (frame, cell)) and `questions`.
+        `distractors`, `flicker` (a list of (frame, cell)), `questions`,
+        `num_frames` and `pan`.
     """
     colors = _sample(rng, list(COLORS), 4 + NUM_DISTRACTORS)
     shapes = [_pick(rng, SHAPES) for _ in colors]
     direction = _pick(rng, ANSWERS["direction"])
     count = int(rng.integers(1, 5))
-    flashes = _place_flashes(rng)
-    mover = _place_mover(rng, direction, set(flashes))
-    counted = _place_counted(rng, count, {*flashes, *mover})
+    flashes = _place_flashes(rng, num_frames)
+    mover = _place_mover(rng, direction, set(flashes), num_frames)
+    counted = _place_counted(rng, count, {*flashes, *mover}, num_frames)
     places = [mover, flashes[:1], flashes[1:], counted]
     used = {place for shown in places for place in shown}
-    places += _place_distractors(rng, {cell for _, cell in used})
+    taken = {cell for _, cell in used}
+    places += _place_distractors(rng, taken, num_frames)
     used |= {place for shown in places for place in shown}
     things = [Thing(*thing) for thing in zip(colors, shapes, places)]
-    flicker = _place_flicker(rng, used)
+    flicker = _place_flicker(rng, used, num_frames)
     questions = _ask(rng, things[:4], direction)
-    return Layout(things[:4], things[4:], flicker, questions)
+    pan = _pick(rng, PANS) if camera == "moving" else (0, 0)
+    return Layout(things[:4], things[4:], flicker, questions, num_frames, pan)
 
 
 def draw_frames(rng, layout):
@@ -90,14 +105,16 @@ def draw_frames(rng, layout):
         layout: a `Layout`.
 
     Returns:
-        uint8 array of shape `(8, 48, 48, 3)`, RGB.
+        uint8 array of shape `(T, 48, 48, 3)`, RGB.
     """
-    size = (NUM_FRAMES, FRAME_SIZE, FRAME_SIZE, 3)
+    size = (layout.num_frames, FRAME_SIZE, FRAME_SIZE, 3)
     frames = np.empty(size, "int16")
     frames[:] = rng.integers(30, 90, (FRAME_SIZE, FRAME_SIZE, 1), "int16")
-    for thing in layout.distractors + layout.events:
-        for place in thing.shown:
-            _view(frames, place)[_MASKS[thing.shape]] = COLORS[thing.color]
+    _show(frames, layout.distractors)
+    for i, frame in enumerate(frames):
+        shift = [i * step for step in layout.pan]
+        frame[:] = np.roll(frame, shift, axis=(0, 1))
+    _show(frames, layout.events)
     grey = rng.integers(
         0, 256, (len(layout.flicker), CELL_SIZE, CELL_SIZE, 1), "int16"
     )
@@ -107,9 +124,15 @@ def draw_frames(rng, layout):
     return np.clip(frames, 0, 255).astype("uint8")
 
 
+def _show(frames, things):
+    for thing in things:
+        for place in thing.shown:
+            _view(frames, place)[_MASKS[thing.shape]] = COLORS[thing.color]
+
+
 def mark_events(layout):
-    """Returns the bool array `(8, 16)`, true where an event is shown."""
-    informative = np.zeros((NUM_FRAMES, CELLS**2), bool)
+    """Returns the bool array `(T, 16)`, true where an event is shown."""
+    informative = np.zeros((layout.num_frames, CELLS**2), bool)
     for thing in layout.events:
         for place in thing.shown:
             informative[place] = True
@@ -117,9 +140,11 @@ def mark_events(layout):
 
 
 def label_blocks(layout):
-    """Returns colour and shape of each block, int32 `(8, 16, 2)`, 0: none."""
-    labels = np.zeros((NUM_FRAMES, CELLS**2, 2), "int32")
-    for thing in layout.distractors + layout.events:
+    """Returns colour and shape of each block, int32 `(T, 16, 2)`, 0: none."""
+    labels = np.zeros((layout.num_frames, CELLS**2, 2), "int32")
+    # A camera that moves takes the distractors out of their cells.
+    fixed = [] if any(layout.pan) else layout.distractors
+    for thing in fixed + layout.events:
         color = 1 + list(COLORS).index(thing.color)
         for place in thing.shown:
             labels[place] = color, 1 + SHAPES.index(thing.shape)
@@ -136,21 +161,22 @@ def _pick(rng, options):
     return options[int(rng.integers(len(options)))]
 
 
-def _place_flashes(rng):
-    frames = _sample(rng, range(1, NUM_FRAMES), 2)
+def _place_flashes(rng, num_frames):
+    frames = _sample(rng, range(1, num_frames), 2)
     return [(frame, int(rng.integers(CELLS**2))) for frame in frames]
 
 
-def _place_mover(rng, direction, taken):
-    free = [path for path in _PATHS[direction] if taken.isdisjoint(path)]
+def _place_mover(rng, direction, taken, num_frames):
+    paths = _paths(direction, num_frames)
+    free = [path for path in paths if taken.isdisjoint(path)]
     return _pick(rng, free)
 
 
-def _place_counted(rng, count, taken):
+def _place_counted(rng, count, taken, num_frames):
     # A cell of its own for each flash: two flashes in a row in one cell
     # would look like a single long one.
     shown = []
-    for frame in sorted(_sample(rng, range(1, NUM_FRAMES), count)):
+    for frame in sorted(_sample(rng, range(1, num_frames), count)):
         own = {cell for _, cell in shown}
         own |= {cell for other, cell in taken if other == frame}
         free = [cell for cell in range(CELLS**2) if cell not in own]
@@ -158,15 +184,15 @@ def _place_counted(rng, count, taken):
     return shown
 
 
-def _place_distractors(rng, taken_cells):
+def _place_distractors(rng, taken_cells, num_frames):
     free = [cell for cell in range(CELLS**2) if cell not in taken_cells]
     cells = _sample(rng, free, NUM_DISTRACTORS)
-    return [[(frame, cell) for frame in range(NUM_FRAMES)] for cell in cells]
+    return [[(frame, cell) for frame in range(num_frames)] for cell in cells]
 
 
-def _place_flicker(rng, taken):
+def _place_flicker(rng, taken, num_frames):
     places = []
-    for frame in range(NUM_FRAMES):
+    for frame in range(num_frames):
         free = [(frame, cell) for cell in range(CELLS**2)]
         free = [place for place in free if place not in taken]
         places += _sample(rng, free, NUM_FLICKER)
@@ -225,22 +251,21 @@ def _make_masks():
     }
 
 
-def _make_paths():
-    paths = {}
-    for name, (down, right) in STEPS.items():
-        lines = []
-        for cell in range(CELLS**2):
-            row, column = divmod(cell, CELLS)
-            line = [(row + i * down, column + i * right) for i in range(3)]
-            if all(0 <= i < CELLS for place in line for i in place):
-                lines.append([CELLS * row + column for row, column in line])
-        paths[name] = [
-            [(start + i, cell) for i, cell in enumerate(line)]
-            for start in range(1, NUM_FRAMES - MOVER_FRAMES + 1)
-            for line in lines
-        ]
-    return paths
+@functools.lru_cache(maxsize=None)
+def _paths(direction, num_frames):
+    """All ways of a mover: lists of (frame, cell)."""
+    down, right = STEPS[direction]
+    lines = []
+    for cell in range(CELLS**2):
+        row, column = divmod(cell, CELLS)
+        line = [(row + i * down, column + i * right) for i in range(3)]
+        if all(0 <= i < CELLS for place in line for i in place):
+            lines.append([CELLS * row + column for row, column in line])
+    return [
+        [(start + i, cell) for i, cell in enumerate(line)]
+        for start in range(1, num_frames - MOVER_FRAMES + 1)
+        for line in lines
+    ]
 
 
 _MASKS = _make_masks()
-_PATHS = _make_paths()

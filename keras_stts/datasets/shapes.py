@@ -1,8 +1,8 @@
 """Shapes: small videos whose questions need every event to be seen.
 
-A clip is 8 seconds at 1 frame a second, 48 x 48 pixels, cut into a grid of
-4 x 4 cells a frame. Rows are named a-d from the top, columns 1-4 from the
-left. In front of static noise lie
+A clip is 8 seconds, or more, at 1 frame a second, 48 x 48 pixels, cut into a
+grid of 4 x 4 cells a frame. Rows are named a-d from the top, columns 1-4 from
+the left. In front of static noise lie
 
 - events, the only thing asked about: a mover (3 frames, one cell a frame, in
   a straight line), two single-frame flashes in two different frames, and a
@@ -14,6 +14,11 @@ Nothing happens in frame 0, and no cell shows two things in one frame. The
 four events have four different colours, so a colour names an object. About
 7 of the 128 cells show an event; with a patch size of 4 and blocks of 3 x 3
 patches a cell is a block.
+
+With a moving camera the noise and the static shapes move by up to 5 pixels a
+frame, the same way all the time, and come back in from the other side. Events
+and fresh noise stay in their cells, so the questions are the same; but now
+every block differs from the one before it.
 
 Everything follows from `(seed, split, index)`: a clip is the same on every
 machine, and the splits draw from different streams.
@@ -33,6 +38,7 @@ from keras_stts.datasets import _shapes_render as world
 
 __all__ = [
     "ANSWERS",
+    "CAMERAS",
     "CELLS",
     "COLORS",
     "Clip",
@@ -47,6 +53,7 @@ __all__ = [
 ]
 
 ANSWERS = world.ANSWERS  # kind of question -> its possible answers
+CAMERAS = world.CAMERAS  # still, moving
 CELLS = world.CELLS  # rows and columns of cells in a frame
 COLORS = world.COLORS  # name -> (red, green, blue)
 FRAME_SIZE = world.FRAME_SIZE  # height and width, in pixels
@@ -65,34 +72,36 @@ class Clip(
     """One rendered clip.
 
     Attributes:
-        frames: uint8 array of shape `(8, 48, 48, 3)`, RGB.
+        frames: uint8 array of shape `(T, 48, 48, 3)`, RGB, T of 8 or as asked.
         questions: list of 8 dicts with the strings `"kind"` (one of `KINDS`),
             `"question"` and `"answer"` (one of `ANSWERS[kind]`).
-        informative: bool array of shape `(8, 16)`, frames and cells in row
+        informative: bool array of shape `(T, 16)`, frames and cells in row
             order: true where an event is shown.
-        labels: int32 array of shape `(8, 16, 2)`: the colour (1 to 8, in the
+        labels: int32 array of shape `(T, 16, 2)`: the colour (1 to 8, in the
             order of `COLORS`) and the shape (1 to 4, in the order of
             `SHAPES`) in each cell, 0 where there is none. The static shapes
-            count, the grey noise does not.
+            count unless the camera moves, the grey noise does not.
     """
 
     __slots__ = ()
 
 
-def render(split, index, seed=0):
+def render(split, index, seed=0, num_frames=NUM_FRAMES, camera="still"):
     """Renders one clip with its questions.
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
         index: int, 0 or more: which clip of the split.
         seed: int, 0 or more: another seed is another data set.
+        num_frames: int, 5 or more. There are as many events whatever it is.
+        camera: `"still"` or `"moving"`.
 
     Returns:
         A `Clip`.
 
     Raises:
-        ValueError: if `split` is unknown, or `index` or `seed` is no whole
-            number from 0 to 2**32 - 1.
+        ValueError: if `split` or `camera` is unknown, or a number is not
+            whole, too small, or above 2**32 - 1.
 
     Example:
 
@@ -103,11 +112,10 @@ def render(split, index, seed=0):
     >>> clip.questions[0]["question"], clip.questions[0]["answer"]
     ('which way does the green object move?', 'left')
     """
-    checks.check_split(split)
     checks.check_integer("index", index, 0)
-    checks.check_integer("seed", seed, 0)
+    checks.check_world(split, seed, num_frames, camera)
     rng = world.open_stream(split, index, seed)
-    layout = world.draw_layout(rng)
+    layout = world.draw_layout(rng, num_frames, camera)
     return Clip(
         world.draw_frames(rng, layout),
         layout.questions,
@@ -153,7 +161,15 @@ def write_video(path, frames, fps=1.0, scale=SCALE):
         files.encode(temporary, large, fps)
 
 
-def generate(directory, split, num_clips, seed=0, progress=False):
+def generate(
+    directory,
+    split,
+    num_clips,
+    seed=0,
+    progress=False,
+    num_frames=NUM_FRAMES,
+    camera="still",
+):
     """Writes a split's videos and the list of its questions.
 
     The videos are `directory/split/000000.mp4` and so on, the list is
@@ -167,6 +183,7 @@ def generate(directory, split, num_clips, seed=0, progress=False):
         num_clips: int, 1 or more: clips 0 to `num_clips - 1`.
         seed: int, 0 or more.
         progress: bool, whether to count the clips on stderr.
+        num_frames, camera: see `render`.
 
     Returns:
         List of dicts, one a question: `"video"` (absolute path), `"clip"`
@@ -175,7 +192,7 @@ def generate(directory, split, num_clips, seed=0, progress=False):
 
     Raises:
         ValueError: if an argument is wrong, or `directory` holds the split
-            of another seed or version.
+            of another seed, version, number of frames or camera.
 
     Example:
 
@@ -185,18 +202,21 @@ def generate(directory, split, num_clips, seed=0, progress=False):
     >>> len(rows), rows[-1]["clip"], rows[-1]["kind"]
     (16, 1, 'where')
     """
-    checks.check_request(split, num_clips, seed)
+    checks.check_integer("num_clips", num_clips, 1)
+    checks.check_world(split, seed, num_frames, camera)
     directory = os.path.abspath(directory)
     folder = os.path.join(directory, split)
-    reuse = files.claim(folder, _key(split, seed))
+    world_of = (split, seed, num_frames, camera)
+    reuse = files.claim(folder, _key(*world_of))
     rows, what = [], f"{split}: clips written"
     with cheap_collection():
         for index in files.counted(num_clips, what, progress):
             video = f"{split}/{index:06d}.mp4"
             path = os.path.join(directory, video)
             if not (reuse and files.is_whole(path)):
-                write_video(path, render(split, index, seed).frames)
-            for question in _layout(split, index, seed).questions:
+                clip = render(split, index, *world_of[1:])
+                write_video(path, clip.frames)
+            for question in _layout(index, *world_of).questions:
                 rows.append({"video": video, "clip": index, **question})
     files.write_manifest(os.path.join(directory, f"{split}.jsonl"), rows)
     return [
@@ -204,7 +224,15 @@ def generate(directory, split, num_clips, seed=0, progress=False):
     ]
 
 
-def load(directory, split, num_clips, seed=0, progress=False):
+def load(
+    directory,
+    split,
+    num_clips,
+    seed=0,
+    progress=False,
+    num_frames=NUM_FRAMES,
+    camera="still",
+):
     """Reads a split back from its videos, after writing what is missing.
 
     What is returned has been through the mp4 files. The decoded frames are
@@ -217,13 +245,14 @@ def load(directory, split, num_clips, seed=0, progress=False):
         num_clips: int, 1 or more.
         seed: int, 0 or more.
         progress: bool, whether to count the clips on stderr.
+        num_frames, camera: see `render`.
 
     Returns:
         Dict of
-        - `"videos"`: uint8 array of shape `(num_clips, 8, 48, 48, 3)`, RGB,
+        - `"videos"`: uint8 array of shape `(num_clips, T, 48, 48, 3)`, RGB,
         - `"questions"`, `"answers"`, `"kinds"`: a list of 8 strings a clip,
-        - `"informative"`: bool array of shape `(num_clips, 8, 16)`,
-        - `"labels"`: int32 array of shape `(num_clips, 8, 16, 2)`,
+        - `"informative"`: bool array of shape `(num_clips, T, 16)`,
+        - `"labels"`: int32 array of shape `(num_clips, T, 16, 2)`,
 
         the last five as in `Clip`.
 
@@ -240,11 +269,12 @@ def load(directory, split, num_clips, seed=0, progress=False):
     >>> data["kinds"][0][:3]
     ['direction', 'first', 'count']
     """
-    generate(directory, split, num_clips, seed, progress)
-    layouts = [_layout(split, index, seed) for index in range(num_clips)]
+    world_of = (split, seed, num_frames, camera)
+    generate(directory, split, num_clips, seed, progress, num_frames, camera)
+    layouts = [_layout(index, *world_of) for index in range(num_clips)]
     asked = [layout.questions for layout in layouts]
     return {
-        "videos": _videos(directory, split, num_clips, seed, progress),
+        "videos": _videos(directory, num_clips, progress, world_of),
         "questions": [[row["question"] for row in rows] for rows in asked],
         "answers": [[row["answer"] for row in rows] for rows in asked],
         "kinds": [[row["kind"] for row in rows] for rows in asked],
@@ -253,26 +283,31 @@ def load(directory, split, num_clips, seed=0, progress=False):
     }
 
 
-def _layout(split, index, seed):
-    return world.draw_layout(world.open_stream(split, index, seed))
+def _layout(index, split, seed, num_frames, camera):
+    rng = world.open_stream(split, index, seed)
+    return world.draw_layout(rng, num_frames, camera)
 
 
-def _videos(directory, split, num_clips, seed, progress):
-    cache, key = os.path.join(directory, f"{split}.npz"), _key(split, seed)
+def _videos(directory, num_clips, progress, world_of):
+    split, _, num_frames, _ = world_of
+    cache, key = os.path.join(directory, f"{split}.npz"), _key(*world_of)
     videos = files.load_cache(cache, key, num_clips)
     if videos is not None:
         return videos
-    shape = (num_clips, NUM_FRAMES, FRAME_SIZE, FRAME_SIZE, 3)
+    shape = (num_clips, num_frames, FRAME_SIZE, FRAME_SIZE, 3)
     videos, what = np.empty(shape, "uint8"), f"{split}: clips read"
     with cheap_collection():
         for index in files.counted(num_clips, what, progress):
             path = os.path.join(directory, split, f"{index:06d}.mp4")
-            videos[index] = files.decode(path, NUM_FRAMES, FRAME_SIZE, SCALE)
+            videos[index] = files.decode(path, num_frames, FRAME_SIZE, SCALE)
     with files.replace_when_done(cache) as temporary:
         np.savez(temporary, videos=videos, num_clips=num_clips, key=key)
     return videos
 
 
-def _key(split, seed):
+def _key(split, seed, num_frames, camera):
     key = {"version": VERSION, "split": split, "seed": operator.index(seed)}
+    # As files say that were written before there was a choice.
+    if (num_frames, camera) != (NUM_FRAMES, "still"):
+        key |= {"num_frames": operator.index(num_frames), "camera": camera}
     return json.dumps(key)

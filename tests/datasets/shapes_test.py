@@ -190,6 +190,47 @@ def test_background_is_static_but_noisy(clips):
     assert difference.max() <= 10
 
 
+def test_moving_camera(clips):
+    """Noise and static shapes move together; events and questions stay."""
+    for index, still in enumerate(clips[:20]):
+        moving = shapes.render("train", index, camera="moving")
+        assert moving.questions == still.questions
+        assert (moving.informative == still.informative).all()
+        assert ((moving.labels > 0).all(-1) == still.informative).all()
+        first, *others = moving.frames.astype("int64")
+        shifts = [(y, x) for y in range(-5, 6) for x in range(-5, 6)]
+        rolled = [
+            np.roll(first, (y, x), axis=(0, 1)).astype("int64")
+            for y, x in shifts
+        ]
+        # Of most pixels, as events and fresh noise lie in front.
+        near = [(abs(one - others[0]) <= 10).mean() for one in rolled]
+        y, x = shifts[int(np.argmax(near))]
+        assert max(abs(y), abs(x)) > 1
+        for t, frame in enumerate(others, 1):
+            background = np.roll(first, (t * y, t * x), axis=(0, 1))
+            assert (abs(background - frame) <= 10).mean() > 0.6
+        shown = cells(moving.frames).astype("int64")
+        for t, cell in zip(*np.nonzero(still.informative)):
+            color = PALETTE[still.labels[t, cell, 0] - 1]
+            assert (abs(shown[t, cell] - color).max(-1) <= 5).sum() > 45
+
+
+@pytest.mark.parametrize("camera", shapes.CAMERAS)
+def test_longer_clips(camera, tmp_path):
+    options = {"num_frames": 12, "camera": camera}
+    data = shapes.load(tmp_path, "train", num_clips=2, **options)
+    clip = shapes.render("train", 1, **options)
+    assert data["videos"].shape == (2, 12, 48, 48, 3)
+    assert data["questions"][1] == [row["question"] for row in clip.questions]
+    assert (data["informative"][1] == clip.informative).all()
+    late = [shapes.render("train", i, **options) for i in range(20)]
+    assert any(clip.informative[8:].any() for clip in late)
+    assert not any(clip.informative[0].any() for clip in late)
+    with pytest.raises(ValueError, match="one seed and version"):
+        shapes.load(tmp_path, "train", num_clips=2)
+
+
 def test_same_clip_every_time():
     one, two = (
         shapes.render("test", 7, seed=3),
@@ -433,6 +474,8 @@ def test_progress(tmp_path, capsys):
         (("train", True), r"`index` must be .*Received: index=True"),
         (("train", 2**32), r"`index` must be .*from 0 to 2\*\*32 - 1"),
         (("train", 0, -5), r"`seed` must be .*Received: seed=-5"),
+        (("train", 0, 0, 4), r"`num_frames` .* from 5 .*num_frames=4"),
+        (("train", 0, 0, 8, "dolly"), r"`camera` must .*camera='dolly'"),
     ],
 )
 def test_render_errors(arguments, message):
@@ -474,6 +517,7 @@ def test_write_video_errors(tmp_path):
 def test_public_names():
     assert shapes.__all__ == [
         "ANSWERS",
+        "CAMERAS",
         "CELLS",
         "COLORS",
         "Clip",

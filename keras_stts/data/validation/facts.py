@@ -1,10 +1,10 @@
 """Measurements of videos, kept in a file as they are made."""
 
-import concurrent.futures
 import itertools
 import json
 import os
 import pathlib
+import queue
 import sys
 
 import tqdm
@@ -89,18 +89,21 @@ def _stamp(video, fps):
 
 
 def _measured(pool, todo, most):
-    """(path, future) of each video as it is done, `most` at a time."""
-    todo, waiting = iter(todo), {}
+    """(path, future) of each video as it is done, `most` at a time.
+
+    By a queue: Ctrl-C in `concurrent.futures.wait` may leave futures locked,
+    and then the threads that complete them never end.
+    """
+    todo, done, waiting = iter(todo), queue.SimpleQueue(), {}
     while True:
         for video, fps in itertools.islice(todo, most - len(waiting)):
-            waiting[pool.submit_facts(video, fps=fps)] = video
+            future = pool.submit_facts(video, fps=fps)
+            waiting[future] = video
+            future.add_done_callback(done.put)
         if not waiting:
             return
-        done, _ = concurrent.futures.wait(
-            waiting, return_when=concurrent.futures.FIRST_COMPLETED
-        )
-        for future in done:
-            yield waiting.pop(future), future
+        future = done.get()
+        yield waiting.pop(future), future
 
 
 def _outcome(future):
