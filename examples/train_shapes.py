@@ -199,6 +199,10 @@ def encode(model, data):
         rows.append((x["token_ids"], labels, weights))
     texts = (np.stack(column) for column in zip(*rows))
     texts = dict(zip(("token_ids", "next_ids", "weights"), texts))
+    # The last token of the prompt is the first whose next one is learnt.
+    place = np.arange(texts["weights"].shape[-1])
+    last = texts["weights"].argmax(-1)[..., None]
+    texts["prompt_mask"] = place <= last
     # All clips have the same times.
     return {**data, **texts, **{name: x[name][:1] for name in SHARED}}
 
@@ -228,6 +232,7 @@ class Clips(keras.utils.PyDataset):
         x = {name: np.repeat(self.data[name], len(rows), 0) for name in SHARED}
         x["vision"] = self.vision[rows]
         x["token_ids"] = self.data["token_ids"][rows]
+        x["prompt_mask"] = self.data["prompt_mask"][rows]
         if self.rng is not None:
             # Ranks that keep what questions ask about, and a random rest.
             informative = self.data["informative"][rows]
@@ -253,17 +258,13 @@ class Questions(keras.Model):
         self.keep = keep
 
     def call(self, x, training=None):
-        backbone = self.model.backbone
         if self.keep is None:
-            vision = backbone.encode_video(x["vision"], x["frame_mask"])
+            encode = self.model.backbone.encode_video
+            vision = encode(x["vision"], x["frame_mask"])
         else:
             vision = self.cached_vision(x)
-        prefix = backbone.encode_prefix(
-            x["vision_token_ids"], x["vision_mask"], vision
-        )
         tokens = x["token_ids"]
-        flat = ops.reshape(tokens, (-1, tokens.shape[-1]))
-        hidden, _ = backbone.decode(flat, prefix)
+        hidden, _ = self.read(x, vision)
         if self.keep is None and self.model.auxiliary_loss is not None:
             hidden = self.model.auxiliary_loss(
                 hidden,
@@ -274,6 +275,27 @@ class Questions(keras.Model):
             )
         logits = self.model.lm_head(hidden)
         return ops.reshape(logits, (*ops.shape(tokens), logits.shape[-1]))
+
+    def read(self, x, vision):
+        """Hidden states of all questions, and the prefix they follow."""
+        backbone = self.model.backbone
+        names = ("vision_token_ids", "vision_mask")
+        tokens, prompt_mask = x["token_ids"], x["prompt_mask"]
+        count, length = tokens.shape[1:]
+        tokens = ops.reshape(tokens, (-1, length))
+        if backbone.language_pruning is None:
+            prefix = backbone.encode_prefix(*(x[n] for n in names), vision)
+            hidden, _ = backbone.decode(tokens, prefix)
+            return hidden, prefix
+        # Each question decides for itself what it is shown.
+        inputs, vision = keras.tree.map_structure(
+            lambda value: ops.repeat(value, count, axis=0),
+            ({name: x[name] for name in names}, vision),
+        )
+        inputs["token_ids"] = tokens
+        inputs["prompt_mask"] = ops.reshape(prompt_mask, (-1, length))
+        hidden, prefix, _ = backbone.encode(inputs, vision)
+        return hidden, prefix
 
     def cached_vision(self, x):
         connector = self.model.backbone.connector
@@ -462,18 +484,17 @@ def start_scorer(model, videos, steps=500, batch_size=12):
     copy_weights(started, model)
 
 
-def fine_tune(model, data, settings, steps):
-    """A variant of the model, trained as a whole for some steps.
-
-    The auxiliary loss holds the scorer while the language model learns to do
-    without the pruned blocks; then only the language model's loss trains it.
-    """
-    falling = keras.optimizers.schedules.PiecewiseConstantDecay(
+def falling(steps):
+    """The auxiliary loss holds the scorer while the language model learns to
+    do without the pruned blocks; then only the language model's trains it."""
+    return keras.optimizers.schedules.PiecewiseConstantDecay(
         [3 * steps // 5], [0.5, 0.0]
     )
-    tuned = variant(model, aux_coefficient=falling, **settings)
-    train(Questions(tuned), Clips(data, 8), 4e-4, steps, multipliers=RATES)
-    return tuned
+
+
+def fine_tune(model, clips, steps):
+    """Train a variant as a whole for some steps."""
+    train(Questions(model), clips, 4e-4, steps, multipliers=RATES)
 
 
 def fine_tune_ratios(model, data, ratios, steps, turn=10):
@@ -500,6 +521,20 @@ def stage(model, path, run):
         return
     run()
     model.save_weights(path)
+
+
+def train_unpruned(model, data, folder, vision_steps, language_steps):
+    """Teach the model to see and to answer, in two stages."""
+
+    def vision():
+        train_vision(model, data, vision_steps)
+
+    def language():
+        features = cache_features(model, data["videos"])
+        train_language(model, data, features, language_steps)
+
+    stage(model, folder / "vision.weights.h5", vision)
+    stage(model, folder / "language.weights.h5", language)
 
 
 def text_only(data, test):
@@ -536,18 +571,13 @@ def main():
     data, test = encode(model, data), encode(model, test)
     log(f"{model.count_params():,} parameters")
 
-    def vision():
-        train_vision(model, data, args.vision_steps)
-
-    def language():
-        features = cache_features(model, data["videos"])
-        train_language(model, data, features, args.language_steps)
+    train_unpruned(
+        model, data, args.folder, args.vision_steps, args.language_steps
+    )
 
     def scorer():
         start_scorer(model, data["videos"])
 
-    stage(model, args.folder / "vision.weights.h5", vision)
-    stage(model, args.folder / "language.weights.h5", language)
     stage(model, args.folder / "scorer.weights.h5", scorer)
 
     log(
@@ -557,7 +587,8 @@ def main():
     describe("text only", text_only(data, test), test)
     tuned = {}
     for name in args.only:
-        tuned[name] = fine_tune(model, data, VARIANTS[name], args.tune_steps)
+        tuned[name] = variant(model, falling(args.tune_steps), **VARIANTS[name])
+        fine_tune(tuned[name], Clips(data, 8), args.tune_steps)
         describe(name, evaluate(tuned[name], test), test)
 
     steps = 3 * args.tune_steps // 4
