@@ -22,7 +22,6 @@ import pathlib
 import shutil
 import subprocess
 import sys
-import time
 
 import compare_report
 import keras
@@ -55,28 +54,41 @@ RANKINGS = {
 }
 INSIDE = ("FastV", "FastV without RoPE", "FEATHER")
 METHODS = (*RANKINGS, *INSIDE)
+# What is said of these is tried with more seeds.
+KEY = (
+    "STTS",
+    "STTS" + KEPT,
+    "STTS" + NONE,
+    "frame similarity",
+    "random",
+    "ToMe",
+)
 UNTRAINED = [name for name in METHODS if not name.startswith("STTS")]
 
 Run = collections.namedtuple("Run", "world method ratio tuned frames")
 
 
-def plan():
-    """All runs, each of several seeds."""
-    eight = shapes.NUM_FRAMES
-    yield Run("still", "unpruned", 0.0, True, eight)
+def plan(args):
+    """All runs and their numbers of seeds, what matters most first."""
+    eight, few, many = shapes.NUM_FRAMES, args.other_seeds, args.seeds
+    yield Run("still", "unpruned", 0.0, True, eight), many
+    for ratio in (0.5, 0.8):
+        for name in KEY:
+            yield Run("still", name, ratio, True, eight), many
+    for ratio in (0.5, 0.8):
+        for name in UNTRAINED:
+            yield Run("still", name, ratio, False, eight), many
     for ratio in (0.5, 0.8):
         for name in METHODS:
-            yield Run("still", name, ratio, True, eight)
-    for ratio in RATIOS:
-        for name in UNTRAINED:
-            yield Run("still", name, ratio, False, eight)
-    yield Run("moving", "unpruned", 0.0, True, eight)
+            if name not in KEY:
+                yield Run("still", name, ratio, True, eight), few
+    yield Run("moving", "unpruned", 0.0, True, eight), few
     for ratio in (0.5, 0.8):
-        for name in ("STTS", "frame similarity", "random", "EVS"):
-            yield Run("moving", name, ratio, True, eight)
+        for name in ("STTS", "frame similarity", "random"):
+            yield Run("moving", name, ratio, True, eight), few
     for name, ratio in (("unpruned", 0.0), ("STTS", 0.5)):
         for frames in (eight, LONG):
-            yield Run("long", name, ratio, True, frames)
+            yield Run("long", name, ratio, True, frames), few
 
 
 def feather(ratio):
@@ -207,42 +219,36 @@ class Study:
 
     def run(self, run, seeds):
         """Train, if need be, and ask; the seeds share what is compiled."""
-        steps = self.args.steps
-        model = load_model(self.start_of(run, seeds[0]), run, steps)
-        whole = [variable.numpy() for variable in model.variables]
+        model = self.model_of(run, seeds)
+        whole = [ops.convert_to_numpy(v) for v in model.variables]
         trainer = Questions(model)
-        train_shapes.prepare(trainer, 4e-4, steps, train_shapes.RATES)
-        asked = [
-            (model, run.ratio, Asked(model), frames)
-            for frames in self.frames_asked(run)
-        ]
-        if run.tuned and run.ratio == 0.5 and run.world == "still":
-            less = load_model(
-                self.start_of(run, seeds[0]), run._replace(ratio=0.3), steps
-            )
-            asked.append((less, 0.3, Asked(less), run.frames))
+        train_shapes.prepare(trainer, 4e-4, self.args.steps, train_shapes.RATES)
+        asked = [(run.ratio, n, model) for n in self.frames_asked(run)]
+        if run.ratio == 0.5 and run.world == "still":
+            less = self.model_of(run._replace(ratio=0.3), seeds)
+            asked.append((0.3, run.frames, less))
+        asked = [(*case, Asked(case[-1])) for case in asked]
         for seed in seeds:
             keras.utils.set_random_seed(seed)
-            start = time.perf_counter()
             if run.tuned:
                 for variable, value in zip(model.variables, whole):
                     variable.assign(value)
                 self._train(run, trainer, seed)
-                if run.world == "still" and run.method == "unpruned":
-                    save(model, self.folder / f"tuned_{seed}")
             else:
                 other = open_preset(self.start_of(run, seed), run.world)
                 train_shapes.copy_weights(other, model)
-            seconds = time.perf_counter() - start
-            for other, ratio, asking, frames in asked:
+            for ratio, frames, other, asking in asked:
                 if other is not model:
                     train_shapes.copy_weights(model, other)
                 row = {**run._asdict(), "seed": seed, "ratio_asked": ratio}
-                row |= {"frames_asked": frames, "seconds": round(seconds, 1)}
-                self._ask(row, other, asking, frames)
+                self._ask(row | {"frames_asked": frames}, other, asking)
         # Else each model slows the next ones down.
         keras.backend.clear_session()
         gc.collect()
+
+    def model_of(self, run, seeds):
+        start = self.start_of(run, seeds[0])
+        return load_model(start, run, self.args.steps)
 
     def frames_asked(self, run):
         return (8, 12, 16) if run.world == "long" else (run.frames,)
@@ -258,9 +264,12 @@ class Study:
                 clips.on_epoch_end()
             logs = trainer.train_on_batch(*clips[place])
         log("trained:", " ".join(f"{value:.3f}" for value in logs))
+        if (run.world, run.method) == ("still", "unpruned"):
+            save(trainer.model, self.folder / f"tuned_{seed}")
 
-    def _ask(self, row, model, asking, frames):
-        test = with_frames(self.data(row["world"], "test"), model, frames)
+    def _ask(self, row, model, asking):
+        test = self.data(row["world"], "test")
+        test = with_frames(test, model, row["frames_asked"])
         right, kept = ask(asking, test)
         row |= {
             "right": np.packbits(right, axis=1).tobytes().hex(),
@@ -371,8 +380,8 @@ def work(args):
     study = Study(args)
     done = study.done()
     index, count = map(int, args.part.split("/"))
-    for run in list(plan())[index::count]:
-        seeds = [s for s in range(args.seeds) if (run, s) not in done]
+    for run, seeds in list(plan(args))[index::count]:
+        seeds = [seed for seed in range(seeds) if (run, seed) not in done]
         if seeds:
             study.run(run, seeds)
 
@@ -401,11 +410,12 @@ def main():
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--part", help="which of how many; of one process")
     parser.add_argument("--seeds", type=int, default=2)
+    parser.add_argument("--other-seeds", type=int, default=1)
     parser.add_argument("--train", type=int, default=4000)
     parser.add_argument("--test", type=int, default=500)
     parser.add_argument("--vision-steps", type=int, default=700)
     parser.add_argument("--language-steps", type=int, default=6000)
-    parser.add_argument("--world-steps", type=int, default=400)
+    parser.add_argument("--world-steps", type=int, default=250)
     parser.add_argument("--steps", type=int, default=200)
     args = parser.parse_args()
     if args.part:

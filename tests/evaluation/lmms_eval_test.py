@@ -1,13 +1,19 @@
-"""The plug-in, as far as it goes without lmms-eval."""
+"""The plug-in: without lmms-eval, and with it where it is installed."""
 
 import importlib.metadata
+import importlib.util
+import json
+import os
 import pathlib
+import subprocess
+import sys
 import tomllib
 
 import numpy as np
 import pytest
 
 import keras_stts
+from keras_stts.datasets import shapes
 from keras_stts.evaluation import lmms_eval_plugin as plugin
 from tests.data.reading_test import write
 
@@ -134,3 +140,52 @@ def test_what_is_not_supported_says_so(adapter):
     for name in ("loglikelihood", "generate_until_multi_round"):
         with pytest.raises(NotImplementedError, match="generate_until"):
             getattr(adapter, name)([])
+
+
+TASK = """
+task: shapes_local
+dataset_path: json
+dataset_kwargs: {data_files: {test: %s}}
+test_split: test
+output_type: generate_until
+doc_to_visual: !function utils.doc_to_visual
+doc_to_text: question
+doc_to_messages: !function utils.doc_to_messages
+doc_to_target: answer
+generation_kwargs: {max_new_tokens: 4}
+process_results: !function utils.process_results
+metric_list: [{metric: right, aggregation: mean, higher_is_better: true}]
+"""
+UTILS = """
+def doc_to_visual(doc):
+    return [doc["video"]]
+
+def doc_to_messages(doc, kwargs=None):
+    video = {"type": "video", "url": doc["video"]}
+    text = {"type": "text", "text": doc["question"]}
+    return [{"role": "user", "content": [video, text]}]
+
+def process_results(doc, results):
+    return {"right": float(results[0] == doc["answer"])}
+"""
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("lmms_eval") is None, reason="No lmms-eval."
+)
+def test_lmms_eval_asks_a_task_of_ones_own(tmp_path):
+    rows = shapes.generate(tmp_path / "clips", "test", 10)
+    table = tmp_path / "test.jsonl"
+    table.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (tmp_path / "shapes_local.yaml").write_text(TASK % table)
+    (tmp_path / "utils.py").write_text(UTILS)
+    arguments = "preset=shapes_tiny,prune_ratio=0.5,num_frames=8,max_fps=1.0"
+    command = [sys.executable, "-m", "lmms_eval", "--model", "keras_stts"]
+    command += ["--model_args", arguments, "--tasks", "shapes_local"]
+    command += ["--include_path", tmp_path, "--batch_size", "8"]
+    command += ["--output_path", tmp_path / "out"]
+    offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+    subprocess.run(command, check=True, env=os.environ | offline)
+    (found,) = (tmp_path / "out").rglob("*results.json")
+    results = json.loads(found.read_text())["results"]["shapes_local"]
+    assert results["right,none"] > 0.9
