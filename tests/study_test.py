@@ -1,0 +1,179 @@
+"""The study of methods: what it plans, and what it makes of results."""
+
+import json
+import pathlib
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import keras_stts
+from keras_stts.datasets import shapes
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
+
+import compare_methods as study  # noqa: E402
+import compare_report as report  # noqa: E402
+import train_shapes  # noqa: E402
+
+pytestmark = pytest.mark.once
+METHODS = ("STTS", "random", "ToMe", "FastV", "FEATHER")
+
+
+class Args:
+    seeds, other_seeds = 3, 1
+
+
+def test_every_method_is_tried_once_at_each_ratio():
+    runs = [run for run, _ in study.plan(Args)]
+    assert len(set(runs)) == len(runs)
+    for name in study.METHODS:
+        for ratio in (0.5, 0.8):
+            wanted = study.Run("still", name, ratio, True, 8)
+            assert runs.count(wanted) == 1
+    seeds = {run: number for run, number in study.plan(Args)}
+    assert seeds[study.Run("still", "STTS", 0.8, True, 8)] == 3
+    assert seeds[study.Run("moving", "STTS", 0.8, True, 8)] == 1
+
+
+@pytest.mark.parametrize("ratio", study.RATIOS)
+def test_feather_drops_as_many_as_the_others(ratio):
+    counts = study.feather(ratio).counts(128, (4, 4))
+    assert counts[0] == 128 and counts[1] > counts[2]
+    assert np.mean(counts[1:]) == pytest.approx(128 * (1 - ratio), abs=2.5)
+
+
+@pytest.mark.parametrize("name", ["STTS", "EVS", "FEATHER"])
+def test_settings_are_arguments_of_from_preset(name):
+    model = keras_stts.VideoVLM.from_preset(
+        "shapes_tiny", load_weights=False, **study.settings(name, 0.5)
+    )
+    inside = name in study.INSIDE
+    assert (model.backbone.language_pruning is not None) == inside
+    assert model.backbone.prune_ratio == (0.0 if inside else 0.5)
+
+
+def test_frames_are_chosen_with_their_times():
+    model = keras_stts.VideoVLM.from_preset(
+        "shapes_tiny", load_weights=False, num_frames=16, time_tokens=7
+    )
+    clips = [shapes.render("test", i, num_frames=16) for i in range(2)]
+    data = train_shapes.encode(
+        model,
+        {
+            "videos": np.stack([clip.frames for clip in clips]),
+            "questions": [[q["question"] for q in c.questions] for c in clips],
+            "answers": [[q["answer"] for q in c.questions] for c in clips],
+            "informative": np.stack([clip.informative for clip in clips]),
+        },
+    )
+    assert data["token_ids"].shape[:2] == (2, 8)
+    # The prompt ends where the answer is learnt.
+    ends = data["prompt_mask"].sum(-1)
+    first = data["weights"].argmax(-1)
+    assert (ends == first + 1).all() and first.min() > 0
+    few = study.with_frames(data, model, 8)
+    np.testing.assert_array_equal(few["videos"], data["videos"][:, ::2])
+    ids = few["vision_token_ids"][0][few["vision_mask"][0]]
+    tokenizer = model.preprocessor.tokenizer
+    assert (ids == tokenizer.image_patch_token_id).sum() == 8 * 16
+    text = tokenizer.detokenize([int(i) for i in ids])
+    assert " 2.0 " in text and " 14.0 " in text and " 1.0 " not in text
+    some = study.SomeFrames(data, model, 8, seed=0, choices=5)
+    some.batch_size = 2
+    x, *_ = some[0]
+    assert x["vision"].shape[1] == 8 and x["frame_mask"].shape == (2, 8)
+    assert any((x["vision"][0, 0] == video[0]).all() for video in few["videos"])
+
+
+@pytest.fixture
+def results(tmp_path):
+    """Answers that are right as often as a method is good."""
+    rng = np.random.default_rng(0)
+    good = {"unpruned": 0.95, "STTS": 0.95, "random": 0.5, "ToMe": 0.9}
+    good |= {"FastV": 0.3, "FEATHER": 0.6}
+    cases = [("unpruned", 0.0, True, "still", 8)]
+    cases += [
+        (name, ratio, tuned, "still", 8)
+        for name in METHODS
+        for ratio in (0.5, 0.8)
+        for tuned in (True, False)
+    ]
+    cases += [("unpruned", 0.0, True, "moving", 8)]
+    cases += [
+        ("unpruned", 0.0, True, "long", 8),
+        ("STTS", 0.5, True, "long", 16),
+    ]
+    rows = []
+    for name, ratio, tuned, world, frames in cases:
+        for seed in range(2):
+            right = rng.random((200, 8)) < good[name]
+            rows.append(
+                {
+                    "world": world,
+                    "method": name,
+                    "ratio": ratio,
+                    "tuned": tuned,
+                    "frames": frames,
+                    "seed": seed,
+                    "ratio_asked": ratio,
+                    "frames_asked": frames,
+                    "right": np.packbits(right, axis=1).tobytes().hex(),
+                    "kept_rows": None if not ratio else [0.1, 0.2, 0.3, 0.4],
+                }
+            )
+    path = tmp_path / "results.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def test_estimates():
+    values = np.array([[1, 0, 1, 1], [1, 0, 1, 0.0]])
+    mean, half = report.estimate(values)
+    clips = np.array([1, 0, 1, 0.5]).var(ddof=1) / 4
+    seeds = np.array([0.75, 0.5]).var(ddof=1) / 2
+    assert mean == 62.5
+    assert half == pytest.approx(196 * (clips + seeds) ** 0.5)
+
+
+def test_claims(results):
+    found = report.claims(report.Results(results))
+    verdicts = {row["claim"]: row["holds"] for row in found}
+    assert verdicts["STTS - random, 50%"] == "yes"
+    assert verdicts["unpruned - FastV as they are, 50%, where"] == "yes"
+    assert verdicts["FEATHER - FastV as they are, 80%, where"] == "yes"
+    name = "16 frames pruned by half - 8 whole ones, brief events"
+    assert verdicts[name] != "yes"  # Equally good.
+    assert report._claim("x", (1.0, 0.5), "at most", 0.7)["holds"] == "no"
+    assert report._claim("x", (0.6, 0.5), "at most", 0.7)["holds"] == (
+        "yes, not surely"
+    )
+    # What was not run is not claimed.
+    assert not any("no auxiliary loss" in name for name in verdicts)
+
+
+def test_tables_and_picture(results, tmp_path, capsys):
+    class Study:
+        pass
+
+    Study.results, Args.output, Args.processes = results, tmp_path, 2
+
+    def load(method, ratio):
+        return keras_stts.VideoVLM.from_preset(
+            "shapes_tiny", **study.settings(method, ratio)
+        )
+
+    report.main(Study, Args, METHODS[:1], METHODS[1:], (0.5,), load)
+    printed = capsys.readouterr().out
+    assert "| STTS | " in printed and "| random | " in printed
+    record = json.loads((tmp_path / "compare_methods.json").read_text())
+    assert record["backend"] == keras.config.backend()
+    (row,) = [
+        line
+        for line in record["tables"]["Not trained through the pruning"]
+        if line.startswith("| random")
+    ]
+    share = float(row.split("|")[2].split("±")[0])
+    assert 40 < share < 60
+    assert (tmp_path / "compare_methods.png").stat().st_size > 10000
