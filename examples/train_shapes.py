@@ -390,6 +390,7 @@ def prepare(trainer, rate, steps, multipliers=()):
 
 
 def train(trainer, clips, rate, steps, **kwargs):
+    """Train for so many steps; if they take several epochs, for whole ones."""
     prepare(trainer, rate, steps, **kwargs)
     each = min(steps, clips.num_batches)
     trainer.fit(clips, epochs=steps // each, steps_per_epoch=each, verbose=2)
