@@ -343,6 +343,12 @@ def main(study, args, methods, untrained, ratios, load):
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {args.processes} CPU cores",
         "backend": keras.config.backend(),
+        "settings": {
+            "steps": args.steps,
+            "seeds": args.seeds,
+            "other_seeds": args.other_seeds,
+            "test": args.test,
+        },
         "tables": sections,
         "claims": found,
     }

@@ -110,21 +110,38 @@ def test_interrupted(clip, whole, tmp_path, after):
     assert model.optimizer.iterations == EPOCHS * 4
 
 
-@in_full
-def test_killed(clip, whole, tmp_path):
-    """Between two backups: what came after the last one is done again."""
+def run_apart(clip, folder, *stop):
+    """The exit status of a run in a process of its own, and its weights.
+
+    Some of what the suite imports makes a process round otherwise.
+    """
     program = (
-        "import sys\n"
-        "from tests.callbacks_test import kill, train\n"
-        "train(sys.argv[1], sys.argv[2], (6, kill), every=5)\n"
+        "import sys, numpy\n"
+        "from tests.callbacks_test import kill, train, weights\n"
+        "clip, folder, *stop = sys.argv[1:]\n"
+        "stop = [int(n) for n in stop] + [kill] * len(stop)\n"
+        "model, _ = train(clip, folder, stop, every=5)\n"
+        "numpy.savez(folder + '/weights', *weights(model))\n"
     )
+    folder.mkdir(exist_ok=True)
+    arguments = [str(clip), str(folder), *map(str, stop)]
     code = subprocess.run(
-        [sys.executable, "-c", program, str(clip), str(tmp_path)],
-        stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL
     ).returncode
+    if code:
+        return code, None
+    with np.load(folder / "weights.npz") as saved:
+        return code, [saved[name] for name in saved.files]
+
+
+@in_full
+def test_killed(clip, tmp_path):
+    """Between two backups: what came after the last one is done again."""
+    _, wanted = run_apart(clip, tmp_path / "whole")
+    code, _ = run_apart(clip, tmp_path / "killed", 6)
     assert code == -signal.SIGKILL
-    model, _ = train(clip, tmp_path)
-    same(weights(model), whole)
+    _, found = run_apart(clip, tmp_path / "killed")
+    same(found, wanted)
 
 
 @in_full

@@ -22,7 +22,7 @@ METHODS = ("STTS", "random", "ToMe", "FastV", "FEATHER")
 
 
 class Args:
-    seeds, other_seeds = 3, 1
+    seeds, other_seeds, steps, test = 3, 1, 200, 200
 
 
 def test_every_method_is_tried_once_at_each_ratio():
