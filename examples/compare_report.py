@@ -138,7 +138,8 @@ def table(results, names, ratios, world="still", tuned=True, spent=()):
                 cost = spent[name, ratio]
                 cell += " ({speedup:.2f}, {allowed:.2f})".format(**cost)
             cells.append(cell)
-        lines.append(f"| {name} | " + " | ".join(cells) + " |")
+        if any(cells):
+            lines.append(f"| {name} | " + " | ".join(cells) + " |")
     return lines
 
 
@@ -236,7 +237,8 @@ def long_table(results):
                 )
             title = f"{name}{f' {ratio:.0%}' if ratio else ''}"
             title += f", trained with {frames}"
-            lines.append(f"| {title} | " + " | ".join(cells) + " |")
+            if any(cells):
+                lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return lines
 
 
