@@ -4,9 +4,9 @@
 
 times, in one process and in turns, a transformer block on kept patches, the
 vision transformer (forward and train step), the whole prefill and the whole
-train step, unpruned and at each ratio. Beside each speed-up stand the one
-that the operations of our layout allow, and that of an ideal ragged kernel.
-The last line is one JSON object.
+train step, unpruned and pruned, one ratio after the other. Beside each
+speed-up stand the one that the operations of our layout allow, and that of an
+ideal ragged kernel. The last line is one JSON object.
 
 On a CPU the sizes are So400m's and Qwen3-4B's with fewer blocks; on a GPU
 they are Molmo2-4B's, random weights, bfloat16.
@@ -24,15 +24,6 @@ import process_memory
 from molmo2_4b import WHOLE
 from molmo2_4b import WIDTHS
 
-# Of five vision blocks two run whole, of Molmo2's 25 five do.
-CPU = {
-    **WIDTHS,
-    "vocabulary_size": 1024,
-    "vision_num_layers": 5,
-    "vision_feature_layers": (4, 3),
-    "prune_layer": 0,
-    "num_layers": 2,
-}
 TEXT, TIME_TOKENS = 64, 8
 PARTS = ("timing", "layout", "overhead", "peaks")
 PHASES = ("block", "block_train", "vit", "vit_train", "prefill", "train_step")
@@ -49,6 +40,13 @@ def parse_arguments():
     parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--overhead-frames", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument(
+        "--vision-layers",
+        type=int,
+        help="blocks of the vision transformer on a CPU, of which two run "
+        "whole (default: 5, and 3 above 8 frames, where a train step of 5 "
+        "needs more than 24 GB)",
+    )
     parser.add_argument("--peak", nargs=2, type=float, help=argparse.SUPPRESS)
     return parser.parse_args()
 
@@ -85,8 +83,21 @@ def on_gpu():
     return bool(tf.config.list_physical_devices("GPU"))
 
 
+def cpu_sizes(num_frames):
+    """Molmo2-4B's widths and few layers."""
+    layers = args.vision_layers or (5 if num_frames <= 8 else 3)
+    return {
+        **WIDTHS,
+        "vocabulary_size": 1024,
+        "vision_num_layers": layers,
+        "vision_feature_layers": (layers - 1, layers - 2),
+        "prune_layer": 0,
+        "num_layers": 2,
+    }
+
+
 def build(num_frames, prune_ratio):
-    sizes = WHOLE if on_gpu() else CPU
+    sizes = WHOLE if on_gpu() else cpu_sizes(num_frames)
     first = sizes["vocabulary_size"]
     backbone = keras_stts.VideoVLMBackbone(
         **sizes,
@@ -252,53 +263,57 @@ def first_fit_rows(counts):
     return len(rooms)
 
 
-def measure(num_frames):
-    ratios = [0.0] + args.ratios
-    models = {ratio: build(num_frames, ratio) for ratio in ratios}
-    weights = models[0.0].get_weights()
-    for ratio in args.ratios:
-        models[ratio].set_weights(weights)
+def measure(num_frames, ratio):
+    """Seconds of each phase, of a model that prunes and one that does not.
+
+    No more than two models are there at a time, of 1.3 GB each.
+    """
+    models = {r: build(num_frames, r) for r in (0.0, ratio)}
+    models[ratio].set_weights(models[0.0].get_weights())
     batch = make_batch(models[0.0])
     runs = {r: phases_of(model, r, batch) for r, model in models.items()}
-    times = {(r, p): [] for r in ratios for p in args.phases}
+    times = {}
     for phase in args.phases:
-        for ratio in ratios:
-            runs[ratio][phase]()
-        for _ in range(args.rounds):
-            for ratio in ratios:
+        seconds = {r: [] for r in models}
+        for turn in range(1 + args.rounds):
+            for r in models:
                 start = time.perf_counter()
-                runs[ratio][phase]()
-                times[ratio, phase].append(time.perf_counter() - start)
-        print(f"  {phase} timed", file=sys.stderr, flush=True)
-    return models, times
+                runs[r][phase]()
+                if turn:
+                    seconds[r].append(time.perf_counter() - start)
+        times[phase] = seconds[0.0], seconds[ratio]
+        print(f"  {ratio:.0%}: {phase} timed", file=sys.stderr, flush=True)
+        # What is compiled for a phase holds memory.
+        del runs[0.0][phase], runs[ratio][phase]
+    return times
 
 
-def report(num_frames, models, times):
-    base = {p: np.median(times[0.0, p]) for p in args.phases}
-    whole = {
-        layout: counts(models[0.0], 0, layout) for layout in ("packed", "ideal")
+def report(num_frames):
+    times = {ratio: measure(num_frames, ratio) for ratio in args.ratios}
+    model = build(num_frames, 0.0)
+    operations = {
+        layout: {r: counts(model, r, layout) for r in (0.0, *args.ratios)}
+        for layout in ("packed", "ideal")
     }
     rows = []
     print(f"\n{num_frames} frames, {args.backend}, median of {args.rounds}")
     print(
-        f"{'':12}{'ratio':>6}{'seconds':>9}{'spread':>8}{'speed-up':>10}"
-        f"{'layout allows':>15}{'reached':>9}{'ideal kernel':>14}"
+        f"{'':12}{'ratio':>6}{'unpruned s':>12}{'spread':>8}{'seconds':>9}"
+        f"{'spread':>8}{'speed-up':>10}{'layout allows':>15}{'reached':>9}"
+        f"{'ideal kernel':>14}"
     )
     for phase in args.phases:
-        print(
-            f"{phase:12}{0:6}{base[phase]:9.2f}{np.ptp(times[0.0, phase]):8.2f}"
-        )
         for ratio in args.ratios:
-            seconds = np.median(times[ratio, phase])
+            base, pruned = times[ratio][phase]
+            seconds = np.median(pruned)
             allowed, ideal = (
-                whole[layout][phase]
-                / counts(models[ratio], ratio, layout)[phase]
-                for layout in ("packed", "ideal")
+                found[0.0][phase] / found[ratio][phase]
+                for found in operations.values()
             )
-            speedup = base[phase] / seconds
+            speedup = np.median(base) / seconds
             print(
-                f"{'':12}{ratio:6}{seconds:9.2f}"
-                f"{np.ptp(times[ratio, phase]):8.2f}{speedup:10.2f}"
+                f"{phase:12}{ratio:6}{np.median(base):12.2f}{np.ptp(base):8.2f}"
+                f"{seconds:9.2f}{np.ptp(pruned):8.2f}{speedup:10.2f}"
                 f"{allowed:15.2f}{speedup / allowed:9.2f}{ideal:14.2f}"
             )
             rows.append(
@@ -307,7 +322,7 @@ def report(num_frames, models, times):
                     "phase": phase,
                     "ratio": ratio,
                     "seconds": float(seconds),
-                    "unpruned_seconds": float(base[phase]),
+                    "unpruned_seconds": float(np.median(base)),
                     "speedup": float(speedup),
                     "layout_allows": allowed,
                     "ideal_allows": ideal,
@@ -435,6 +450,8 @@ def report_peaks(num_frames):
     rows = {}
     for ratio in [0.0] + args.ratios:
         command = [sys.executable, __file__, "--backend", args.backend]
+        if args.vision_layers:
+            command += ["--vision-layers", str(args.vision_layers)]
         command += ["--peak", str(num_frames), str(ratio)]
         out = subprocess.run(
             command, capture_output=True, text=True, check=True
@@ -451,7 +468,7 @@ def main():
     rows, layout, overhead, peaks = [], [], {}, {}
     if "timing" in args.only:
         for num_frames in args.frames:
-            rows += report(num_frames, *measure(num_frames))
+            rows += report(num_frames)
     if "layout" in args.only:
         layout = report_layout()
     if "overhead" in args.only:

@@ -46,14 +46,23 @@ class Results:
     def __contains__(self, key):
         return key in self.right
 
-    def of(self, key, kinds=shapes.KINDS):
+    def of(self, key, kinds=shapes.KINDS, seeds=None):
         """Shares (seeds, clips) of the questions of some kinds."""
         asked = [row["kind"] for row in shapes.render("test", 0).questions]
         wanted = np.isin(asked, kinds)
-        seeds = self.right[key]
+        found = self.right[key]
         return np.stack(
-            [seeds[seed][:, wanted].mean(1) for seed in sorted(seeds)]
+            [
+                found[seed][:, wanted].mean(1)
+                for seed in sorted(found if seeds is None else seeds)
+            ]
         )
+
+    def differences(self, one, other, kinds=shapes.KINDS):
+        """Of two methods, by the seeds that both were run with."""
+        seeds = set(self.right[one]) & set(self.right[other])
+        ours, theirs = (self.of(key, kinds, seeds) for key in (one, other))
+        return ours - theirs
 
     def rows(self, key):
         return 100 * np.mean(self.kept_rows[key], axis=0)
@@ -61,14 +70,22 @@ class Results:
 
 def _key(
     method,
-    ratio_asked=0.0,
+    ratio=0.0,
     world="still",
     tuned=True,
     frames=shapes.NUM_FRAMES,
     frames_asked=shapes.NUM_FRAMES,
+    ratio_asked=None,
     **_,
 ):
-    return (world, method, tuned, ratio_asked, frames, frames_asked)
+    """What results of several seeds have in common."""
+    if ratio_asked is None:
+        ratio_asked = ratio
+    return (world, method, tuned, ratio, ratio_asked, frames, frames_asked)
+
+
+def _long(method, ratio, frames, frames_asked):
+    return _key(method, ratio, "long", True, frames, frames_asked)
 
 
 def estimate(values):
@@ -87,43 +104,47 @@ def shown(found):
     return "{:.1f} ± {:.1f}".format(*found)
 
 
-def costs(load, names, ratios, clips=8, rounds=9):
-    """How many times less a prefill takes, and operations allow.
+def costs(load, cases, rounds=9, clips=8):
+    """How many times less a prefill takes than the first, and operations allow.
 
     Args:
-        load: Function of a method and a ratio: a model.
+        load: Function of a world, a method and a ratio: a model.
+        cases: List of world, method, ratio and number of frames.
     """
-    cases = {("unpruned", 0.0): None}
-    cases |= {(name, ratio): None for name in names for ratio in ratios}
-    videos = [shapes.render("test", i).frames for i in range(clips)]
-    x = {"videos": videos, "fps": 1.0}
-    x["prompts"] = ["what shape is the red object?"] * clips
-    operations = {}
-    for case in cases:
-        model = load(*case)
+    runs, operations = {}, {}
+    for world, method, ratio, frames in cases:
+        model = load(world, method, ratio)
+        videos = [
+            shapes.render("test", i, num_frames=frames).frames
+            for i in range(clips)
+        ]
+        x = {"videos": videos, "fps": 1.0}
+        x["prompts"] = ["what shape is the red object?"] * clips
         batch = model.preprocessor.generate_preprocess(x)
-        cases[case] = make_runs(model, (batch,), ("prefill",))["prefill"]
-        cases[case]()
+        batch = model.preprocessor.shorten(batch, frames)
+        run = make_runs(model, (batch,), ("prefill",))["prefill"]
+        run()
+        case = (world, method, ratio, frames)
         length = model.preprocessor.sequence_length
-        operations[case] = model.flops(text_length=length)["total"]
-    times = {case: [] for case in cases}
+        runs[case] = run
+        operations[case] = model.flops(frames, text_length=length)["total"]
+    times = {case: [] for case in runs}
     for _ in range(rounds):
-        for case, run in cases.items():
+        for case, run in runs.items():
             start = time.perf_counter()
             run()
             times[case].append(time.perf_counter() - start)
-    whole = ("unpruned", 0.0)
     median = {case: np.median(found) for case, found in times.items()}
     return {
         case: {
-            "speedup": float(median[whole] / median[case]),
-            "allowed": operations[whole] / operations[case],
+            "speedup": float(median[cases[0]] / median[case]),
+            "allowed": operations[cases[0]] / operations[case],
         }
-        for case in cases
+        for case in runs
     }
 
 
-def table(results, names, ratios, world="still", tuned=True, spent=()):
+def table(results, names, ratios, world="still", tuned=True, spent={}):
     """Rows of a Markdown table of accuracies."""
     head = " | ".join(f"{ratio:.0%} pruned" for ratio in ratios)
     lines = [f"| right answers, % | {head} |", "|---|" + "---|" * len(ratios)]
@@ -134,8 +155,8 @@ def table(results, names, ratios, world="still", tuned=True, spent=()):
             cell = ""
             if key in results:
                 cell = shown(estimate(results.of(key)))
-            if cell and (name, ratio) in spent:
-                cost = spent[name, ratio]
+            cost = spent.get((world, name, ratio, shapes.NUM_FRAMES))
+            if cell and cost:
                 cell += " ({speedup:.2f}, {allowed:.2f})".format(**cost)
             cells.append(cell)
         if any(cells):
@@ -163,7 +184,7 @@ def claims(results):
 
     def less(one, other, kinds=shapes.KINDS):
         if one in results and other in results:
-            return results.of(one, kinds) - results.of(other, kinds)
+            return results.differences(one, other, kinds)
 
     def stts(ratio, **options):
         return _key("STTS", ratio, **options)
@@ -171,7 +192,6 @@ def claims(results):
     whole = _key("unpruned")
     where = ["where"]
     as_is = {"tuned": False}
-    long = {"world": "long", "frames": 16, "frames_asked": 16}
     expected = [
         ("unpruned - STTS, 50%", less(whole, stts(0.5)), "at most", 0.7),
         ("STTS - random, 50%", less(stts(0.5), _key("random", 0.5)), "", 0.9),
@@ -193,14 +213,13 @@ def claims(results):
         for name, one, other in pairs:
             title = f"{name} - FastV as they are, {ratio:.0%}, where"
             expected.append((title, less(one, other, where), "", 0))
-    expected.append(
-        (
-            "16 frames pruned by half - 8 whole ones, brief events",
-            less(stts(0.5, **long), _key("unpruned", world="long"), BRIEF),
-            "",
-            0,
-        )
-    )
+    for more, fewer, frames in ((16, 8, 8), (9, 8, 16), (14, 12, 16)):
+        title = f"{more} frames pruned by half - {fewer} whole ones"
+        if frames == 16:
+            title += " of a model trained with 16"
+        pruned = _long("STTS", 0.5, 16, more)
+        values = less(pruned, _long("unpruned", 0.0, frames, fewer), BRIEF)
+        expected.append((title + ", brief events", values, "", 0))
     return [
         _claim(name, estimate(values), rule or "at least", bound)
         for name, values, rule, bound in expected
@@ -223,32 +242,59 @@ def _claim(name, found, rule, bound):
     }
 
 
-def long_table(results):
-    lines = ["| right answers, %, brief events | 8 frames | 12 | 16 |"]
-    lines.append("|---|---|---|---|")
-    for name, ratio in (("unpruned", 0.0), ("STTS", 0.5)):
-        for frames in (8, 16):
-            cells = []
-            for asked in (8, 12, 16):
-                key = _key(name, ratio, "long", True, frames, asked)
-                found = key in results
-                cells.append(
-                    shown(estimate(results.of(key, BRIEF))) if found else ""
-                )
-            title = f"{name}{f' {ratio:.0%}' if ratio else ''}"
-            title += f", trained with {frames}"
-            if any(cells):
-                lines.append(f"| {title} | " + " | ".join(cells) + " |")
+def other_ratio(results):
+    """Rows of a Markdown table: one set of weights at two ratios."""
+    cells = [
+        shown(estimate(results.of(key)))
+        for ratio in (0.3, 0.5)
+        if (key := _key("STTS", 0.5, ratio_asked=ratio)) in results
+    ]
+    lines = ["| right answers, % | 30% | 50% |", "|---|---|---|"]
+    return [*lines, "| STTS, trained at 50% | " + " | ".join(cells) + " |"]
+
+
+def long_cases(results, frames_asked):
+    """Methods, ratios and frames of training that were tried on long clips."""
+    cases = [
+        (method, ratio, frames)
+        for method, ratio in (("unpruned", 0.0), ("STTS", 0.5))
+        for frames in (8, 16)
+    ]
+    return {
+        f"{name}{f' {ratio:.0%}' if ratio else ''}, trained with {frames}": [
+            (name, ratio, frames, asked) for asked in frames_asked
+        ]
+        for name, ratio, frames in cases
+        if _long(name, ratio, frames, frames_asked[0]) in results
+    }
+
+
+def long_table(results, frames_asked, spent):
+    """Rows of a Markdown table: brief events, by frames that are shown."""
+    head = " | ".join(f"{frames} frames" for frames in frames_asked)
+    lines = [f"| right answers, %, brief events | {head} |"]
+    lines.append("|---|" + "---|" * len(frames_asked))
+    for title, row in long_cases(results, frames_asked).items():
+        cells = []
+        for name, ratio, frames, asked in row:
+            key = _long(name, ratio, frames, asked)
+            cost = spent["long", name, ratio, asked]
+            cells.append(
+                shown(estimate(results.of(key, BRIEF)))
+                + f" ({1 / cost['speedup']:.2f}, {1 / cost['allowed']:.2f})"
+            )
+        lines.append(f"| {title} | " + " | ".join(cells) + " |")
     return lines
 
 
-def draw(results, ratios, names):
-    """Accuracy of what was tuned, and where what stays lies."""
-    figure = matplotlib.figure.Figure((13, 5.6), dpi=110, layout="compressed")
-    left, right = figure.subplots(1, 2, width_ratios=(1.45, 1))
-    _draw_accuracy(left, results, ratios, names)
-    _draw_rows(right, results)
-    for axis in (left, right):
+def draw(results, ratios, names, frames_asked, spent):
+    """Accuracy of what was tuned, of more frames, and what of rows stays."""
+    figure = matplotlib.figure.Figure((17, 5.6), dpi=110, layout="compressed")
+    axes = figure.subplots(1, 3, width_ratios=(1.4, 1, 0.8))
+    _draw_accuracy(axes[0], results, ratios, names)
+    _draw_frames(axes[1], results, frames_asked, spent)
+    _draw_rows(axes[2], results)
+    for axis in axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.tick_params(labelsize=11, colors=GREY, length=0)
         axis.set_axisbelow(True)
@@ -275,6 +321,27 @@ def _draw_accuracy(axis, results, ratios, names):
     axis.set_xlim(22, 88)
     axis.grid(color="#e6e8ea", linewidth=0.8)
     axis.legend(frameon=False, fontsize=10, loc="lower left")
+
+
+def _draw_frames(axis, results, frames_asked, spent):
+    for title, row in long_cases(results, frames_asked).items():
+        name, _, frames, _ = row[0]
+        x = [1 / spent["long", n, r, a]["allowed"] for n, r, _, a in row]
+        found = [estimate(results.of(_long(*case), BRIEF)) for case in row]
+        values = np.array(found)
+        color = COLORS.get(name, GREY)
+        style = dict(color=color, linewidth=2, marker="o", capsize=3)
+        line = "-" if frames == 16 else ":"
+        axis.errorbar(
+            x, values[:, 0], values[:, 1], label=title, ls=line, **style
+        )
+    axis.set_title("More frames, brief events", loc="left", size=14)
+    axis.set_xlabel(
+        "operations, of those of 8 whole frames", size=12, color=INK
+    )
+    axis.set_ylabel("right answers, %", size=12, color=INK)
+    axis.grid(color="#e6e8ea", linewidth=0.8)
+    axis.legend(frameon=False, fontsize=10, loc="lower right")
 
 
 def _draw_rows(axis, results, ratio=0.5):
@@ -304,10 +371,16 @@ def _commit():
     return found.stdout.strip()
 
 
-def main(study, args, methods, untrained, ratios, load):
+def main(study, methods, untrained, ratios, frames_asked, load):
     """Print and write what was found; see `compare_methods.py`."""
-    results = Results(study.results)
-    spent = costs(load, methods, ratios)
+    args, results = study.args, Results(study.results)
+    cases = [("unpruned", 0.0)] + [(n, r) for n in methods for r in ratios]
+    eight = shapes.NUM_FRAMES
+    spent = costs(load, [("still", *case, eight) for case in cases])
+    long = long_cases(results, frames_asked).values()
+    long = [("long", n, r, asked) for row in long for n, r, _, asked in row]
+    if long:
+        spent |= costs(load, list(dict.fromkeys(long)))
     found = claims(results)
     whole = [
         f"| unpruned, {world} camera | "
@@ -326,7 +399,10 @@ def main(study, args, methods, untrained, ratios, load):
         "Moving camera": table(results, methods, (0.5, 0.8), "moving"),
         "By kind, not trained": kinds_table(results, 0.5, untrained, False),
         "By kind, trained": kinds_table(results, 0.8, methods, True),
-        "Twice as many frames": long_table(results),
+        "Twice as many frames (time, operations of 8 whole ones)": long_table(
+            results, frames_asked, spent
+        ),
+        "STTS, trained at 50%, asked at another ratio": other_ratio(results),
         "Claims": [
             "| | points | expected | holds |",
             "|---|---|---|---|",
@@ -356,5 +432,5 @@ def main(study, args, methods, untrained, ratios, load):
     }
     path = args.output / "compare_methods.json"
     path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    figure = draw(results, ratios, methods)
+    figure = draw(results, ratios, methods, frames_asked, spent)
     figure.savefig(args.output / "compare_methods.png")

@@ -22,19 +22,52 @@ METHODS = ("STTS", "random", "ToMe", "FastV", "FEATHER")
 
 
 class Args:
-    seeds, other_seeds, steps, test = 3, 1, 200, 200
+    seeds, other_seeds, steps, test, processes = 3, 2, 200, 200, 2
 
 
 def test_every_method_is_tried_once_at_each_ratio():
     runs = [run for run, _ in study.plan(Args)]
     assert len(set(runs)) == len(runs)
     for name in study.METHODS:
-        for ratio in (0.5, 0.8):
+        for ratio in study.RATIOS:
             wanted = study.Run("still", name, ratio, True, 8)
             assert runs.count(wanted) == 1
     seeds = {run: number for run, number in study.plan(Args)}
     assert seeds[study.Run("still", "STTS", 0.8, True, 8)] == 3
-    assert seeds[study.Run("moving", "STTS", 0.8, True, 8)] == 1
+    assert seeds[study.Run("moving", "STTS", 0.8, True, 8)] == 2
+
+
+def test_what_is_done_is_left_out(tmp_path):
+    args = Args()
+    args.folder = tmp_path
+    begun = study.Study(args)
+    whole = study.left(begun)
+    assert whole[0] == (next(study.plan(Args))[0], [0, 1, 2])
+    rows = [{**run._asdict(), "seed": 1} for run, _ in whole.values()]
+    begun.results.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    rest = study.left(begun)
+    assert rest[0][1] == [0, 2]
+    # What has one seed is done if that is seed 0.
+    rows = [{**run._asdict(), "seed": 0} for run, _ in whole.values()]
+    with open(begun.results, "a", encoding="utf-8") as file:
+        file.write("".join(json.dumps(row) + "\n" for row in rows))
+    rest = study.left(begun)
+    assert all(seeds == [2] for _, seeds in rest.values())
+    assert {run for run, _ in rest.values()} == {
+        run for run, seeds in whole.values() if len(seeds) == 3
+    }
+
+
+def test_more_frames_that_cost_the_same():
+    operations = {}
+    for ratio in (0.0, 0.5):
+        model = keras_stts.VideoVLM.from_preset(
+            "shapes_tiny", load_weights=False, num_frames=16, prune_ratio=ratio
+        )
+        for frames in study.FRAMES_ASKED:
+            operations[frames, ratio] = model.flops(frames)["total"]
+    assert operations[9, 0.5] <= operations[8, 0.0]
+    assert operations[14, 0.5] <= operations[12, 0.0]
 
 
 @pytest.mark.parametrize("ratio", study.RATIOS)
@@ -93,21 +126,23 @@ def results(tmp_path):
     rng = np.random.default_rng(0)
     good = {"unpruned": 0.95, "STTS": 0.95, "random": 0.5, "ToMe": 0.9}
     good |= {"FastV": 0.3, "FEATHER": 0.6}
-    cases = [("unpruned", 0.0, True, "still", 8)]
+    cases = [("unpruned", 0.0, True, "still", 8, 8)]
     cases += [
-        (name, ratio, tuned, "still", 8)
+        (name, ratio, tuned, "still", 8, 8)
         for name in METHODS
         for ratio in (0.5, 0.8)
         for tuned in (True, False)
     ]
-    cases += [("unpruned", 0.0, True, "moving", 8)]
+    cases += [("unpruned", 0.0, True, "moving", 8, 8)]
     cases += [
-        ("unpruned", 0.0, True, "long", 8),
-        ("STTS", 0.5, True, "long", 16),
+        (name, ratio, True, "long", frames, asked)
+        for name, ratio in (("unpruned", 0.0), ("STTS", 0.5))
+        for frames in (8, 16)
+        for asked in study.FRAMES_ASKED
     ]
     rows = []
-    for name, ratio, tuned, world, frames in cases:
-        for seed in range(2):
+    for name, ratio, tuned, world, frames, asked in cases:
+        for seed in range(3 if name == "STTS" else 2):
             right = rng.random((200, 8)) < good[name]
             rows.append(
                 {
@@ -118,7 +153,7 @@ def results(tmp_path):
                     "frames": frames,
                     "seed": seed,
                     "ratio_asked": ratio,
-                    "frames_asked": frames,
+                    "frames_asked": asked,
                     "right": np.packbits(right, axis=1).tobytes().hex(),
                     "kept_rows": None if not ratio else [0.1, 0.2, 0.3, 0.4],
                 }
@@ -155,16 +190,18 @@ def test_claims(results):
 
 def test_tables_and_picture(results, tmp_path, capsys):
     class Study:
-        pass
+        args = Args()
 
-    Study.results, Args.output, Args.processes = results, tmp_path, 2
+    Study.results, Study.args.output = results, tmp_path
 
-    def load(method, ratio):
-        return keras_stts.VideoVLM.from_preset(
-            "shapes_tiny", **study.settings(method, ratio)
+    def load(world, method, ratio):
+        return study.open_preset(
+            "shapes_tiny", world, **study.settings(method, ratio)
         )
 
-    report.main(Study, Args, METHODS[:1], METHODS[1:], (0.5,), load)
+    report.main(
+        Study, METHODS[:1], METHODS[1:], (0.5,), study.FRAMES_ASKED[:2], load
+    )
     printed = capsys.readouterr().out
     assert "| STTS | " in printed and "| random | " in printed
     record = json.loads((tmp_path / "compare_methods.json").read_text())
