@@ -2,6 +2,7 @@
 
 import time
 
+import keras
 import keras_hub
 import numpy as np
 from keras import ops
@@ -59,14 +60,17 @@ class Answerer:
 
     Returns:
         List of dicts, one an example: `"prediction"`, the answer; counts of
-        `"vision_tokens"` that the language model sees, of `"prompt_tokens"`
-        beside them (times, marks, subtitles, words) and of
-        `"answer_tokens"`; `"text_length"`, what the text part is padded to;
-        `"prefill_seconds"`, `"decode_seconds"` and `"compile_seconds"` (what
-        the first run took longer than the second), those of the batch divided
-        by its size; `"peak_memory"` so far, bytes by place; and, if blocks
-        are pruned, the shares of them that were kept: `"kept_by_row"` of the
-        image, and `"kept_by_time"`, in tenths of the video.
+        `"vision_tokens"` that the language model sees, of those that are
+        `"vision_tokens_left"` in its last block, of `"prompt_tokens"` beside
+        them (times, marks, subtitles, words) and of `"answer_tokens"`;
+        `"text_length"`, what the text part is padded to; `"prefill_seconds"`
+        and `"compile_seconds"` (what the first run took longer than the
+        second), those of the batch divided by its size; `"decode_seconds"`,
+        the same of one step, times the steps of this answer and its stop,
+        whatever else the batch decodes; `"peak_memory"` so far, bytes by
+        place; and, if blocks are pruned, the shares of them that are left in
+        the end: `"kept_by_row"` of the image, and `"kept_by_time"`, in tenths
+        of the video.
     """
 
     def __init__(self, model, preprocessor, max_new_tokens):
@@ -75,7 +79,7 @@ class Answerer:
         self.max_new_tokens = max_new_tokens
         self._shapes = set()
         self._stop = (preprocessor.tokenizer.end_token_id,)
-        self._sampler = keras_hub.samplers.GreedySampler()
+        self._sampler = _Greedy(max_new_tokens, self._stop[0])
         self._prefill = compiled(model, self._see)
         self._decode = compiled(model, self._say)
 
@@ -90,6 +94,8 @@ class Answerer:
             compiling = max(0.0, sum(first) - sum(times))
         texts, counts = self._texts(x, token_ids)
         size, held = len(texts), memory.peak()
+        steps = np.minimum(counts + 1, self.max_new_tokens)
+        step = times[1] / self._steps(x, counts)
         return [
             {
                 "prediction": texts[i],
@@ -97,7 +103,7 @@ class Answerer:
                 "answer_tokens": int(counts[i]),
                 "text_length": x["token_ids"].shape[1],
                 "prefill_seconds": times[0] / size,
-                "decode_seconds": times[1] / size,
+                "decode_seconds": float(steps[i] * step / size),
                 "compile_seconds": compiling / size,
                 "peak_memory": held,
             }
@@ -126,15 +132,21 @@ class Answerer:
         tokens = self._decode(x, state)
         wait(tokens)
         end = time.perf_counter()
-        arrays = [ops.convert_to_numpy(t) for t in (*kept, tokens)]
-        return arrays[:-1], arrays[-1], (middle - start, end - middle)
+        kept, tokens = keras.tree.map_structure(
+            ops.convert_to_numpy, (kept, tokens)
+        )
+        return kept, tokens, (middle - start, end - middle)
 
     def _see(self, x):
         backbone = self.model.backbone
         vision = backbone.encode_vision(x)
         backbone = _With(backbone, encode_vision=lambda _: vision)
         state = VideoVLM.prefill(_With(self.model, backbone=backbone), x)
-        kept = [vision["selection"].kept] if "selection" in vision else []
+        kept = {}
+        if "selection" in vision:
+            kept["shown"] = vision["selection"].kept
+        if "places" in state[1]:
+            kept["places"] = state[1]["places"]
         return kept, state
 
     def _say(self, x, state):
@@ -142,6 +154,12 @@ class Answerer:
             self.model, prefill=lambda _: state, sampler=self._sampler
         )
         return VideoVLM.generate_step(model, x, self._stop)["token_ids"]
+
+    def _steps(self, x, counts):
+        """Steps of a batch: from its shortest prompt to its last stop."""
+        prompts = x["padding_mask"].astype(bool).sum(-1)
+        last = np.minimum(prompts + counts, x["padding_mask"].shape[1] - 1)
+        return int(last.max() - prompts.min()) + 1
 
     def _texts(self, x, token_ids):
         """Answers up to the stop, no longer than wanted; their lengths."""
@@ -154,6 +172,31 @@ class Answerer:
             {"token_ids": token_ids, "padding_mask": answer}
         )
         return texts, answer.sum(-1)
+
+
+class _Greedy(keras_hub.samplers.GreedySampler):
+    """Ends answers that are as long as wanted.
+
+    Args:
+        max_new_tokens: Int.
+        stop: Int, the token that follows them.
+    """
+
+    def __init__(self, max_new_tokens, stop):
+        super().__init__()
+        self.max_new_tokens = max_new_tokens
+        self.stop = stop
+
+    def __call__(self, next, prompt, cache=None, index=0, mask=None, **kwargs):
+        ends = ops.sum(ops.cast(mask, "int32"), axis=-1) + self.max_new_tokens
+
+        def limited(prompt, cache, index):
+            logits, hidden, cache = next(prompt, cache, index)
+            stop = ops.one_hot(self.stop, logits.shape[-1], dtype=logits.dtype)
+            ended = (ends <= ops.cast(index, "int32"))[:, None]
+            return ops.where(ended, stop, logits), hidden, cache
+
+        return super().__call__(limited, prompt, cache, index, mask, **kwargs)
 
 
 class _With:
@@ -171,17 +214,28 @@ def _tokens(x, i, backbone, kept):
     """Counts of an example's tokens, and where its blocks were kept."""
     text = int(x["padding_mask"][i].sum()) + int(x["vision_mask"][i].sum())
     if "frame_mask" not in x:
-        return {"vision_tokens": 0, "prompt_tokens": text}
+        none = {"vision_tokens": 0, "vision_tokens_left": 0}
+        return {**none, "prompt_tokens": text}
     frames = int(x["frame_mask"][i].sum())
     total = frames * backbone.num_blocks
-    if not kept:
-        return {"vision_tokens": total, "prompt_tokens": text - total}
-    kept = kept[0][i, :frames]
-    return {
-        "vision_tokens": int(kept.sum()),
+    shown = np.ones((frames, backbone.num_blocks), bool)
+    if "shown" in kept:
+        shown = kept["shown"][i, :frames]
+    left = shown
+    if "places" in kept:
+        left = np.isin(np.arange(total), kept["places"][i])
+        left = left.reshape(shown.shape)
+    tokens = {
+        "vision_tokens": int(shown.sum()),
+        "vision_tokens_left": int(left.sum()),
         "prompt_tokens": text - total,
-        "kept_by_row": _shares(kept_by_row(kept)),
-        "kept_by_time": _shares(kept_by_time(kept)),
+    }
+    if not kept:
+        return tokens
+    return {
+        **tokens,
+        "kept_by_row": _shares(kept_by_row(left)),
+        "kept_by_time": _shares(kept_by_time(left)),
     }
 
 

@@ -57,6 +57,8 @@ MVBENCH = {
     "episodic_reasoning": ("tvqa/frames_fps3_hq",),
     "counterfactual_inference": ("clevrer/video_validation",),
 }
+# Tasks of MLVU that ask for a text, which no parser marks.
+MLVU_OPEN_ENDED = ("8_sub_scene", "9_summary")
 TEMPCOMPASS = {
     "multi-choice": ("letter mark", "Please directly give the best option:"),
     "yes_no": ("yes or no", "Please answer yes or no:"),
@@ -144,7 +146,7 @@ def _motion_bench(folder):
                 "video": find_video(folder, *places),
                 "question": item["question"],
                 "choices": choices,
-                "answer": LETTERS.index(item["answer"]),
+                "answer": _letter(item["answer"]),
                 "categories": {"type": row["question_type"]},
             }
 
@@ -178,7 +180,7 @@ def _video_mme(folder, with_subtitles=False):
             "question": row["question"],
             "options": "\n".join(row["options"]),
             "choices": row["options"],
-            "answer": LETTERS.index(row["answer"]),
+            "answer": _letter(row["answer"]),
             "categories": {
                 n: row[n]
                 for n in ("duration", "domain", "sub_category", "task_type")
@@ -233,6 +235,8 @@ def _spoken(folder, row):
 
 def _mlvu(folder):
     for path in find(folder, "json/*.json"):
+        if path.stem in MLVU_OPEN_ENDED:
+            continue
         for i, row in enumerate(read_json(path)):
             places = [f"{v}/{path.stem}/{row['video']}" for v in VIDEO_FOLDERS]
             yield {
@@ -255,7 +259,7 @@ def _lvbench(folder):
                 "video": find_video(folder, *places),
                 "question": question,
                 "choices": choices,
-                "answer": LETTERS.index(item["answer"]),
+                "answer": _letter(item["answer"]),
                 "categories": {
                     "type": row["type"],
                     "question": item["question_type"],
@@ -271,7 +275,7 @@ def _video_eval_pro(folder):
             "question": row["question"],
             "options": "\n".join(row["options"]),
             "choices": row["options"],
-            "answer": LETTERS.index(row["answer"]),
+            "answer": _letter(row["answer"]),
             "categories": {"type": row["qa_type"], "source": row["source"]},
         }
 
@@ -300,13 +304,31 @@ def _shapes(folder):
 
 
 VIDEO_FOLDERS = ("video", "videos", ".")
-_INLINE = re.compile(r"^\s*\(?([A-H])[).:]\s*(.*?)\s*$", re.M)
+# The letter of an option at the start of a line, or within one.
+_AT_START = re.compile(r"^[ \t]*\(?([A-H])[).:]\s*", re.M)
+_ANYWHERE = re.compile(r"(?:^|(?<=\s))\(?([A-H])[).:]\s+", re.M)
 
 
 def _inline_options(text):
-    """A question without the options in its lines, and these."""
-    choices = [words for _, words in _INLINE.findall(text)]
-    return _INLINE.sub("", text).strip(), choices or list("ABCD")
+    """A question without the options in its text, and these."""
+    for pattern in (_AT_START, _ANYWHERE):
+        marks = list(pattern.finditer(text))
+        starts = [i for i, m in enumerate(marks) if m[1] == LETTERS[0]]
+        marks = marks[starts[-1] :] if starts else []
+        letters = "".join(mark[1] for mark in marks)
+        if len(letters) > 1 and LETTERS.startswith(letters):
+            ends = [mark.start() for mark in marks[1:]] + [None]
+            choices = [text[m.end() : e] for m, e in zip(marks, ends)]
+            question = text[: marks[0].start()].strip()
+            return question, [choice.strip() for choice in choices]
+    return text.strip(), list("ABCD")
+
+
+def _letter(answer):
+    """The number of an option that is named by its letter."""
+    if len(answer) != 1 or answer not in LETTERS:
+        raise ValueError(f"the answer {answer!r} is no letter of an option")
+    return LETTERS.index(answer)
 
 
 _authors = functools.partial(Benchmark, sampling="uniform_last_frame")

@@ -8,6 +8,7 @@ ValueError.
 import numpy as np
 
 from keras_stts.evaluation.results import label
+from keras_stts.evaluation.results import pruned
 from keras_stts.visualize import GREY
 from keras_stts.visualize import INK
 from keras_stts.visualize import _matplotlib
@@ -33,8 +34,8 @@ SIZE = (9.0, 5.6)
 def plot_accuracy(results, cost="tokens", title=None):
     """Accuracy against what it costs, with 95% intervals.
 
-    Results of one benchmark with one prune ratio (or `"label"`) are joined
-    by a line; each is marked with its number of frames.
+    Results of one benchmark with one pruning (or `"label"`) are joined by a
+    line; each is marked with its number of frames.
 
     Args:
         results: List of results.
@@ -91,10 +92,10 @@ def plot_kept_by_row(results, title=None):
     >>> result |= {"benchmark": "mine", "num_frames": 8}
     >>> figure = plot_kept_by_row([result])
     """
-    pruned = _check(results, [r for r in results if r.get("kept_by_row")])
+    found = _check(results, [r for r in results if r.get("kept_by_row")])
     figure, axis = _page(title, "blocks kept, %", "row of the image")
-    height, middle = 0.8 / len(pruned), (len(pruned) - 1) / 2
-    for i, (color, result) in enumerate(zip(_colors(), pruned)):
+    height, middle = 0.8 / len(found), (len(found) - 1) / 2
+    for i, (color, result) in enumerate(zip(_colors(), found)):
         shares = 100 * np.array(result["kept_by_row"])
         place = np.arange(1, len(shares) + 1) + height * (i - middle)
         name = _name(result, results)
@@ -120,9 +121,9 @@ def plot_kept_over_time(results, title=None):
     >>> result |= {"benchmark": "mine", "num_frames": 8}
     >>> figure = plot_kept_over_time([result])
     """
-    pruned = _check(results, [r for r in results if r.get("kept_by_time")])
+    found = _check(results, [r for r in results if r.get("kept_by_time")])
     figure, axis = _page(title, "part of the video, %", "blocks kept, %")
-    for color, result in zip(_colors(), pruned):
+    for color, result in zip(_colors(), found):
         shares = 100 * np.array(result["kept_by_time"])
         edges = np.linspace(0, 100, len(shares) + 1)
         name = _name(result, results)
@@ -154,7 +155,7 @@ def _series(results):
 
 def _name(result, results, frames=True):
     """A result's label, with its benchmark if there are several."""
-    name = result.get("label") or f"{result['prune_ratio']:.0%} pruned"
+    name = result.get("label") or pruned(result)
     name = label(result) if frames else name
     several = len({other["benchmark"] for other in results}) > 1
     return f"{result['benchmark']}, {name}" if several else name

@@ -8,6 +8,14 @@ from collections.abc import Callable
 from keras_stts.evaluation.parsers import PARSERS
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+# What files raise that are of another format than expected.
+FORMAT_ERRORS = (
+    AttributeError,
+    IndexError,
+    KeyError,
+    TypeError,
+    ValueError,
+)
 # What becomes of an answer that cannot be parsed in the published code.
 UNPARSED = ("wrong", "random", "dropped")
 
@@ -107,11 +115,11 @@ class Benchmark:
 
         Raises:
             FileNotFoundError: If a file of questions is missing.
-            ValueError: If there is no question, two have one id, or an
-                answer is none of the choices.
+            ValueError: If there is no question, two have one id, an answer
+                is none of the choices, or files are not as published.
         """
         folder = pathlib.Path(folder).absolute()
-        questions = [self._question(row, folder) for row in self.read(folder)]
+        questions = [self._question(row, folder) for row in self._rows(folder)]
         ids = [question.id for question in questions]
         if not ids or len(set(ids)) < len(ids):
             twice = sorted({i for i in ids if ids.count(i) > 1})[:3]
@@ -128,6 +136,20 @@ class Benchmark:
                 stacklevel=2,
             )
         return questions
+
+    def _rows(self, folder):
+        last = None
+        try:
+            for row in self.read(folder):
+                yield row
+                last = row.get("id")
+        except FORMAT_ERRORS as error:
+            raise ValueError(
+                f"The annotations of {self.name} must be as published. "
+                f"Received: {type(error).__name__}: {error} after question "
+                f"{last} in {str(folder)!r}. Download them again, or read "
+                "yours with a `Benchmark` of your own."
+            ) from error
 
     def _question(self, row, folder):
         missing = {"id", "video", "question", "answer"} - set(row)

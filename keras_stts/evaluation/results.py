@@ -11,6 +11,7 @@ from keras_stts.evaluation.scores import score
 
 MEANS = (
     "vision_tokens",
+    "vision_tokens_left",
     "prompt_tokens",
     "answer_tokens",
     "prefill_seconds",
@@ -35,13 +36,16 @@ def summarize(model, questions, entries, num_frames, rule="wrong"):
           `"unparsed"`, the share of answers that no parser understood, and
           `"categories"`, the same for each;
         - means over the questions: `"vision_tokens"` that the language model
-          sees, `"prompt_tokens"` beside them, `"answer_tokens"`,
+          sees, those that are `"vision_tokens_left"` in its last block,
+          `"prompt_tokens"` beside them, `"answer_tokens"`,
           `"prefill_seconds"` and `"decode_seconds"` (compiled and warm; those
-          of a batch divided by its size), `"flops"` of the prefill;
+          of a batch divided by its size, of decoding as many steps as the
+          answer has), `"flops"` of the prefill;
         - `"compile_seconds"` in all, and `"peak_memory"`, bytes of `"host"`
           and `"device"`;
         - `"kept_by_row"` of the image and `"kept_by_time"`, mean shares of
-          the blocks, if blocks are pruned.
+          the blocks that are left in the end, if blocks are pruned;
+        - `"batch_size"`, a list if a run went on with another one.
 
         `keras_stts.evaluate` adds the settings, and how many questions were
         `"unreadable"` or `"not_asked"`.
@@ -66,6 +70,8 @@ def summarize(model, questions, entries, num_frames, rule="wrong"):
     for name in ("kept_by_row", "kept_by_time"):
         found = [row[name] for row in rows if name in row]
         result[name] = np.mean(found, axis=0).tolist() if found else None
+    sizes = sorted({row["batch_size"] for row in rows})
+    result["batch_size"] = sizes[0] if len(sizes) == 1 else sizes
     return result
 
 
@@ -95,9 +101,28 @@ def load_results(folder):
 
 
 def label(result):
-    """What a result is called: its `"label"`, or frames and prune ratio."""
-    pruned = f"{result['prune_ratio']:.0%} pruned"
-    return result.get("label") or f"{result['num_frames']} frames, {pruned}"
+    """What a result is called: its `"label"`, or frames and pruning."""
+    frames = f"{result['num_frames']} frames"
+    return result.get("label") or f"{frames}, {pruned(result)}"
+
+
+def pruned(result):
+    """What was pruned, and by what if that is not STTS alone."""
+    ratio, inside = result["prune_ratio"], result.get("language_pruning")
+    method = _method(result.get("pruning") or "stts")
+    words = [f"{ratio:.0%} pruned" + f" by {method}" * (method != "stts")]
+    if inside:
+        words = words * (ratio > 0) + [_method(inside)]
+    return ", ".join(words)
+
+
+def _method(name):
+    """A name, of a config with its ratio."""
+    if isinstance(name, str):
+        return name
+    ratio = name["config"].get("ratio")
+    words = [] if ratio is None else [f"{ratio:.0%}"]
+    return " ".join([name["class_name"], *words])
 
 
 COSTS = {
@@ -121,7 +146,7 @@ def table(results):
     Args:
         results: List of dicts that `keras_stts.evaluate` returned. Those with
             the same label are a column; give them a `"label"` to name it
-            otherwise than by frames and prune ratio.
+            otherwise than by frames and pruning.
 
     Returns:
         Str: accuracies in percent with their 95% intervals; unweighted means

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_stts import pruning
 from keras_stts.data.video import SampledVideo
 from keras_stts.data.workers import DecodePool
 from keras_stts.evaluation import journal as files
@@ -19,6 +20,8 @@ from keras_stts.evaluation.benchmarks import get_benchmark
 from keras_stts.evaluation.journal import Journal
 from keras_stts.evaluation.results import summarize
 from keras_stts.evaluation.scores import mark
+from keras_stts.models.video_vlm import VideoVLM
+from keras_stts.ops import num_kept_blocks
 
 POLICIES = ("raise", "skip", "report")
 
@@ -66,7 +69,8 @@ def evaluate(
             to the benchmark's.
         reference_quirks: Bool. Whether answers that cannot be parsed are
             guessed or dropped where the authors' code does so, instead of
-            being wrong. See `Benchmark.unparsed`.
+            being wrong. See `Benchmark.unparsed`. It changes the results, not
+            the predictions, whose `"right"` is without it.
         on_error: What happens with a video that cannot be read: `"raise"`; or
             `"skip"` its questions, which count neither as right nor as wrong,
             and say how many; or `"report"`, which also writes them to
@@ -81,7 +85,7 @@ def evaluate(
 
     Raises:
         ValueError: If an argument is wrong, a video cannot be read, or
-            `output` holds predictions of other settings.
+            `output` holds predictions of other settings or other videos.
         FileNotFoundError: If files of the benchmark are missing.
 
     Example:
@@ -96,9 +100,11 @@ def evaluate(
     """
     several = isinstance(num_frames, (list, tuple))
     frame_counts = num_frames if several else [num_frames]
-    _check(model, frame_counts, batch_size, limit, on_error, output)
-    questions = _load(benchmark, folder)
-    benchmark = get_benchmark(benchmark)
+    numbers = {"batch_size": [batch_size], "limit": [limit]}
+    numbers |= {"max_new_tokens": [max_new_tokens], "num_frames": frame_counts}
+    _check(model, numbers, on_error, output)
+    benchmark, folder = _find(benchmark, folder)
+    questions = benchmark.load(folder)
     results = []
     for frames in frame_counts:
         memory.reset_peak()
@@ -151,24 +157,34 @@ class _Run:
         template = self.answerer.preprocessor.chat_template
         return {
             **self._choices(),
+            "backend": keras.config.backend(),
             "questions": _code(asked),
             "model": _code([_model_config(self.model), template]),
             "weights": _fingerprint(self.model),
         }
 
     def _choices(self):
+        backbone = self.model.backbone
+        inside = backbone.language_pruning
+        if inside is not None:
+            inside = {
+                "class_name": type(inside).__name__,
+                "config": inside.get_config(),
+            }
         return {
             "benchmark": self.benchmark.name,
             "num_frames": self.converter.num_frames,
             "sampling": self.converter.sampling,
             "max_fps": self.converter.max_fps,
             "max_new_tokens": self.answerer.max_new_tokens,
-            "prune_ratio": self.model.backbone.prune_ratio,
-            "pruning": self.model.backbone.pruning,
+            "prune_ratio": backbone.prune_ratio,
+            "pruning": backbone.pruning if backbone.prune_ratio else None,
+            "language_pruning": inside,
         }
 
     def ask(self, questions, pool, journal, on_error, progress):
         """Ask what the journal lacks."""
+        _check_videos(questions, journal)
         missing = [q for q in questions if q.id not in journal.entries]
         there = [journal.entries.get(q.id, {"right": 0}) for q in questions]
         right = sum(entry["right"] for entry in there)
@@ -241,6 +257,8 @@ class _Run:
                 "prompt": question.prompt,
                 "choices": question.choices,
                 "answer": question.answer,
+                "file": _file(question.video),
+                "batch_size": self.batch_size,
                 **mark(question, answer["prediction"]),
                 **answer,
             }
@@ -262,7 +280,6 @@ class _Run:
                 self.converter.num_frames,
                 rule,
             ),
-            "batch_size": self.batch_size,
             "environment": _environment(),
         }
         journal.write(files.RESULTS, result)
@@ -281,21 +298,51 @@ def _source(question):
     return question.video, repr(question.clip), question.fps
 
 
-def _load(benchmark, folder):
+def _find(benchmark, folder):
+    """Tuple of a `Benchmark` and its folder."""
+    found = get_benchmark(benchmark)
     if folder is None:
-        path = pathlib.Path(benchmark) if _is_table(benchmark) else None
-        if path is None:
+        if not _is_table(benchmark):
             raise ValueError(
                 "`folder` must hold the benchmark's files, unless it is a "
                 f"table. Received: folder=None, benchmark={benchmark!r}."
             )
-        folder = path.parent
-    return get_benchmark(benchmark).load(folder)
+        folder = pathlib.Path(benchmark).parent
+    return found, folder
 
 
 def _is_table(benchmark):
     is_path = isinstance(benchmark, (str, pathlib.Path))
     return is_path and bool(pathlib.Path(benchmark).suffix)
+
+
+def _file(path):
+    """Size and a number of the start of a video, or of a folder's files."""
+    path = pathlib.Path(path)
+    if path.is_dir():
+        files = sorted(path.iterdir())
+        sizes = [file.stat().st_size for file in files]
+        return [sum(sizes), _code([file.name for file in files])]
+    with open(path, "rb") as file:
+        return [path.stat().st_size, zlib.crc32(file.read(2**16))]
+
+
+def _check_videos(questions, journal):
+    """Raise if predictions were made of other videos of the same names."""
+    known = {}
+    for question in questions:
+        entry, path = journal.entries.get(question.id), question.video
+        if entry is None or not pathlib.Path(path).exists():
+            continue
+        if path not in known:
+            known[path] = _file(path)
+        if known[path] != entry["file"]:
+            raise ValueError(
+                "A folder holds predictions about the videos that were there "
+                f"then. Received: {path!r}, another one, for predictions in "
+                f"{str(journal.folder)!r}. Choose another `output`, or delete "
+                "this folder."
+            )
 
 
 def _code(value):
@@ -306,9 +353,7 @@ def _fingerprint(model):
     """A number that other weights do not have."""
     code = 0
     for weight in model.weights:
-        flat = np.ravel(ops.convert_to_numpy(weight))
-        some = flat[:: max(1, flat.size // 256)]
-        code = zlib.crc32(some.astype("float32").tobytes(), code)
+        code = zlib.crc32(ops.convert_to_numpy(weight).tobytes(), code)
     return code
 
 
@@ -332,18 +377,43 @@ def _environment():
     return {"backend": keras.config.backend(), "versions": versions}
 
 
-def _check(model, frame_counts, batch_size, limit, on_error, output):
+def _is_count(value):
+    """Whether a value is `None` or an int of at least 1."""
+    is_int = isinstance(value, (int, np.integer)) and value is not True
+    return value is None or (is_int and value >= 1)
+
+
+def _check_budget(backbone, frames):
+    """Raise if a model would have to prune frame 0, which is kept whole."""
+    merges = isinstance(pruning.get(backbone.pruning), pruning.ToMe)
+    if frames is not None and backbone.prune_ratio and not merges:
+        try:
+            num_kept_blocks(backbone.num_blocks, frames, backbone.prune_ratio)
+        except ValueError as error:
+            raise ValueError(
+                f"With num_frames={frames}: {error} Ask with more frames."
+            ) from error
+
+
+def _check(model, numbers, on_error, output):
+    if not isinstance(model, VideoVLM):
+        raise ValueError(
+            "`model` must be a `keras_stts.VideoVLM`. Received: "
+            f"{model!r}. Load one with `keras_stts.VideoVLM.from_preset`."
+        )
     if model.preprocessor is None:
         raise ValueError(
             "`model` must have its preprocessor, which reads questions. "
             "Received: a model with preprocessor=None."
         )
-    numbers = {"batch_size": [batch_size], "limit": [limit]}
-    for name, values in (numbers | {"num_frames": frame_counts}).items():
-        if any(value is not None and value < 1 for value in values):
+    for name, values in numbers.items():
+        if not values or not all(map(_is_count, values)):
             raise ValueError(
-                f"`{name}` must be positive. Received: {name}={values}."
+                f"`{name}` must be positive, and an int. Received: "
+                f"{name}={values}."
             )
+    for frames in numbers["num_frames"]:
+        _check_budget(model.backbone, frames)
     if on_error not in POLICIES:
         raise ValueError(
             f"`on_error` must be one of {', '.join(POLICIES)}. Received: "

@@ -28,6 +28,7 @@ from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
 from keras_stts.optimizers import PartwiseAdamW
+from keras_stts.pruning import split
 
 QUANTIZED = (keras.layers.Dense, keras.layers.Embedding)
 
@@ -149,16 +150,21 @@ class VideoVLM(keras_hub.models.CausalLM):
             **kwargs: Arguments of `VideoVLM`, `VideoVLMBackbone`,
                 `VideoVLMPreprocessor` or `VideoVLMVideoConverter` to change,
                 such as `prune_ratio`, `num_frames` or `dtype`. None of them
-                changes what weights there are.
+                changes what weights there are. `pruning` replaces all that
+                the preset prunes with, inside the language model too.
 
         Raises:
-            ValueError: If the preset is unknown.
+            ValueError: If the preset is unknown, or `pruning` and
+                `prune_ratio` contradict each other.
             TypeError: If an argument is unknown.
         """
         defaults = preset_config(preset)
-        if "backbone" not in kwargs:
-            kwargs = {**defaults, **kwargs}
         preset = resolve_preset(preset)
+        if "backbone" not in kwargs:
+            if "pruning" in kwargs:
+                _check_pruning(preset, defaults, **kwargs)
+                kwargs.setdefault("language_pruning", None)
+            kwargs = {**defaults, **kwargs}
         takers = _takers(cls, kwargs)
         check_arguments(kwargs, set().union(*takers.values()))
         arguments = {
@@ -702,6 +708,29 @@ def _takers(cls, kwargs):
     if "video_converter" in kwargs:
         takers["converter"] = set()
     return takers
+
+
+def _check_pruning(preset, defaults, pruning, prune_ratio=None, **_):
+    """Raise if one of the arguments would silently do nothing."""
+    method, _ = split(pruning)
+    if method is None and prune_ratio:
+        raise ValueError(
+            "`prune_ratio` is the share of blocks that a method before the "
+            "language model prunes; methods inside of it have a `ratio` of "
+            f"their own. Received: pruning={pruning!r}, prune_ratio="
+            f"{prune_ratio!r}. Leave `prune_ratio` out, or pass both methods: "
+            '`pruning=["stts", ...]`.'
+        )
+    if method is None or prune_ratio is not None:
+        return
+    if "prune_ratio" not in defaults and not is_molmo2(preset):
+        defaults = hub.load_json(preset, hub.CONFIG_FILE)["config"]
+    if defaults.get("prune_ratio") == 0:
+        raise ValueError(
+            "A preset whose prune_ratio is 0 prunes nothing until it is told "
+            f"how much. Received: pruning={pruning!r}, no `prune_ratio`. Pass "
+            "one, such as prune_ratio=0.5."
+        )
 
 
 def _load_task(

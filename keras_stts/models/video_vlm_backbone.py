@@ -562,7 +562,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             )
             cache.append(tuple(own))
             if prune is not None:
-                x, sequence, mask = prune(
+                x, sequence, mask, prefix["places"] = prune(
                     x, sequence, logits, vision["embeddings"], index
                 )
         return self.layer_norm(y), prefix, cache
@@ -788,13 +788,16 @@ def _check_language_pruning(pruning, num_layers, num_frames, num_segments):
     layers = [stage.layer for stage in pruning.stages]
     if max(layers, default=0) >= num_layers:
         raise ValueError(
-            "`language_pruning` must prune before blocks of the language "
-            f"model, counted from 0. Received: blocks {layers}, num_layers="
-            f"{num_layers}."
+            f"{type(pruning).__name__} must prune before blocks of the "
+            f"language model, counted from 0. Received: blocks {layers}, "
+            f"num_layers={num_layers}. Pass an instance with other blocks, "
+            "such as `pruning=keras_stts.pruning.FastV(layer=1)` or "
+            "`keras_stts.pruning.Feather(layers=(1, 2))`."
         )
     if num_frames == 0 or num_segments > 1:
         raise ValueError(
-            "`language_pruning` is for models of videos, one a row. Received: "
+            "Pruning inside the language model (`language_pruning`) is for "
+            "models of videos, one a row. Received: "
             f"num_frames={num_frames}, num_segments={num_segments}. Leave "
             "`num_segments` at 1."
         )
@@ -803,8 +806,14 @@ def _check_language_pruning(pruning, num_layers, num_frames, num_segments):
 def _methods(pruning, prune_ratio, language_pruning):
     """What prunes before the language model, how much, and inside of it."""
     method, inside = split(pruning)
-    if inside is None:
-        inside = language.get(language_pruning)
+    other = language.get(language_pruning)
+    if inside is not None and other is not None:
+        raise ValueError(
+            "One method may prune inside the language model. Received: "
+            f"pruning={pruning!r}, language_pruning={language_pruning!r}. "
+            "Leave one of them out."
+        )
+    inside = inside or other
     if method is None:
         return get_pruning("stts"), 0.0, inside
     return method, prune_ratio, inside

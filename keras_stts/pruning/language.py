@@ -323,10 +323,11 @@ class PruneTokens(keras.layers.Layer):
             T * P of the video. Defaults to all, in order.
 
     Returns:
-        Tuple (outputs, sequence, attention mask): the tokens that stay, in
-        order and with their positions. Their number is known before the run;
-        a shorter video keeps what it would keep alone, and padding comes
-        last.
+        Tuple (outputs, sequence, attention mask, places): the tokens that
+        stay, in order and with their positions; and, int32 (B, S'), which of
+        the T * P blocks of the video each is, -1 if of none. Their number is
+        known before the run; a shorter video keeps what it would keep alone,
+        and padding comes last.
     """
 
     def __init__(
@@ -355,8 +356,7 @@ class PruneTokens(keras.layers.Layer):
         before, after = self.pruning.counts(video.shape[1], self.grid)[
             self.stage : self.stage + 2
         ]
-        ranked = sequence.mask & (sequence.token_ids == self.placeholder_id)
-        ranked = ranked & (sequence.block >= self.image_room)
+        ranked = self._is_video(sequence)
         table = _kept_table(stage, before, self.grid)
         count = ops.sum(ops.cast(ranked, "int32"), axis=-1)
         chosen = tokens_that_stay(
@@ -370,16 +370,28 @@ class PruneTokens(keras.layers.Layer):
         kept = [pack_blocks(x, place) for x in sequence._replace(mask=stay)]
         sequence = Sequence(*kept)
         mask = vision_mask(sequence, self.vision_token_ids)
-        return pack_blocks(inputs, place), sequence, mask
+        left = self._is_video(sequence)
+        places = ops.where(left, self._places(sequence, index), -1)
+        return pack_blocks(inputs, place), sequence, mask, places
+
+    def _places(self, sequence, index):
+        """Int (B, S): the place of each token of the video among its T * P."""
+        place = ops.maximum(sequence.block - self.image_room, 0)
+        if index is not None:
+            place = ops.minimum(place, index.shape[1] - 1)
+            place = pack_blocks(index, place)
+        return place
+
+    def _is_video(self, sequence):
+        """Bool (B, S): whether a token is one of the video."""
+        real = sequence.mask & (sequence.token_ids == self.placeholder_id)
+        return real & (sequence.block >= self.image_room)
 
     def _on_grid(self, sequence, index, stride):
         """Bool (B, S): whether a token of the video is on the uniform grid."""
         if stride is None:
             return None
-        place = ops.maximum(sequence.block - self.image_room, 0)
-        if index is not None:
-            place = ops.minimum(place, index.shape[1] - 1)
-            place = pack_blocks(index, place)
+        place = self._places(sequence, index)
         rows, columns = self.grid
         cell = place % (rows * columns)
         on_row = (cell // columns) % stride == 0
@@ -394,6 +406,7 @@ class PruneTokens(keras.layers.Layer):
             keras.KerasTensor((batch, None, width), dtype=inputs.dtype),
             Sequence(*sequence),
             keras.KerasTensor((batch, 1, None, None), dtype="bool"),
+            keras.KerasTensor((batch, None), dtype="int32"),
         )
 
 

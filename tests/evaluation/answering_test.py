@@ -1,5 +1,6 @@
 """Answers cut out of what was generated."""
 
+import keras
 import numpy as np
 import pytest
 
@@ -32,6 +33,35 @@ def test_answers_end_at_the_stop_or_are_as_long_as_wanted(answerer):
     texts, counts = answerer._texts({"padding_mask": prompt}, token_ids)
     assert texts == ["b", "bcd", ""]
     assert counts.tolist() == [1, 3, 0]
+
+
+def test_decoding_stops_where_all_answers_do(answerer):
+    """Whatever room there is behind, and however long another prompt is."""
+    x = answerer.preprocess(
+        {"videos": [tiny.video()] * 2, "prompts": ["a", "a " * 20]}
+    )
+    prompts = x["padding_mask"].sum(-1)
+    steps = []
+
+    def next(prompt, cache, index):
+        steps.append(index)
+        logits = np.zeros((2, 320), "float32")
+        logits[:, ord("b")] = 1
+        return keras.ops.convert_to_tensor(logits), None, cache
+
+    token_ids = answerer._sampler(
+        next,
+        keras.ops.convert_to_tensor(x["token_ids"]),
+        index=int(prompts.min()),
+        mask=keras.ops.convert_to_tensor(x["padding_mask"]),
+        stop_token_ids=answerer._stop,
+    )
+    _, counts = answerer._texts(x, keras.ops.convert_to_numpy(token_ids))
+    assert counts.tolist() == [3, 3]
+    wanted = prompts.max() - prompts.min() + 3 + 1
+    assert answerer._steps(x, counts) == wanted
+    if keras.config.backend() != "jax":  # There it is traced once.
+        assert len(steps) == wanted
 
 
 def test_text_parts_have_few_lengths_with_room_for_the_answer(answerer):

@@ -9,6 +9,7 @@ import keras_stts
 from keras_stts.evaluation import BENCHMARKS
 from keras_stts.evaluation import PARSERS
 from keras_stts.evaluation import Benchmark
+from keras_stts.evaluation import benchmarks
 from keras_stts.evaluation import get_benchmark
 from tests.evaluation import formats
 
@@ -113,6 +114,31 @@ def test_a_question_may_be_of_several_types(tmp_path):
     assert types == ["key information retrieval", "reasoning"]
 
 
+def test_open_ended_tasks_of_mlvu_are_left_out(tmp_path):
+    formats.write("mlvu", tmp_path)
+    row = {"video": "a.mp4", "question": "Summarize.", "answer": "A man ..."}
+    formats.write_json(tmp_path / "json/9_summary.json", [row])
+    found = BENCHMARKS["mlvu"].load(tmp_path)
+    assert {q.categories["task"] for q in found} == {"needle"}
+
+
+OPTIONS = [
+    ("Q?\nA. x\nB. y", "Q?", ["x", "y"]),
+    ("Q?\n(A) x\n(B) y of\nz\n(C) w", "Q?", ["x", "y of\nz", "w"]),
+    ("A. Smith does what?\nA. x\nB. y", "A. Smith does what?", ["x", "y"]),
+    ("Q? A. x\nB. y\nC. z", "Q?", ["x", "y", "z"]),
+    ("Q?\nA. x B. y", "Q?", ["x", "y"]),
+    ("Of C. elegans?\nA. x\nB. y", "Of C. elegans?", ["x", "y"]),
+    ("Which one?", "Which one?", [*"ABCD"]),
+    ("Did A. Smith?", "Did A. Smith?", [*"ABCD"]),
+]
+
+
+@pytest.mark.parametrize(("text", "question", "choices"), OPTIONS)
+def test_options_within_questions(text, question, choices):
+    assert benchmarks._inline_options(text) == (question, choices)
+
+
 def test_published_sizes_are_compared(tmp_path):
     formats.write("mlvu", tmp_path)
     with pytest.warns(UserWarning, match="with 2174 questions; 2 were found"):
@@ -189,5 +215,19 @@ def test_damaged_and_unknown_files(tmp_path):
     (tmp_path / "json/2_needle.json").write_text("[{")
     with pytest.raises(ValueError, match="must be JSON.*2_needle.json"):
         BENCHMARKS["mlvu"].load(tmp_path)
+    row = {"video": "a.mp4", "question": "?", "candidates": ["red"]}
+    rows = [row | {"answer": "red"}, row | {"answer": "blue"}]
+    for wrong, message in (
+        (rows, "'blue' is not in list after question 2_needle_0"),
+        ([row], "KeyError: 'answer'"),
+        ({"a": row}, "mlvu must be as published. Received: TypeError"),
+    ):
+        formats.write_json(tmp_path / "json/2_needle.json", wrong)
+        with pytest.raises(ValueError, match=message):
+            BENCHMARKS["mlvu"].load(tmp_path)
+    with pytest.raises(ValueError, match="'b' is no letter"):
+        benchmarks._letter("b")
+    with pytest.raises(ValueError, match="'' is no letter"):
+        benchmarks._letter("")
     with pytest.raises(ValueError, match="one of nextqa, perception_test"):
         get_benchmark("nextq")

@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 import keras_stts
 from keras_stts.evaluation import Benchmark
 from keras_stts.evaluation import load_results
+from keras_stts.evaluation import plots
 from keras_stts.evaluation import runner
 from keras_stts.evaluation import table
 from keras_stts.evaluation.answering import kept_by_row
@@ -52,6 +54,7 @@ class Stub:
         self.asked += examples["prompts"]
         costs = dict.fromkeys(keras_stts.evaluation.results.MEANS, 1.0)
         costs |= {"compile_seconds": 0.5, "text_length": 32}
+        costs["vision_tokens_left"] = 1.0
         costs["peak_memory"] = {"host": 2**20, "device": None}
         return [{"prediction": p[:1], **costs} for p in examples["prompts"]]
 
@@ -192,7 +195,8 @@ def test_nothing_is_asked_twice(folder, model, stub, tmp_path):
     asked = list(stub.asked)
     # The last batch is filled up.
     assert sorted(asked[2:]) == ["1 again"] * 3 + ["2 aa", "3 aaa", "4 aaaa"]
-    assert run(model, folder, output=tmp_path) == result | {"batch_size": 2}
+    assert result["batch_size"] == [2, 3]
+    assert run(model, folder, output=tmp_path) == result
     assert stub.asked == asked and len(lines(tmp_path)) == 6
 
 
@@ -260,6 +264,64 @@ def test_other_weights_and_questions_are_refused(folder, model, stub, tmp_path):
         run(model, folder, other, output=tmp_path)
 
 
+def test_other_weights_differ_in_any_place(model):
+    before = runner._fingerprint(model)
+    weight = model.backbone.token_embedding.embeddings
+    value = keras.ops.convert_to_numpy(weight).copy()
+    other = value.copy()
+    other[7, 5] += 1
+    weight.assign(other)
+    changed = runner._fingerprint(model)
+    weight.assign(value)
+    assert changed != before == runner._fingerprint(model)
+
+
+def test_other_videos_are_refused(folder, model, stub, tmp_path):
+    mine = tmp_path / "mine"
+    shutil.copytree(folder, mine)
+    run(model, mine, output=tmp_path / "out")
+    (mine / "4.mp4").unlink()
+    # What is gone was answered when it was there.
+    run(model, mine, output=tmp_path / "out")
+    shutil.copy(folder / "0.mp4", mine / "3.mp4")
+    with pytest.raises(ValueError, match="3.mp4', another one"):
+        run(model, mine, output=tmp_path / "out")
+
+
+def test_pruning_inside_the_language_model(folder, tmp_path):
+    """What is left, and what it is called."""
+    inside = keras_stts.pruning.FastV(layer=1, ratio=0.5)
+    results = []
+    for ratio in (0.0, 0.5):
+        both = tiny.model(
+            sharp=True,
+            processor=tiny.preprocessor(prompt_mask=True),
+            prune_ratio=ratio,
+            language_pruning=inside,
+        )
+        (tmp_path / f"{ratio}").mkdir()
+        result = run(both, folder, output=tmp_path / f"{ratio}")
+        assert result["language_pruning"]["class_name"] == "FastV"
+        backbone = both.backbone
+        for row in lines(tmp_path / f"{ratio}"):
+            _, left = inside.counts(row["vision_tokens"], backbone.grid)
+            assert row["vision_tokens_left"] == left
+            assert np.mean(row["kept_by_row"]) == pytest.approx(
+                np.mean(row["kept_by_time"]), abs=1e-3
+            )
+        share = result["vision_tokens_left"] / result["vision_tokens"]
+        assert share == pytest.approx(0.5, abs=0.02)
+        results.append(result)
+    assert results[0]["pruning"] is None
+    assert results[0]["vision_tokens"] > results[1]["vision_tokens"]
+    shown = table(results)
+    assert "4 frames, FastV 50%" in shown
+    assert "4 frames, 50% pruned, FastV 50%" in shown
+    for plot in (plots.plot_kept_by_row, plots.plot_accuracy):
+        (axis,) = plot(results).axes
+        assert len(axis.get_legend().get_texts()) == 2
+
+
 @pytest.fixture
 def damaged(folder, tmp_path):
     """The same with a video that is cut and one that is missing."""
@@ -321,6 +383,13 @@ def test_a_progress_bar_counts(folder, model, stub, capsys):
     [
         ({"batch_size": 0}, "`batch_size` must be positive"),
         ({"limit": -1}, "`limit` must be positive"),
+        ({"limit": 2.5}, "`limit` must be positive, and an int"),
+        ({"batch_size": "8"}, "`batch_size` must be positive, and an int"),
+        ({"max_new_tokens": 0}, "`max_new_tokens` must be positive"),
+        ({"num_frames": True}, "`num_frames` must be positive, and an int"),
+        ({"num_frames": []}, "Received: num_frames=.."),
+        ({"num_frames": [4, 1]}, "With num_frames=1: .* Ask with more"),
+        ({"benchmark": "nextq", "folder": None}, "one of nextqa, "),
         ({"num_frames": [4, 0]}, "`num_frames` must be positive"),
         ({"on_error": "ignore"}, "one of raise, skip, report"),
         ({"on_error": "report"}, "Received: output=None"),
@@ -329,6 +398,8 @@ def test_a_progress_bar_counts(folder, model, stub, capsys):
 )
 def test_wrong_arguments(folder, model, change, message):
     arguments = {"folder": folder, **change}
+    with pytest.raises(ValueError, match="must be a `keras_stts.VideoVLM`"):
+        run("shapes_tiny", folder)
     with pytest.raises(ValueError, match=message):
         run(model, **arguments)
 

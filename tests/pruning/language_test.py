@@ -409,6 +409,29 @@ def test_save_and_load(model, inputs, tmp_path):
 
 
 @pytest.mark.once
+def test_pruning_replaces_what_a_preset_prunes_with(tmp_path):
+    load = keras_stts.VideoVLM.from_preset
+    fastv, ratio = language.FastV(layer=1), {"prune_ratio": 0.5}
+    load("shapes_tiny", pruning=fastv).save_to_preset(tmp_path)
+    assert load(tmp_path).backbone.language_pruning.ratio == fastv.ratio
+    whole = load(tmp_path, pruning=None).backbone
+    assert whole.language_pruning is None and whole.prune_ratio == 0
+    evs = load(tmp_path, pruning="evs", **ratio).backbone
+    assert evs.language_pruning is None and evs.pruning == "evs"
+    both = load(tmp_path, pruning=["evs", fastv], **ratio).backbone
+    assert both.language_pruning is fastv and both.prune_ratio == 0.5
+    for wrong, message in (
+        ({"pruning": "stts"}, "told how much. Received: pruning='stts'"),
+        ({"pruning": fastv, **ratio}, "have a `ratio` of their own"),
+        ({"pruning": None, **ratio}, "Received: pruning=None"),
+        ({"pruning": fastv, "language_pruning": "feather"}, "One method may"),
+        ({"pruning": "fastv"}, "FastV must prune before blocks .* instance"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load(tmp_path, **wrong)
+
+
+@pytest.mark.once
 def test_names():
     assert language.get(None) is None
     assert language.get("fastv").rope
