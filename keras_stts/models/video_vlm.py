@@ -334,6 +334,9 @@ class VideoVLM(keras_hub.models.CausalLM):
     ):
         """Answer questions about videos.
 
+        Tokens are drawn from the five likeliest, KerasHub's default, so
+        answers vary; `compile(sampler="greedy")` takes the likeliest.
+
         Args:
             inputs: Dict of `"videos"` and `"prompts"`, lists of the same
                 length, or one video and one str.

@@ -83,6 +83,10 @@ class LanguagePruning:
 class FastV(LanguagePruning):
     """Keeps the tokens that the prompt's last token attends to most.
 
+    Attention is shared out among the tokens of the video alone, as in the code
+    of FEATHER's authors, with which the tests compare; FastV's shares it out
+    among all tokens of the sequence.
+
     Args:
         layer: Int. First block of the language model, from 0, that runs on
             what is kept. Defaults to `3`.
