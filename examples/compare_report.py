@@ -63,6 +63,17 @@ class Results:
         ours, theirs = (self.of(key, kinds, seeds) for key in (one, other))
         return ours - theirs
 
+    def seeds(self):
+        """Number of seeds by world, method, and whether it was trained."""
+        counts = {}
+        for key, found in self.right.items():
+            world, method, tuned, ratio, asked, frames, _ = key
+            if ratio == asked:
+                name = f"{world}, {method} {ratio:.0%}"
+                name += f", trained with {frames}" if tuned else ", as it is"
+                counts[name] = len(found)
+        return counts
+
     def rows(self, key):
         return 100 * np.mean(self.kept_rows[key], axis=0)
 
@@ -257,6 +268,8 @@ def other_ratio(results):
         for ratio in (0.3, 0.5)
         if (key := _key("STTS", 0.5, ratio_asked=ratio)) in results
     ]
+    if len(cells) < 2:
+        return []
     lines = ["| right answers, % | 30% | 50% |", "|---|---|---|"]
     return [*lines, "| STTS, trained at 50% | " + " | ".join(cells) + " |"]
 
@@ -425,16 +438,14 @@ def main(study, methods, untrained, ratios, frames_asked, load):
     for title, lines in sections.items():
         print(f"\n{title}\n", *lines, sep="\n")
     record = {
-        "command": "python examples/compare_methods.py "
-        f"--seeds {args.seeds} --other-seeds {args.other_seeds}",
+        "command": "python examples/compare_methods.py",
         "commit": _commit(),
         "date": datetime.date.today().isoformat(),
         "machine": f"{platform.machine()}, {args.processes} CPU cores",
         "backend": keras.config.backend(),
         "settings": {
             "steps": args.steps,
-            "seeds": args.seeds,
-            "other_seeds": args.other_seeds,
+            "seeds": results.seeds(),
             "test": args.test,
         },
         "tables": sections,

@@ -206,6 +206,7 @@ def test_tables_and_picture(results, tmp_path, capsys):
     assert "| STTS | " in printed and "| random | " in printed
     record = json.loads((tmp_path / "compare_methods.json").read_text())
     assert record["backend"] == keras.config.backend()
+    assert record["settings"]["seeds"]["still, STTS 50%, as it is"] == 3
     (row,) = [
         line
         for line in record["tables"]["Not trained through the pruning"]

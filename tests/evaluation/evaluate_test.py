@@ -54,7 +54,6 @@ class Stub:
         self.asked += examples["prompts"]
         costs = dict.fromkeys(keras_stts.evaluation.results.MEANS, 1.0)
         costs |= {"compile_seconds": 0.5, "text_length": 32}
-        costs["vision_tokens_left"] = 1.0
         costs["peak_memory"] = {"host": 2**20, "device": None}
         return [{"prediction": p[:1], **costs} for p in examples["prompts"]]
 
@@ -398,10 +397,13 @@ def test_a_progress_bar_counts(folder, model, stub, capsys):
 )
 def test_wrong_arguments(folder, model, change, message):
     arguments = {"folder": folder, **change}
-    with pytest.raises(ValueError, match="must be a `keras_stts.VideoVLM`"):
-        run("shapes_tiny", folder)
     with pytest.raises(ValueError, match=message):
         run(model, **arguments)
+
+
+def test_a_name_is_no_model(folder):
+    with pytest.raises(ValueError, match="must be a `keras_stts.VideoVLM`"):
+        run("shapes_tiny", folder)
 
 
 def test_a_model_needs_its_preprocessor(folder):
