@@ -2,6 +2,7 @@ import keras
 
 from keras_stts.layers import TokenPooler
 from keras_stts.layers.initializers import glorot_initializer
+from keras_stts.models.activations import get_activation
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -12,8 +13,10 @@ class Connector(keras.layers.Layer):
         num_heads: Int. Heads of the pooling attention.
         head_dim: Int.
         pooled_dim: Int. Width after pooling.
-        intermediate_dim: Int. Width of the SwiGLU projector.
+        intermediate_dim: Int. Width of the gated projector.
         output_dim: Int. Width of the language model.
+        activation: Str. Activation of the projector's gate, one of
+            `keras_stts.models.activations`. Defaults to `"silu"`.
 
     Call arguments:
         inputs: Tensor (B, K, g, F).
@@ -33,6 +36,7 @@ class Connector(keras.layers.Layer):
         pooled_dim,
         intermediate_dim,
         output_dim,
+        activation="silu",
         **kwargs,
     ):
         super().__init__(**kwargs)
@@ -41,6 +45,8 @@ class Connector(keras.layers.Layer):
         self.pooled_dim = pooled_dim
         self.intermediate_dim = intermediate_dim
         self.output_dim = output_dim
+        get_activation(activation)
+        self.activation = activation
         self.pooler = TokenPooler(
             num_heads,
             head_dim,
@@ -48,14 +54,13 @@ class Connector(keras.layers.Layer):
             dtype=self.dtype_policy,
             name="pooler",
         )
-        self.gate = self._dense(intermediate_dim, "gate", "silu")
+        self.gate = self._dense(intermediate_dim, "gate")
         self.up = self._dense(intermediate_dim, "up")
         self.down = self._dense(output_dim, "down")
 
-    def _dense(self, units, name, activation=None):
+    def _dense(self, units, name):
         return keras.layers.Dense(
             units,
-            activation=activation,
             use_bias=False,
             kernel_initializer=glorot_initializer(),
             dtype=self.dtype_policy,
@@ -73,7 +78,8 @@ class Connector(keras.layers.Layer):
 
     def call(self, inputs, patch_mask=None):
         x = self.pooler(inputs, mask=patch_mask)
-        return self.down(self.gate(x) * self.up(x))
+        gate = get_activation(self.activation)(self.gate(x))
+        return self.down(gate * self.up(x))
 
     def compute_output_shape(self, input_shape, *args, **kwargs):
         return (*input_shape[:-2], self.output_dim)
@@ -87,6 +93,7 @@ class Connector(keras.layers.Layer):
                 "pooled_dim": self.pooled_dim,
                 "intermediate_dim": self.intermediate_dim,
                 "output_dim": self.output_dim,
+                "activation": self.activation,
             }
         )
         return config

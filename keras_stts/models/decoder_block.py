@@ -4,8 +4,8 @@ import keras
 from keras import ops
 
 from keras_stts.layers.initializers import normal_initializer
+from keras_stts.models.activations import get_activation
 from keras_stts.models.rope import rotary_embedding
-from keras_stts.models.vision_block import get_activation
 from keras_stts.ops import attention
 from keras_stts.ops import prefix_attention
 from keras_stts.pruning.language import attention_logits
@@ -24,7 +24,7 @@ class DecoderBlock(keras.layers.Layer):
         intermediate_dim: Int. Width of the SwiGLU MLP.
         rope_max_wavelength: Number. Base of the rotary embedding.
         layer_norm_epsilon: Float.
-        activation: Str.
+        activation: Str, one of `keras_stts.models.activations`.
         query_key_norm: `"head"` normalises each head by itself (Qwen3),
             `"all"` all heads together (OLMo).
         norm_after: Bool. Whether attention and MLP are normalised after they
@@ -88,6 +88,7 @@ class DecoderBlock(keras.layers.Layer):
         self.intermediate_dim = intermediate_dim
         self.rope_max_wavelength = rope_max_wavelength
         self.layer_norm_epsilon = layer_norm_epsilon
+        get_activation(activation)
         self.activation = activation
         self.query_key_norm = query_key_norm
         self.norm_after = norm_after

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_stts.data.image import largest_tiling
 from keras_stts.layers.initializers import normal_initializer
+from keras_stts.models.activations import get_activation
 from keras_stts.models.connector import Connector
 from keras_stts.models.connector_pruning import ConnectorPruning
 from keras_stts.models.decoder_block import DecoderBlock
@@ -88,8 +89,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         rope_max_wavelength: Number.
         layer_norm_epsilon: Float.
         vision_layer_norm_epsilon: Float.
-        vision_activation: Str.
-        activation: Str.
+        vision_activation: Str. Activation of the vision transformer, one of
+            `keras_stts.models.activations`: transformers' names.
+        activation: Str. That of the language model.
         query_key_norm: `"head"` (Qwen3) or `"all"` (OLMo), what queries and
             keys are normalised over.
         norm_after: Bool. Whether the language model normalises after its
@@ -116,6 +118,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             `"fastv_norope"` and `"feather"`, or a dict of this as
             `"class_name"` and of its settings as `"config"`. Tokens of
             images stay. Defaults to `None`.
+        connector_activation: Str. Activation of the connector's projector.
+            Defaults to `"silu"`.
         dtype: Str or dtype policy.
 
     Inputs: a dict of
@@ -195,6 +199,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         rematerialize=False,
         num_segments=1,
         language_pruning=None,
+        connector_activation="silu",
         dtype=None,
         **kwargs,
     ):
@@ -230,6 +235,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
 
     def _check_arguments(self, method):
+        for name in ("vision_activation", "activation", "connector_activation"):
+            get_activation(getattr(self, name), name)
         _check_sizes(
             self.num_frames,
             self.num_images,
@@ -286,6 +293,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             self.connector_hidden_dim,
             self.connector_intermediate_dim,
             self.hidden_dim,
+            self.connector_activation,
             dtype=dtype,
             name="connector",
         )

@@ -4,14 +4,8 @@ import keras
 from keras import ops
 
 from keras_stts.layers.initializers import glorot_initializer
+from keras_stts.models.activations import get_activation
 from keras_stts.ops import attention
-
-
-def get_activation(name):
-    """An activation by the name that checkpoints give it."""
-    if name == "gelu_pytorch_tanh":
-        return functools.partial(keras.activations.gelu, approximate=True)
-    return keras.activations.get(name)
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -22,7 +16,8 @@ class VisionBlock(keras.layers.Layer):
         num_heads: Int. Number of attention heads.
         head_dim: Int. Width of a head.
         intermediate_dim: Int. Width of the MLP.
-        activation: Str. Activation of the MLP.
+        activation: Str. Activation of the MLP, one of
+            `keras_stts.models.activations`.
         layer_norm_epsilon: Float.
         rematerialize: Bool. Whether training computes the block again for
             its gradient instead of keeping what is inside of it.
@@ -53,6 +48,7 @@ class VisionBlock(keras.layers.Layer):
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.intermediate_dim = intermediate_dim
+        get_activation(activation)
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
         self.rematerialize = rematerialize
