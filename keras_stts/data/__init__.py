@@ -15,6 +15,7 @@ from keras_stts.data.formats import video_dataset_from_manifest
 from keras_stts.data.manifest import read_manifest
 from keras_stts.data.packing import plan_rows
 from keras_stts.data.resize import resize_frames
+from keras_stts.data.sampling import choose_frames
 from keras_stts.data.sampling import sample_indices
 from keras_stts.data.validation import Anomaly
 from keras_stts.data.validation import ValidationResult
@@ -38,6 +39,7 @@ __all__ = [
     "VideoIndex",
     "as_grain_dataset",
     "as_tf_dataset",
+    "choose_frames",
     "index_video",
     "plan_rows",
     "read_manifest",

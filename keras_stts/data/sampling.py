@@ -2,7 +2,7 @@
 
 import numpy as np
 
-RULES = ("molmo2_hf", "uniform_last_frame")
+RULES = ("molmo2_hf", "molmo2", "uniform_last_frame", "all")
 
 
 def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
@@ -11,20 +11,25 @@ def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
     `"molmo2_hf"` is transformers' `Molmo2VideoProcessor.sample_frames`: even
     steps from frame 0, short of the last frame. (Where its rounding asks for
     frame `num_total`, which does not exist, that index is left out.)
-    `"uniform_last_frame"` is how Molmo2's authors evaluate: `num_frames`
-    times from 0 to the end, both included, or, where that is fewer, every
-    `1 / max_fps` seconds and the end.
+    `"molmo2"` is the processor published with Molmo2, of frames that lie in
+    memory (of files it asks for times, see `choose_frames`): even steps from
+    the first frame to the last, or, where that is fewer, a frame every
+    `1 / max_fps` seconds and the last. `"uniform_last_frame"` is how Molmo2's
+    authors evaluate: `num_frames` times from 0 to the end, both included, or,
+    where that is fewer, every `1 / max_fps` seconds and the end. `"all"`
+    takes every frame of a video, which may have `num_frames` at most.
 
     Args:
         num_total, fps: the video's frames, in all and a second.
         num_frames, max_fps: the most to take, in all and a second.
-        rule: str. `"molmo2_hf"` or `"uniform_last_frame"`.
+        rule: str. One of `RULES`.
 
     Returns:
         int64 (T,), `1 <= T <= num_frames`: rising indices, none twice.
 
     Raises:
-        ValueError: if a number is not positive or `rule` is unknown.
+        ValueError: if a number is not positive, `rule` is unknown, or `"all"`
+            frames are more than `num_frames`.
 
     Example:
 
@@ -34,6 +39,10 @@ def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
     check_rule(rule, num_frames=num_frames, max_fps=max_fps)
     check_rule(rule, num_total=num_total, fps=fps)
     duration = num_total / fps
+    if rule == "all":
+        return _all(num_total, num_frames)
+    if rule == "molmo2":
+        return _molmo2(num_total, fps, num_frames, max_fps)
     if rule == "uniform_last_frame":
         times = np.linspace(0.0, duration, num_frames)
         if duration <= (num_frames - 1) / max_fps:
@@ -47,6 +56,63 @@ def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
     # float32 as in torch.arange: just below a whole number becomes that one.
     indices = (np.arange(np.ceil(num_total / step)) * step).astype("float32")
     return indices[indices < num_total].astype("int64")
+
+
+def choose_frames(times, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
+    """Says which frames of a video file a model should see, and when.
+
+    As `sample_indices` of as many frames, with their own times; but for
+    `"molmo2"`, which asks for times: `num_frames` from 0 to the end of the
+    video, or, where that is fewer, every `1 / max_fps` seconds and the end.
+    The frame that is shown at a time is taken, and the time that was asked
+    for is what a prompt says of it, as in the processor published with
+    Molmo2.
+
+    Args:
+        times: float (n,), seconds of the frames, rising from 0.
+        fps: frames a second, on average.
+        num_frames, max_fps, rule: see `sample_indices`.
+
+    Returns:
+        Tuple (indices, seconds): int64 (T,), never falling, and float64 (T,).
+        With `"molmo2"` a frame that is shown long may come several times.
+
+    Raises:
+        ValueError: see `sample_indices`.
+    """
+    if rule != "molmo2":
+        index = sample_indices(len(times), fps, num_frames, max_fps, rule)
+        return index, times[index]
+    check_rule(rule, num_frames=num_frames, max_fps=max_fps)
+    duration = len(times) / fps
+    if duration > (num_frames - 1) / max_fps:
+        asked = np.linspace(0.0, duration, num_frames)
+    else:
+        asked = np.append(np.arange(0.0, duration, 1 / max_fps), duration)
+    # A time that should be a frame's own may differ in its last bits.
+    shown = np.searchsorted(times, asked + 1e-6, "right") - 1
+    return shown, asked
+
+
+def _molmo2(num_total, fps, num_frames, max_fps):
+    last = num_total - 1
+    if num_total <= min(2, num_frames):
+        return np.arange(num_total)
+    if num_total / fps > (num_frames - 1) / max_fps:
+        count = min(num_frames, num_total)
+        return np.linspace(0, last, count).astype("int64")
+    steps = np.arange(0, last, fps / max_fps)
+    return np.unique(np.append(np.round(steps), last).astype("int64"))
+
+
+def _all(num_total, num_frames):
+    if num_total > num_frames:
+        raise ValueError(
+            'With the sampling rule "all" a video may have `num_frames` frames '
+            f"at most. Received: {num_total} frames, num_frames={num_frames}. "
+            "Make `num_frames` larger, or choose another rule."
+        )
+    return np.arange(num_total)
 
 
 def check_rule(rule, **positive):

@@ -11,7 +11,7 @@ from keras_stts.data.animation import is_animation
 from keras_stts.data.animation import open_animation
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import check_rule
-from keras_stts.data.sampling import sample_indices
+from keras_stts.data.sampling import choose_frames
 from keras_stts.data.source import as_source
 from keras_stts.data.source import opened
 from keras_stts.data.source import rewound
@@ -69,7 +69,7 @@ def read_video(
     fps=None,
     clip=None,
 ):
-    """Read the frames that `sample_indices` chooses from a video.
+    """Read the frames that `choose_frames` chooses from a video.
 
     The file is read once for the times of its frames; then only what lies
     between a chosen frame and the keyframe before it is decoded. Only the
@@ -79,9 +79,9 @@ def read_video(
         source: Path, bytes or file object of anything FFmpeg reads, an
             animated WebP or PNG, or a folder of images, in the order of the
             numbers in their names.
-        num_frames: Int. See `sample_indices`.
-        max_fps: Number. See `sample_indices`.
-        sampling: Str. See `sample_indices`.
+        num_frames: Int. See `choose_frames`.
+        max_fps: Number. See `choose_frames`.
+        sampling: Str. See `choose_frames`.
         size: Optional int or (height, width). Frames are resized to it one by
             one.
         fps: Optional number. Frames a second of a folder. Defaults to
@@ -109,8 +109,9 @@ def read_video(
     def choose(times, rate):
         """Indices of frames, and their times."""
         first, count = _part(times, clip, source.name)
-        chosen = first + sample_indices(count, rate, *rule)
-        return chosen, times[chosen] - times[first]
+        part = times[first : first + count] - times[first]
+        chosen, seconds = choose_frames(part, rate, *rule)
+        return first + chosen, seconds
 
     if is_animation(source):
         return _read_animation(source, choose, size, fps or max_fps)
@@ -119,9 +120,15 @@ def read_video(
     if index.pts is not None:
         chosen, seconds = choose(index.times, index.fps)
         with contextlib.suppress(_Unindexed):
-            frames = _read_chosen(source, index, chosen, size)
-            return SampledVideo(frames, seconds)
+            frames = _read_chosen(source, index, np.unique(chosen), size)
+            return SampledVideo(_repeated(frames, chosen), seconds)
     return _read_in_order(source, index.fps, choose, size)
+
+
+def _repeated(frames, chosen):
+    """Frames that were read once each, as often as they were chosen."""
+    unique, place = np.unique(chosen, return_inverse=True)
+    return frames if len(unique) == len(chosen) else frames[place]
 
 
 def _part(times, clip, name):
@@ -167,7 +174,7 @@ def sampled_times(
         times, rate = index.times, index.fps
         if index.pts is None:
             times = _times_in_order(source, rate)
-    return times[sample_indices(len(times), rate, *rule)]
+    return choose_frames(times, rate, *rule)[1]
 
 
 def _read_chosen(source, index, chosen, size):
@@ -206,15 +213,15 @@ def _read_in_order(source, fps, choose, size):
     """Decode everything, twice: to count, and to take."""
     times = _times_in_order(source, fps)
     chosen, seconds = choose(times, fps)
-    taken = _Frames(len(chosen), size)
     wanted = set(chosen.tolist())
+    taken = _Frames(len(wanted), size)
     with _open(source) as (container, stream, name), _damage(name):
         for i, frame in enumerate(container.decode(stream)):
             if i in wanted:
                 taken.add(frame, name)
             if taken.full:
                 break
-    return SampledVideo(taken.array, seconds)
+    return SampledVideo(_repeated(taken.array, chosen), seconds)
 
 
 def _times_in_order(source, fps):
@@ -233,10 +240,11 @@ def _read_animation(source, choose, size, fps):
     with open_animation(source, fps) as animation:
         rate = len(animation.times) / animation.duration
         chosen, seconds = choose(animation.times, rate)
-        taken = _Frames(len(chosen), size)
-        for pixels in animation.read(chosen):
+        unique = np.unique(chosen)
+        taken = _Frames(len(unique), size)
+        for pixels in animation.read(unique):
             taken.add_array(pixels, animation.name)
-    return SampledVideo(taken.array, seconds)
+    return SampledVideo(_repeated(taken.array, chosen), seconds)
 
 
 class _Frames:

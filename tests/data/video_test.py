@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
+from keras_stts.data import choose_frames
 from keras_stts.data import read_video
 from keras_stts.data import resize_frames
 from keras_stts.data import sample_indices
@@ -68,6 +69,28 @@ def test_sample_indices_equals_transformers_golden_rows():
     assert len(rows) == 60
     for total, fps, num_frames, expected in rows:
         assert sample_indices(total, fps, num_frames).tolist() == expected
+
+
+def test_molmo2_samples_as_the_published_processor_does():
+    rows = json.loads((GOLDEN / "published_sampling.json").read_text())
+    assert len(rows) == 60
+    for row in rows:
+        total, fps, most = row["total"], row["fps"], row["num_frames"]
+        frames = sample_indices(total, fps, most, rule="molmo2")
+        assert frames.tolist() == row["frames"]
+        own = np.arange(total) / fps
+        shown, asked = choose_frames(own, fps, most, rule="molmo2")
+        np.testing.assert_allclose(asked, row["times"], atol=1e-8)
+        # The frame shown at a time began before it, and its next one after.
+        ends = np.append(own[1:], np.inf)
+        assert (own[shown] <= asked + 1e-5).all()
+        assert (ends[shown] > asked).all()
+
+
+def test_all_takes_every_frame_or_refuses():
+    assert sample_indices(5, 30.0, 5, rule="all").tolist() == [0, 1, 2, 3, 4]
+    with pytest.raises(ValueError, match="6 frames, num_frames=5"):
+        sample_indices(6, 30.0, 5, rule="all")
 
 
 @hypothesis.given(
@@ -273,8 +296,8 @@ def test_video_without_a_frame(tmp_path):
 def test_bad_arguments_are_named_before_the_file(tmp_path):
     with pytest.raises(ValueError, match="num_frames=0"):
         read_video(tmp_path / "no.mp4", 0)
-    with pytest.raises(ValueError, match="Received: 'all'"):
-        read_video(tmp_path / "no.mp4", 8, sampling="all")
+    with pytest.raises(ValueError, match="Received: 'first'"):
+        read_video(tmp_path / "no.mp4", 8, sampling="first")
 
 
 # Resizing
