@@ -26,13 +26,42 @@ PREFIXES = (
 
 
 def exact(text, question):
-    """The answer in other capitals, spacing or with a full stop."""
-    same = _plain(text) == _plain(str(question.answer))
-    return question.answer if same else text.strip() or None
+    """The answer in other capitals, spacing or with a full stop.
+
+    With choices, all the words of one, or its letter, as "B", "(b)" or "B)",
+    or both: "B. Dark green". Words come before letters.
+    """
+    if not question.choices:
+        same = _plain(text) == _plain(question.answer)
+        return question.answer if same else text.strip() or None
+    found = named(text, question.choices)
+    if question.answer in found:  # Two choices of the same words are one.
+        return question.answer
+    return min(found, default=None)
+
+
+def named(text, choices):
+    """The choices (list of int) that words name as `exact` says."""
+    said = _plain(text)
+    forms = list(zip(LETTERS.lower(), map(_plain, choices)))
+    # Choices may be written with their letters: "B. Dark green".
+    bare = [re.sub(rf"^\(?{x}[).:]+ ", "", words) for x, words in forms]
+    tests = (
+        lambda i, x, words: said == words,
+        lambda i, x, words: said == bare[i],
+        lambda i, x, words: re.fullmatch(
+            rf"\(?{x}[).:]*( {re.escape(bare[i])})?", said
+        ),
+    )
+    for test in tests if said else ():
+        found = [i for i, form in enumerate(forms) if test(i, *form)]
+        if found:
+            return found
+    return []
 
 
 def _plain(text):
-    return " ".join(text.lower().split()).rstrip(".")
+    return " ".join(str(text).lower().split()).rstrip(".").rstrip()
 
 
 def letter_start(text, question):
@@ -46,8 +75,8 @@ def capital_start(text, question):
 
 
 def letter_word(text, question):
-    """The first of A to D that is a word by itself."""
-    found = re.search(r"\b([A-D])\b", text)
+    """The first of A to D (or the last choice) that is a word by itself."""
+    found = re.search(rf"\b([{_known(question)}])\b", text)
     return LETTERS.index(found[1]) if found else None
 
 
@@ -98,7 +127,7 @@ def closest(text, question):
     smallest edit distance, finds something for any words.
     """
     text = text.strip().lower().rstrip(".")
-    if not text:
+    if not text or not question.choices:
         return None
     forms = [
         {letter, choice, f"{letter}. {choice}"}
@@ -144,7 +173,7 @@ def letter_mark(text, question):
         letter = LETTERS[i]
         if text in (choice, f"{letter}. {choice}", letter):
             return i
-    found = re.match(r"([A-D])[.)]", text)
+    found = re.match(rf"([{_known(question)}])[.)]", text)
     return LETTERS.index(found[1]) if found else None
 
 
@@ -152,7 +181,7 @@ def yes_no(text, question):
     """What the words begin with, "yes" or "no", large or small."""
     text = text.strip().lower()
     for i, choice in enumerate(question.choices):
-        if text.startswith(choice):
+        if text.startswith(choice.strip().lower()):
             return i
     return None
 
@@ -164,14 +193,22 @@ def caption(text, question):
     ..."; "Caption A", "A", "A." and "A)..." mean the first one.
     """
     text = text.strip()
+    if not text:
+        return None
     for i, choice in enumerate(question.choices):
         label, _, words = choice.partition(": ")
-        mark = label.split()[-1]
-        if text.rstrip(".") in {choice.rstrip("."), words.rstrip(".")}:
+        mark = label.split()[-1] if label.strip() else label
+        whole = {choice.rstrip("."), words.rstrip(".")} - {""}
+        if text.rstrip(".") in whole:
             return i
         if re.match(rf"({re.escape(label)}|{re.escape(mark)})([.):]|$)", text):
             return i
     return None
+
+
+def _known(question):
+    """A to D as published, whose questions have no more; or more."""
+    return LETTERS[: max(4, len(question.choices))]
 
 
 def _choice(letter, question):

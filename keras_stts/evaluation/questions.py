@@ -5,9 +5,9 @@ import pathlib
 import warnings
 from collections.abc import Callable
 
+from keras_stts.evaluation.parsers import LETTERS
 from keras_stts.evaluation.parsers import PARSERS
 
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 # What files raise that are of another format than expected.
 FORMAT_ERRORS = (
     AttributeError,
@@ -66,7 +66,8 @@ class Benchmark:
         prompt: Str, a template of what `read` yields, and of `{options}`,
             by default the choices as lines `A. ...`.
         parse: Str or function, what makes an answer of the model's words,
-            see `keras_stts.evaluation.parsers`.
+            see `keras_stts.evaluation.parsers`. `"exact"` knows choices by
+            their words and their letters; all others need choices.
         max_new_tokens: Int. Length of an answer.
         sampling: Optional str. How frames are chosen, see
             `keras_stts.data.sample_indices`. Defaults to the model's.
@@ -104,6 +105,14 @@ class Benchmark:
     group: str = ""
     unparsed: str = "wrong"
 
+    def __post_init__(self):
+        _parser(self.parse)
+        if self.unparsed not in UNPARSED:
+            raise ValueError(
+                f"`unparsed` must be one of {', '.join(UNPARSED)}. Received: "
+                f"{self.unparsed!r}."
+            )
+
     def load(self, folder):
         """Read all questions.
 
@@ -116,7 +125,8 @@ class Benchmark:
         Raises:
             FileNotFoundError: If a file of questions is missing.
             ValueError: If there is no question, two have one id, an answer
-                is none of the choices, or files are not as published.
+                is none of the choices or none that the parser can give, or
+                files are not as published.
         """
         folder = pathlib.Path(folder).absolute()
         questions = [self._question(row, folder) for row in self._rows(folder)]
@@ -159,21 +169,33 @@ class Benchmark:
                 f"Received: one of {self.name} without "
                 f"{', '.join(sorted(missing))}: {row}."
             )
-        choices = tuple(str(choice) for choice in row.get("choices", ()))
+        choices = row.get("choices")
+        choices = () if choices is None else tuple(map(str, choices))
         lines = {"options": options(choices), **row}
-        parse = row.get("parse", self.parse)
-        return Question(
+        question = Question(
             id=str(row["id"]),
             video=str(folder / row["video"]),
-            prompt=self.prompt.format(**lines),
+            prompt=self._prompt(lines),
             answer=_right(row["answer"], choices, row["id"]),
             choices=choices,
             categories=dict(row.get("categories", {})),
-            parse=parse if callable(parse) else PARSERS[parse],
+            parse=_parser(row.get("parse", self.parse)),
             clip=row.get("clip"),
             fps=row.get("fps"),
             subtitles=row.get("subtitles"),
         )
+        _check_parser(question)
+        return question
+
+    def _prompt(self, lines):
+        try:
+            return self.prompt.format(**lines)
+        except KeyError as error:
+            raise ValueError(
+                "`prompt` may name what the rows of questions hold, and "
+                f"{{options}}. Received: prompt={self.prompt!r}, and question "
+                f"{lines['id']} of {self.name} without {error}."
+            ) from None
 
 
 def options(choices):
@@ -183,15 +205,54 @@ def options(choices):
 
 def _right(answer, choices, name):
     """The number of the right choice; the answer itself without choices."""
-    if not choices:
+    if len(choices) > len(LETTERS):
+        raise ValueError(
+            f"A question may have {len(LETTERS)} choices, which is how many "
+            f"letters there are. Received: {len(choices)} of question {name}. "
+            "Leave `choices` out to have words compared with the answer."
+        )
+    if not choices and answer is not None and str(answer).strip():
         return str(answer)
-    for known in (choices, LETTERS[: len(choices)]):
+    for known in (choices, tuple(LETTERS[: len(choices)])):
         if isinstance(answer, str) and answer in known:
             return known.index(answer)
     if str(answer).isdigit() and int(answer) < len(choices):
         return int(answer)
     raise ValueError(
         "An answer must be one of the choices, its letter or its number from "
-        f"0. Received: answer={answer!r} of question {name}, choices="
-        f"{list(choices)}."
+        "0; a text if there are no choices. Received: "
+        f"answer={answer!r} of question {name}, choices={list(choices)}."
     )
+
+
+def _parser(parse):
+    """A parser by its name, or as it is."""
+    if callable(parse):
+        return parse
+    if parse not in PARSERS:
+        raise ValueError(
+            f"`parse` must be a function or one of {', '.join(PARSERS)}. "
+            f"Received: {parse!r}."
+        )
+    return PARSERS[parse]
+
+
+def _check_parser(question):
+    """Raise if the parser can call no answer right, whatever is said."""
+    names = {parse: name for name, parse in PARSERS.items()}
+    if question.parse not in names:
+        return
+    said = [str(question.answer)]
+    if question.choices:
+        letter = LETTERS[question.answer]
+        words = question.choices[question.answer]
+        said = [letter, f"{letter}.", f"({letter})", words]
+    if not any(question.parse(x, question) == question.answer for x in said):
+        raise ValueError(
+            "A parser must know the right answer when it is said. Received: "
+            f"parse={names[question.parse]!r}, for question {question.id} with "
+            f"answer={question.answer!r}, choices={list(question.choices)}. "
+            "Pass `choices` that this parser knows, see "
+            "`keras_stts.evaluation.parsers`, or another parser, such as "
+            '"exact".'
+        )

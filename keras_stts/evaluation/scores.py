@@ -4,6 +4,8 @@ import collections
 import math
 import random
 
+from keras_stts.evaluation.parsers import exact
+
 # Two-sided 95% of a normal distribution.
 Z = 1.959963984540054
 
@@ -77,15 +79,30 @@ def mark(question, text, rule="wrong", seed=0):
         Dict of `"parsed"`, `"right"` (bool, `None` if it does not count) and
         `"unparsed"` (bool).
     """
-    parsed = question.parse(text, question)
+    parsed = _as_answer(question.parse(text, question), question)
     unparsed = parsed is None
-    if unparsed and rule == "random":
+    if unparsed and rule == "random" and question.choices:
         guess = random.Random(f"{seed}:{question.id}")
         parsed = guess.randrange(len(question.choices))
     right = None
     if not (unparsed and rule == "dropped"):
         right = parsed == question.answer
     return {"parsed": parsed, "right": right, "unparsed": unparsed}
+
+
+def _as_answer(parsed, question):
+    """What a parser returned, as the answer of a question is written.
+
+    Parsers of users return letters or words of choices too, or numbers where
+    there are no choices.
+    """
+    if not isinstance(parsed, str):
+        if parsed is None:
+            return None
+        return int(parsed) if question.choices else str(parsed)
+    if not question.choices:
+        return parsed
+    return exact(parsed, question)
 
 
 def score(questions, marks):

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_stts.evaluation import answering
 from keras_stts.evaluation.answering import LEAST_LENGTH
 from keras_stts.evaluation.answering import Answerer
 from keras_stts.evaluation.answering import with_frames
@@ -88,3 +89,26 @@ def test_another_number_of_frames_is_another_preprocessor(answerer):
     inputs = {"videos": [tiny.video()], "prompts": ["what?"]}
     for value, wanted in zip(same(inputs).values(), one(inputs).values()):
         np.testing.assert_array_equal(value, wanted)
+
+
+def test_seconds_are_those_of_a_question_not_of_its_batch(monkeypatch):
+    """By a clock on which the first prefill takes 111 s, those after it 12."""
+    model, now = tiny.model(), [0.0]
+    answerer = Answerer(model, model.preprocessor, max_new_tokens=3)
+    prefills = iter((111.0, 12.0, 12.0))
+    answerer._prefill = lambda x: ({}, next(prefills))
+    answerer._decode = lambda x, _: np.array(8.0)
+    monkeypatch.setattr(answering, "wait", lambda s: now.append(float(s)))
+    monkeypatch.setattr(answering.time, "perf_counter", lambda: sum(now))
+    # The batch takes 4 steps, for answers of these lengths.
+    monkeypatch.setattr(answerer, "_steps", lambda *_: 4)
+    texts = (["a"] * 4, np.array([1, 3, 0, 2]))
+    monkeypatch.setattr(answerer, "_texts", lambda *_: texts)
+    examples = {"videos": [tiny.video()] * 4, "prompts": ["a"] * 4}
+    for compiling in (99.0 / 4, 0.0):
+        costs = answerer(examples)
+        assert [c["prefill_seconds"] for c in costs] == [3.0] * 4
+        assert [c["compile_seconds"] for c in costs] == [compiling] * 4
+        # Two seconds a step of the batch, half a second a row's: 2, 3, 1, 3.
+        wanted = [1.0, 1.5, 0.5, 1.5]
+        assert [c["decode_seconds"] for c in costs] == wanted

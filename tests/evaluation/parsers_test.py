@@ -225,6 +225,51 @@ def test_no_parser_fails_on_anything():
             parse(text, question(choices))
 
 
+EXACT = {
+    COLOURS: {
+        "Dark green": B,
+        "dark  GREEN.": B,
+        "green": C,
+        "B": B,
+        "b": B,
+        "B.": B,
+        "(B)": B,
+        "B) Dark green": B,
+        "b: dark green.": B,
+        "B. Green": NONE,
+        "A": A,
+        "a dark green": NONE,
+        "E": NONE,
+        "1": NONE,
+        "Dark green or blue": NONE,
+        "": NONE,
+        " . ": NONE,
+    },
+    # Words come before letters and numbers.
+    ("b", "a", "1"): {"b": A, "B": A, "A.": B, "1": C, "c": C, "C. 1": C},
+    ("A. Red.", "B. Blue."): {"A. Red": A, "red": A, "B": B, "Blue.": B},
+    ("A. b", "B. a"): {"b": A, "a": B, "A.": B},
+    ("a (b|", "c"): {"A (b|": A, "B": B, "(": NONE},
+}
+
+
+@pytest.mark.parametrize("choices", EXACT)
+def test_exact_with_choices(choices):
+    for text, wanted in EXACT[choices].items():
+        assert PARSERS["exact"](text, question(choices)) == wanted, text
+    same = question(("Yes", "no", "yes."), answer=2)
+    assert PARSERS["exact"]("Yes", same) == 2
+
+
+def test_choices_in_capitals_and_beyond_d():
+    asked = question(("Yes", " No"))
+    assert PARSERS["yes or no"]("no, it is not", asked) == B
+    six = question(tuple("pqrstu"))
+    assert PARSERS["letter word"]("It is F.", six) == 5
+    assert PARSERS["letter mark"]("F) it is", six) == 5
+    assert PARSERS["caption"]("", question(("Red", ""))) is None
+
+
 @pytest.mark.parametrize(
     ("text", "right"),
     [
