@@ -7,9 +7,9 @@ import re
 
 import numpy as np
 
-from keras_stts import _hub_compat as hub
 from keras_stts.layers.initializers import assign
 from keras_stts.layers.initializers import host_array
+from keras_stts.models import preset_files
 from keras_stts.models.molmo2_weights import transformers_names
 
 WEIGHTS = "model.safetensors"
@@ -45,8 +45,8 @@ class Checkpoint:
         self.preset = preset
         self.tensors = {}
         names = {WEIGHTS}
-        if hub.check_file_exists(preset, WEIGHTS_INDEX):
-            index = hub.load_json(preset, WEIGHTS_INDEX)
+        if preset_files.has(preset, WEIGHTS_INDEX):
+            index = preset_files.read_json(preset, WEIGHTS_INDEX)
             names = set(index["weight_map"].values())
         for name in sorted(names):
             self._index(self._find(name))
@@ -54,8 +54,8 @@ class Checkpoint:
     def _find(self, name):
         pickled = [] if name.endswith(".safetensors") else [name]
         if not pickled:
-            if hub.check_file_exists(self.preset, name):
-                return hub.get_file(self.preset, name)
+            if preset_files.has(self.preset, name):
+                return preset_files.find(self.preset, name)
             pickled = [p for p in PICKLED if self._has_file(p)]
         if pickled:
             raise ValueError(
@@ -70,7 +70,7 @@ class Checkpoint:
         )
 
     def _has_file(self, name):
-        return hub.check_file_exists(self.preset, name)
+        return preset_files.has(self.preset, name)
 
     def _index(self, path):
         with _open(path) as file:

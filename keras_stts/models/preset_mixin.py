@@ -7,6 +7,7 @@ from huggingface_hub import constants
 
 from keras_stts import _hub_compat as hub
 from keras_stts.layers.initializers import weights_to_be_loaded
+from keras_stts.models import preset_files
 from keras_stts.models.presets import PRESETS
 
 
@@ -40,7 +41,7 @@ def is_molmo2(preset):
             f"{preset!r}, which has none, or does not exist, or needs you to "
             "log in. Save one with `save_to_preset`."
         )
-    config = hub.load_json(preset, hub.CONFIG_FILE)
+    config = preset_files.read_json(preset, hub.CONFIG_FILE)
     if "registered_name" in config:
         return False
     if config.get("model_type") == "molmo2":
@@ -56,7 +57,7 @@ def _has_config(preset):
     try:
         if preset.startswith("hf://"):
             _check_hugging_face(preset)
-        return hub.check_file_exists(preset, hub.CONFIG_FILE)
+        return preset_files.has(preset, hub.CONFIG_FILE)
     except Exception as error:
         if "://" not in preset:
             raise
@@ -80,7 +81,7 @@ def saved_dtype(preset):
 
     The default of Keras, or a quantized preset's own policies.
     """
-    config = hub.load_json(preset, hub.CONFIG_FILE)
+    config = preset_files.read_json(preset, hub.CONFIG_FILE)
     saved = config.get("config", {}).get("dtype")
     if isinstance(saved, dict):
         policy = keras.dtype_policies.deserialize(saved)

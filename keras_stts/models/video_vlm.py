@@ -13,6 +13,7 @@ from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models import inputs as model_inputs
+from keras_stts.models import preset_files
 from keras_stts.models import tf_steps
 from keras_stts.models.model_card import write_model_card
 from keras_stts.models.parts import check_parts
@@ -727,7 +728,7 @@ def _check_pruning(preset, defaults, pruning, prune_ratio=None, **_):
     if method is None or prune_ratio is not None:
         return
     if "prune_ratio" not in defaults and not is_molmo2(preset):
-        defaults = hub.load_json(preset, hub.CONFIG_FILE)["config"]
+        defaults = preset_files.read_json(preset, hub.CONFIG_FILE)["config"]
     if defaults.get("prune_ratio") == 0:
         raise ValueError(
             "A preset whose prune_ratio is 0 prunes nothing until it is told "
@@ -762,17 +763,19 @@ def _load_task(
         if load_weights:
             convert_molmo2.load_head(model, preset)
         return model
-    if hub.check_file_exists(preset, hub.TASK_CONFIG_FILE):
-        config = hub.load_json(preset, hub.TASK_CONFIG_FILE)["config"]
+    if preset_files.has(preset, hub.TASK_CONFIG_FILE):
+        config = preset_files.read_json(preset, hub.TASK_CONFIG_FILE)["config"]
         settings = argument_names(cls) - {"backbone", "preprocessor"}
         saved = {name: config[name] for name in settings & set(config)}
         task = {**saved, **task}
-    has_weights = hub.check_file_exists(preset, hub.TASK_WEIGHTS_FILE)
+    has_weights = preset_files.has(preset, hub.TASK_WEIGHTS_FILE)
     load_weights = load_weights and has_weights
     with weights_to_be_loaded(load_weights):
         model = cls.from_config(task)
     if load_weights:
-        model.load_task_weights(hub.get_file(preset, hub.TASK_WEIGHTS_FILE))
+        model.load_task_weights(
+            preset_files.find(preset, hub.TASK_WEIGHTS_FILE)
+        )
     return model
 
 
@@ -784,7 +787,7 @@ def _load_preprocessor(preset, molmo2, preprocessor, converter):
         if not convert_molmo2.has_tokenizer(preset):
             return None
         return convert_molmo2.load_preprocessor(preset, preprocessor, converter)
-    if not hub.check_file_exists(preset, hub.PREPROCESSOR_CONFIG_FILE):
+    if not preset_files.has(preset, hub.PREPROCESSOR_CONFIG_FILE):
         return None
     if converter and "video_converter" not in preprocessor:
         preprocessor["video_converter"] = VideoVLMVideoConverter.from_preset(
