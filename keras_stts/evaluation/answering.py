@@ -78,7 +78,7 @@ class Answerer:
         self.preprocessor = preprocessor
         self.max_new_tokens = max_new_tokens
         self._shapes = set()
-        self._stop = (preprocessor.tokenizer.end_token_id,)
+        self._stop = tuple(preprocessor.stop_token_ids)
         self._sampler = _Greedy(max_new_tokens, self._stop[0])
         self._prefill = compiled(model, self._see)
         self._decode = compiled(model, self._say)

@@ -51,6 +51,11 @@ class VideoVLM(keras_hub.models.CausalLM):
             is frozen. Defaults to all.
         head_dtype: Optional dtype policy of the output head. Defaults to the
             backbone's.
+        sampler: Str or `keras_hub.samplers.Sampler`. What `generate` draws
+            tokens with unless `compile(sampler=...)` says so. Defaults to
+            `"top_k"`, the five likeliest.
+        max_new_tokens: Optional int. Most tokens of an answer. Defaults to
+            what `max_length` of `generate` leaves room for.
 
     Raises:
         ValueError: If the preprocessor makes other inputs than the backbone
@@ -89,12 +94,19 @@ class VideoVLM(keras_hub.models.CausalLM):
         stop_gradient_target=False,
         trainable_parts=None,
         head_dtype=None,
+        sampler="top_k",
+        max_new_tokens=None,
         **kwargs,
     ):
         _check_preprocessor(backbone, preprocessor)
+        _check_max_new_tokens(max_new_tokens)
         if trainable_parts is not None:
             check_parts(trainable_parts)
             trainable_parts = list(trainable_parts)
+
+        # The model is compiled as soon as it is made.
+        self.default_sampler = sampler
+        self.max_new_tokens = max_new_tokens
 
         # === Layers ===
         self.backbone = backbone
@@ -183,7 +195,8 @@ class VideoVLM(keras_hub.models.CausalLM):
         The default loss is the mean over the tokens that count, the
         responses'; so the auxiliary loss weighs the same beside it however
         much of the sequence is prompt or padding. The default optimizer is
-        the paper's, `keras_stts.optimizers.PartwiseAdamW`.
+        the paper's, `keras_stts.optimizers.PartwiseAdamW`. The default
+        sampler is the model's.
 
         Raises:
             ValueError: If the optimizer cannot train weights of this dtype.
@@ -196,6 +209,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             loss = keras.losses.SparseCategoricalCrossentropy(
                 from_logits=True, reduction="mean_with_sample_weight"
             )
+        kwargs.setdefault("sampler", self.default_sampler)
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def compute_loss(self, *args, **kwargs):
@@ -336,14 +350,17 @@ class VideoVLM(keras_hub.models.CausalLM):
         """Answer questions about videos.
 
         Tokens are drawn from the five likeliest, KerasHub's default, so
-        answers vary; `compile(sampler="greedy")` takes the likeliest.
+        answers vary; `compile(sampler="greedy")` takes the likeliest. A model
+        loaded from files of transformers draws as their
+        `generation_config.json` says, by default the likeliest.
 
         Args:
             inputs: Dict of `"videos"` and `"prompts"`, lists of the same
                 length, or one video and one str.
             max_length: Int. Tokens of prompt, template and answer together.
                 Defaults to the preprocessor's `sequence_length`.
-            stop_token_ids: See `keras_hub.models.CausalLM.generate`.
+            stop_token_ids: See `keras_hub.models.CausalLM.generate`. By
+                default the preprocessor's.
             strip_prompt: Bool. Whether to leave the prompt out. Defaults to
                 `True`.
 
@@ -351,6 +368,8 @@ class VideoVLM(keras_hub.models.CausalLM):
             List of str, or a str for a single question; without preprocessor
             a dict of token ids and padding mask.
         """
+        if self.preprocessor is not None and stop_token_ids == "auto":
+            stop_token_ids = list(self.preprocessor.stop_token_ids)
         return super().generate(
             inputs,
             max_length=max_length,
@@ -393,6 +412,9 @@ class VideoVLM(keras_hub.models.CausalLM):
                 token, prefix, cache=cache, index=place
             )
             logits = ops.squeeze(self.lm_head(hidden), axis=1)
+            if self.max_new_tokens is not None and stop_token_ids:
+                full = index - row_lengths >= self.max_new_tokens
+                logits = _stop_where(full, logits, stop_token_ids[0])
             return logits, ops.squeeze(hidden, axis=1), cache
 
         token_ids = self.sampler(
@@ -607,6 +629,8 @@ class VideoVLM(keras_hub.models.CausalLM):
                 "stop_gradient_target": self.stop_gradient_target,
                 "trainable_parts": self.trainable_parts,
                 "head_dtype": self._head_dtype(),
+                "sampler": _serialized_sampler(self.default_sampler),
+                "max_new_tokens": self.max_new_tokens,
             }
         )
         return config
@@ -624,6 +648,8 @@ class VideoVLM(keras_hub.models.CausalLM):
             config["head_dtype"] = keras.dtype_policies.deserialize(
                 config["head_dtype"]
             )
+        if isinstance(config.get("sampler"), dict):
+            config["sampler"] = keras_hub.samplers.get(config["sampler"])
         coefficient = config.get("aux_coefficient")
         if isinstance(coefficient, dict):
             config["aux_coefficient"] = keras.saving.deserialize_keras_object(
@@ -648,6 +674,26 @@ def _check_optimizer(optimizer, variables):
             'dtype="mixed_bfloat16", or use '
             "`keras_stts.optimizers.PartwiseAdamW`, whose `beta_2` is 0.95."
         )
+
+
+def _check_max_new_tokens(number):
+    if number is not None and number < 1:
+        raise ValueError(
+            "`max_new_tokens` must be at least 1, or None. Received: "
+            f"max_new_tokens={number}."
+        )
+
+
+def _serialized_sampler(sampler):
+    if isinstance(sampler, str):
+        return sampler
+    return keras_hub.samplers.serialize(sampler)
+
+
+def _stop_where(full, logits, stop_token_id):
+    """Logits (B, V) that leave rows, bool (B,), nothing but a stop token."""
+    stop = ops.one_hot(stop_token_id, logits.shape[-1], dtype=logits.dtype)
+    return ops.where(ops.expand_dims(full, -1), 3e4 * stop, logits)
 
 
 def _first_batch(model, callbacks, data, initial_epoch):

@@ -1,3 +1,5 @@
+import math
+
 import keras
 import keras_hub
 import numpy as np
@@ -29,7 +31,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     its small view and its crops, a placeholder a token; of a video each frame
     has its time, `<frame_start>`, a placeholder a block and `<frame_end>`.
     The text part is the rest and the response. Both have a fixed length;
-    nothing is ever cut to fit.
+    nothing is ever cut to fit. The five switches named `use` are those of
+    Molmo2's own processor.
 
     Args:
         tokenizer: A `keras_stts.VideoVLMTokenizer`.
@@ -47,6 +50,18 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             `sequence_length` are for all of them. Defaults to `1`.
         prompt_mask: Bool. Whether the inputs say where prompts end, for
             models with `language_pruning`. Defaults to `False`.
+        use_frame_special_tokens: Bool. `False` puts `<im_start>` and
+            `<im_end>` around frames, as around images. Defaults to `True`.
+        video_use_col_tokens: Bool. Whether each row of a frame's placeholders
+            ends with `<im_col>`. Defaults to `False`.
+        image_use_col_tokens: Bool. The same for rows of crops. Defaults to
+            `True`.
+        use_single_crop_col_tokens: Optional bool. The same for rows of the
+            small view. Defaults to `image_use_col_tokens`.
+        use_single_crop_start_token: Bool. `False` begins the small view with
+            `<im_start>`, not `<low_res_im_start>`. Defaults to `True`.
+        stop_token_ids: Optional ints. Tokens at which `generate` stops.
+            Defaults to the tokenizer's end token.
 
     Call arguments:
         x: Dict of `"prompts"` and
@@ -92,6 +107,12 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         chat_template=CHAT_TEMPLATE,
         num_segments=1,
         prompt_mask=False,
+        use_frame_special_tokens=True,
+        video_use_col_tokens=False,
+        image_use_col_tokens=True,
+        use_single_crop_col_tokens=None,
+        use_single_crop_start_token=True,
+        stop_token_ids=None,
         **kwargs,
     ):
         for name in ("add_start_token", "add_end_token"):
@@ -106,6 +127,12 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self.chat_template = chat_template
         self.num_segments = num_segments
         self.prompt_mask = prompt_mask
+        self.use_frame_special_tokens = use_frame_special_tokens
+        self.video_use_col_tokens = video_use_col_tokens
+        self.image_use_col_tokens = image_use_col_tokens
+        self.use_single_crop_col_tokens = use_single_crop_col_tokens
+        self.use_single_crop_start_token = use_single_crop_start_token
+        self._stop_token_ids = stop_token_ids
         # A model with an unbuilt layer is run uncompiled once by Keras.
         self.built = True
 
@@ -125,14 +152,29 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return self.video_converter.num_frames
 
     @property
+    def stop_token_ids(self):
+        """Tokens at which `generate` stops."""
+        if self._stop_token_ids is None:
+            return [self.tokenizer.end_token_id]
+        return [int(i) for i in self._stop_token_ids]
+
+    @property
     def vision_length(self):
         """Length of the vision part of a sequence."""
         return self._vision_length(self.num_frames)
 
     def _vision_length(self, num_frames):
-        frame = self.num_blocks + 2 + self.time_tokens
+        frame = self._frame_length + self.time_tokens
         starts = self.num_segments
         return starts + num_frames * frame + self.image_packer.length
+
+    @property
+    def _frame_length(self):
+        """Tokens of a frame without those of its time."""
+        columns = (
+            math.isqrt(self.num_blocks) if self.video_use_col_tokens else 0
+        )
+        return self.num_blocks + columns + 2
 
     def batch_specs(self, sequence_length=None):
         """What this layer makes of an example.
@@ -208,7 +250,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         length = sequence_length or self.sequence_length
         vision, shown = self._vision_inputs(x, sizes)
         heads, tails = self._sequences(x["prompts"], shown)
-        inputs = {**vision, **self._vision_part(heads, sizes)}
+        frames = np.sum(vision.get("frame_mask", [0] * len(sizes)), axis=-1)
+        inputs = {**vision, **self._vision_part(heads, sizes, frames)}
         responses = x.get("responses")
         if responses is None:
             batch = {**inputs, **self._text_inputs(tails, sizes, length)}
@@ -288,9 +331,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     def _video_ids(self, timestamps):
         """Each frame's time and placeholders."""
         tokenizer = self.tokenizer
-        frame = [tokenizer.frame_start_token_id]
-        frame += [tokenizer.image_patch_token_id] * self.num_blocks
-        frame += [tokenizer.frame_end_token_id]
+        frame = self._frame_ids()
         texts = [
             f"{' ' if i else ''}{seconds:.1f} "
             for i, seconds in enumerate(timestamps)
@@ -298,7 +339,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         ids = []
         for marks in tokenizer.tokenize(texts):
             ids += [int(i) for i in marks] + frame
-        room = self.num_frames * (len(frame) + self.time_tokens)
+        room = self.num_frames * (self._frame_length + self.time_tokens)
         if len(ids) > room:
             raise ValueError(
                 "The times of the frames need more tokens than `time_tokens` "
@@ -308,18 +349,41 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             )
         return ids
 
+    def _frame_ids(self):
+        """Placeholders of a frame, row by row."""
+        tokenizer = self.tokenizer
+        if not self.video_use_col_tokens:
+            rows = [tokenizer.image_patch_token_id] * self.num_blocks
+        else:
+            side = math.isqrt(self.num_blocks)
+            rows = self._rows_of_ids(side, side, True)
+        if self.use_frame_special_tokens:
+            start, end = "frame_start_token_id", "frame_end_token_id"
+        else:
+            start, end = "image_start_token_id", "image_end_token_id"
+        return [getattr(tokenizer, start), *rows, getattr(tokenizer, end)]
+
     def _image_ids(self, grid):
         """Placeholders of the small view and of the crops, row by row."""
         tokenizer = self.tokenizer
-        ids = []
-        for start, rows, columns in (
-            (tokenizer.low_res_image_start_token_id, *grid[:2]),
-            (tokenizer.image_start_token_id, *grid[2:]),
-        ):
-            row = [tokenizer.image_patch_token_id] * columns
-            row += [tokenizer.image_col_token_id]
-            ids += [start] + row * rows + [tokenizer.image_end_token_id]
-        return ids
+        start = tokenizer.image_start_token_id
+        if self.use_single_crop_start_token:
+            start = tokenizer.low_res_image_start_token_id
+        end = tokenizer.image_end_token_id
+        columns = self.use_single_crop_col_tokens
+        if columns is None:
+            columns = self.image_use_col_tokens
+        small = self._rows_of_ids(*grid[:2], columns)
+        large = self._rows_of_ids(*grid[2:], self.image_use_col_tokens)
+        return [
+            *(start, *small, end),
+            *(tokenizer.image_start_token_id, *large, end),
+        ]
+
+    def _rows_of_ids(self, rows, columns, ends):
+        row = [self.tokenizer.image_patch_token_id] * columns
+        row += [self.tokenizer.image_col_token_id] * ends
+        return row * rows
 
     def _sequences(self, prompts, shown):
         """Token ids up to the last vision token, and those after it."""
@@ -329,7 +393,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             counts = (len(item.get(name, ())) for name in (IMAGE, VIDEO))
             check_text(prompt)
             text = chat.render(self.chat_template, prompt, *counts)
-            head, tail = [self.tokenizer.end_token_id], []
+            head, tail = [], []
             for piece in chat.pieces(text):
                 if piece in item:
                     vision, after = item[piece].pop(0)
@@ -342,15 +406,20 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                     f"Received: chat_template={self.chat_template!r}, which "
                     f"makes {text!r} of a prompt."
                 )
+            # A template may have put the start token there already.
+            start = self.tokenizer.start_token_id
+            if (head + tail)[:1] != [start]:
+                head = [start] + head
             heads.append(head)
             tails.append(tail)
         return heads, tails
 
-    def _vision_part(self, heads, sizes):
+    def _vision_part(self, heads, sizes, frames):
         rows = join(heads, sizes)
         # What pruning may remove is no room for words: of a short video it
         # removes little.
-        longest = max(len(ids) - self._num_placeholders(ids) for ids in rows)
+        blocks = np.broadcast_to(frames * self.num_blocks, len(rows))
+        longest = max(len(ids) - n for ids, n in zip(rows, blocks.tolist()))
         room = self.vision_length - self.num_frames * self.num_blocks
         if longest > room:
             raise ValueError(
@@ -367,10 +436,6 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 lengths, sizes, self.vision_length
             )
         return part
-
-    def _num_placeholders(self, ids):
-        """Tokens of the blocks of a row's frames."""
-        return self.num_blocks * ids.count(self.tokenizer.frame_end_token_id)
 
     def _labelled_inputs(self, prompts, responses, sizes, length):
         """Inputs of the text part, the next tokens and their weights."""
@@ -445,6 +510,14 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 "chat_template": self.chat_template,
                 "num_segments": self.num_segments,
                 "prompt_mask": self.prompt_mask,
+                "use_frame_special_tokens": self.use_frame_special_tokens,
+                "video_use_col_tokens": self.video_use_col_tokens,
+                "image_use_col_tokens": self.image_use_col_tokens,
+                "use_single_crop_col_tokens": self.use_single_crop_col_tokens,
+                "use_single_crop_start_token": (
+                    self.use_single_crop_start_token
+                ),
+                "stop_token_ids": self._stop_token_ids,
             }
         )
         return config

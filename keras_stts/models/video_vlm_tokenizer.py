@@ -34,16 +34,22 @@ VISION_TOKENS = {
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
-class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
-    """Qwen3's tokenizer with Molmo2's vision tokens.
+class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.BytePairTokenizer):
+    """Byte pairs, by default Qwen3's, with Molmo2's vision tokens.
 
     Args:
         vocabulary: Dict of token to id, or the path of a JSON file of it. It
-            holds the vision tokens, `<|im_end|>` and `<|endoftext|>`.
+            holds the vision tokens and the three tokens named below.
         merges: List of merge rules, or the path of a file of them.
         split_pattern: Str, a regular expression of the pieces that a text is
             cut into before pairs are merged. Defaults to Qwen3's.
         normalization: `"NFC"` or `None`, Unicode form of a text.
+        start_token: Optional str, what a sequence begins with. Defaults to
+            `end_token`, as in Molmo2.
+        end_token: Str, what an answer ends with. Defaults to `"<|im_end|>"`.
+        pad_token: Str. Defaults to `"<|endoftext|>"`.
+        extra_special_tokens: List of str, further tokens that are left out
+            of answers. Defaults to none.
 
     Example:
     ```python
@@ -60,6 +66,10 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
         merges=None,
         split_pattern=QWEN3_SPLIT,
         normalization="NFC",
+        start_token=None,
+        end_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=(),
         **kwargs,
     ):
         if normalization not in ("NFC", None):
@@ -69,6 +79,10 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
             )
         self.split_pattern = split_pattern
         self.normalization = normalization
+        self.extra_special_tokens = list(extra_special_tokens)
+        self._add_special_token(start_token or end_token, "start_token")
+        self._add_special_token(end_token, "end_token")
+        self._add_special_token(pad_token, "pad_token")
         for name, token in VISION_TOKENS.items():
             self._add_special_token(token, f"{name}_token")
         if isinstance(vocabulary, (str, os.PathLike)):
@@ -103,12 +117,22 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.Qwen3Tokenizer):
         self._maybe_initialized_tokenizers()
         self._tokenizer.save(str(path))
 
+    @property
+    def special_token_ids(self):
+        """Ids of the tokens that are left out of answers."""
+        extra = {self.token_to_id(t) for t in self.extra_special_tokens}
+        return sorted(extra.union(super().special_token_ids))
+
     def get_config(self):
         config = super().get_config()
         config.update(
             {
                 "split_pattern": self.split_pattern,
                 "normalization": self.normalization,
+                "start_token": self.start_token,
+                "end_token": self.end_token,
+                "pad_token": self.pad_token,
+                "extra_special_tokens": self.extra_special_tokens,
             }
         )
         return config
