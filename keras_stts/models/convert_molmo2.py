@@ -6,6 +6,7 @@ import warnings
 from keras_stts import _hub_compat as hub
 from keras_stts.layers.initializers import scorer_initializer
 from keras_stts.layers.initializers import weights_to_be_loaded
+from keras_stts.models import chat_files
 from keras_stts.models.checkpoint import Checkpoint
 from keras_stts.models.molmo2_weights import SCORER
 from keras_stts.models.molmo2_weights import backbone_table
@@ -18,9 +19,7 @@ from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
 
 TOKENIZER = "tokenizer.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
 PROCESSOR = "processor_config.json"
-CHAT_TEMPLATE = "chat_template.jinja"
 # The ways of images that are built in.
 IMAGES = {"overlap_margins": [4, 4], "pooling_size": [2, 2]}
 # What a checkpoint without that file was trained with.
@@ -258,16 +257,6 @@ def _image_settings(preset):
     return {name: config[name] for name in names if name in config}
 
 
-def _chat_template(preset):
-    """The template in a file of its own or in the tokenizer's config."""
-    if hub.check_file_exists(preset, CHAT_TEMPLATE):
-        with open(hub.get_file(preset, CHAT_TEMPLATE), encoding="utf-8") as f:
-            return f.read()
-    if hub.check_file_exists(preset, TOKENIZER_CONFIG):
-        return hub.load_json(preset, TOKENIZER_CONFIG).get("chat_template")
-    return None
-
-
 def _vocabulary(preset):
     """Dict of token to id, or None without tokenizer."""
     if not hub.check_file_exists(preset, TOKENIZER):
@@ -345,9 +334,11 @@ def load_preprocessor(preset, kwargs, converter=(), cls=VideoVLMPreprocessor):
     side = config["size"]["height"] // config["patch_size"]
     blocks = -(-side // config["pooling_size"][0])
     saved = {"num_blocks": blocks**2, **_image_settings(preset)}
-    template = _chat_template(preset)
-    if template is not None:
-        saved["chat_template"] = template
+    if "chat_template" not in kwargs:
+        template = chat_files.load(preset)
+        if template is not None:
+            saved["chat_template"] = template
+    saved["special_tokens"] = chat_files.special_tokens(preset)
     parts = {**saved, **kwargs}
     if "tokenizer" not in parts:
         parts["tokenizer"] = load_tokenizer(preset)

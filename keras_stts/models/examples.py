@@ -7,6 +7,8 @@ import numpy as np
 from keras_stts.data.image import largest_tiling
 from keras_stts.data.image import read_image
 from keras_stts.data.image import tile_image
+from keras_stts.models.chat import IMAGE
+from keras_stts.models.chat import VIDEO
 from keras_stts.models.packed_rows import take_rows_apart
 from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 
@@ -113,25 +115,22 @@ def _as_images(images):
 
 
 def check_text(text):
-    """Raise if a text or message holds vision tokens."""
-    if not isinstance(text, str):
-        for message in text:
-            content = message["content"] if isinstance(message, dict) else ""
-            parts = [content] if isinstance(content, str) else content
-            for part in parts:
-                check_text(part if isinstance(part, str) else _words(part))
+    """Raise if a text, or any in a message, holds vision tokens."""
+    if isinstance(text, dict):
+        text = list(text.values())
+    if isinstance(text, (list, tuple)):
+        for part in text:
+            check_text(part)
         return
-    found = [t for t in VISION_TOKENS.values() if t in text]
+    if not isinstance(text, str):
+        return
+    found = [t for t in (*VISION_TOKENS.values(), IMAGE, VIDEO) if t in text]
     if found:
         raise ValueError(
             "Prompts and responses must not hold vision tokens; those of "
             "images and frames are added to them. Received: "
             f"{found[0]} in {text!r}."
         )
-
-
-def _words(part):
-    return part.get("text", "") if isinstance(part, dict) else ""
 
 
 def subtitle_text(lines, timestamps):
@@ -146,6 +145,7 @@ def subtitle_text(lines, timestamps):
     """
     if not lines:
         return ""
+    check_text([text for _, _, text in lines])
     times = np.asarray(timestamps)
     near = SUBTITLE_SECONDS
     shown = [

@@ -44,7 +44,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         num_images: Int. Most images of an example. Defaults to `0`.
         max_crops: Int. Most crops of an image, beside its small view.
         patch_size: Int. Side of a patch of an image in pixels.
-        chat_template: Str, Jinja. See `keras_stts.models.chat`. Defaults to
+        chat_template: Str, Jinja, or several by their names, of which
+            `"default"` is taken. See `keras_stts.models.chat`. Defaults to
             Qwen3's turns.
         num_segments: Int M. Samples that a row can hold. `num_frames` and
             `sequence_length` are for all of them. Defaults to `1`.
@@ -62,6 +63,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             `<im_start>`, not `<low_res_im_start>`. Defaults to `True`.
         stop_token_ids: Optional ints. Tokens at which `generate` stops.
             Defaults to the tokenizer's end token.
+        special_tokens: Optional dict of names such as `"bos_token"` to str,
+            which a chat template may use. Defaults to the tokenizer's.
 
     Call arguments:
         x: Dict of `"prompts"` and
@@ -113,6 +116,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         use_single_crop_col_tokens=None,
         use_single_crop_start_token=True,
         stop_token_ids=None,
+        special_tokens=None,
         **kwargs,
     ):
         for name in ("add_start_token", "add_end_token"):
@@ -124,7 +128,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self.num_images = num_images
         self.max_crops = max_crops
         self.patch_size = patch_size
-        self.chat_template = chat_template
+        self.chat_template = chat.choose(chat_template)
         self.num_segments = num_segments
         self.prompt_mask = prompt_mask
         self.use_frame_special_tokens = use_frame_special_tokens
@@ -133,6 +137,9 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self.use_single_crop_col_tokens = use_single_crop_col_tokens
         self.use_single_crop_start_token = use_single_crop_start_token
         self._stop_token_ids = stop_token_ids
+        if special_tokens is None:
+            special_tokens = _special_tokens(tokenizer)
+        self.special_tokens = dict(special_tokens)
         # A model with an unbuilt layer is run uncompiled once by Keras.
         self.built = True
 
@@ -392,24 +399,18 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             item = {name: list(found) for name, found in item.items()}
             counts = (len(item.get(name, ())) for name in (IMAGE, VIDEO))
             check_text(prompt)
-            text = chat.render(self.chat_template, prompt, *counts)
-            head, tail = [], []
+            text = chat.render(
+                self.chat_template, prompt, *counts, self.special_tokens
+            )
+            # The start token is there once, whether a template has it or not.
+            text = text.removeprefix(self.tokenizer.start_token)
+            head, tail = [self.tokenizer.start_token_id], []
             for piece in chat.pieces(text):
                 if piece in item:
                     vision, after = item[piece].pop(0)
                     head, tail = head + tail + vision, list(after)
                 else:
                     tail = tail + self._tokenize([piece])[0]
-            if any(item.values()):
-                raise ValueError(
-                    "A chat template must place all images and the video. "
-                    f"Received: chat_template={self.chat_template!r}, which "
-                    f"makes {text!r} of a prompt."
-                )
-            # A template may have put the start token there already.
-            start = self.tokenizer.start_token_id
-            if (head + tail)[:1] != [start]:
-                head = [start] + head
             heads.append(head)
             tails.append(tail)
         return heads, tails
@@ -518,9 +519,19 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                     self.use_single_crop_start_token
                 ),
                 "stop_token_ids": self._stop_token_ids,
+                "special_tokens": self.special_tokens,
             }
         )
         return config
+
+
+def _special_tokens(tokenizer):
+    """What a template is given beside the messages."""
+    names = {"bos": "start", "eos": "end", "pad": "pad"}
+    return {
+        f"{name}_token": getattr(tokenizer, f"{ours}_token")
+        for name, ours in names.items()
+    }
 
 
 def _without_responses(x):

@@ -1,10 +1,15 @@
 """Conversations, images and subtitles as token sequences."""
 
+import datetime
+import json
+
 import numpy as np
 import pytest
 
 from keras_stts.models import chat
+from keras_stts.models import chat_files
 from keras_stts.models.examples import subtitle_text
+from tests.models import chat_cases
 from tests.models import tiny
 
 pytestmark = pytest.mark.once
@@ -60,9 +65,198 @@ def test_bad_messages(messages, message):
         chat.render(chat.CHAT_TEMPLATE, messages, num_videos=1)
 
 
-def test_templates_are_sandboxed():
-    with pytest.raises(Exception, match="unsafe|not safe"):
-        chat.render("{{ messages.__class__.__mro__ }}", "a")
+EXPECTED = chat_cases.expected()
+
+
+def render(template, messages):
+    """As text and with as many images and videos as the messages name."""
+    parts = [p for m in messages for p in chat._parts(chat._checked(m))]
+    counts = [
+        sum(p["type"] == k if "type" in p else k in p for p in parts)
+        for k in ("image", "video")
+    ]
+    return chat.render(template, messages, *counts, chat_cases.TOKENS)
+
+
+@pytest.mark.parametrize("name", chat_cases.CASES)
+def test_as_transformers(name):
+    kind, wanted = EXPECTED[name]
+    template, messages = chat_cases.CASES[name]
+    if kind == "text":
+        assert render(template, messages) == wanted
+        return
+    with pytest.raises(ValueError) as error:
+        render(template, messages)
+    assert name == "underscore" or wanted in str(error.value)
+
+
+def test_live_transformers():
+    pytest.importorskip("tests.models.hugging_face")
+    assert chat_cases.rendered() == EXPECTED
+
+
+def test_published_golden():
+    """What the published processor rendered of the published template."""
+    path = chat_cases.FOLDER / "published.json"
+    for case in json.loads(path.read_text(encoding="utf-8")):
+        messages = json.loads(case["messages"])
+        assert render(chat_cases.PUBLISHED, messages) == case["text"]
+
+
+def test_vision_goes_to_the_first_speaker():
+    spoken = [chat_cases.SPOKEN, chat_cases.user("what?")]
+    text = chat.render(chat_cases.PUBLISHED, spoken, num_videos=1)
+    assert text == EXPECTED["published subtitle"][1]
+    assert spoken[1]["content"] == "what?"
+
+
+def test_time_is_now():
+    text = chat.render("{{ strftime_now('%Y/%m') }}", "a")
+    now = datetime.datetime.now()
+    assert text == now.strftime("%Y/%m")
+
+
+def test_several_templates():
+    several = {"default": "a", "tool_use": "b"}
+    named = [{"name": k, "template": v} for k, v in several.items()]
+    for template in (several, named, "a"):
+        assert chat.render(template, "x") == "a"
+        assert tiny.preprocessor(chat_template=template).chat_template == "a"
+    with pytest.raises(ValueError, match=r"one of them .*named \['tool_use'\]"):
+        chat.render({"tool_use": "b"}, "x")
+    with pytest.raises(ValueError, match="must be a Jinja template as str"):
+        chat.render(3, "x")
+
+
+@pytest.mark.parametrize("template", ["", "{{ 2 * '<|video|>' }}"])
+def test_each_video_is_placed_once(template):
+    with pytest.raises(ValueError, match="place all images and the video, ea"):
+        chat.render(template, "a", num_videos=1)
+
+
+@pytest.mark.parametrize("token", ["<|video|>", "<|image|>", "<im_patch>"])
+def test_words_are_no_vision(token):
+    preprocessor = tiny.preprocessor()
+    message = {
+        "role": "user",
+        "content": [
+            words(
+                "a",
+            )
+            | {"style": token}
+        ],
+    }
+    for prompt in (f"a {token}", [message]):
+        x = {"videos": [tiny.video()], "prompts": [prompt]}
+        with pytest.raises(ValueError, match="must not hold vision tokens"):
+            preprocessor(x)
+    x = {"videos": [tiny.video()], "prompts": ["a"]}
+    x["subtitles"] = [[(0.0, 1.0, token)]]
+    with pytest.raises(ValueError, match="must not hold vision tokens"):
+        preprocessor(x)
+
+
+def test_special_tokens():
+    template = "{{ bos_token }}{{ '<|video|>' }}a{{ eos_token }}"
+    x = {"videos": [tiny.video()], "prompts": ["a"]}
+    with_start = tiny.preprocessor(chat_template=template)
+    without = tiny.preprocessor(
+        chat_template=template[len("{{ bos_token }}") :]
+    )
+    tiny.same(with_start(x)["vision_token_ids"], without(x)["vision_token_ids"])
+    tokens = with_start.special_tokens
+    assert tokens == dict.fromkeys(["bos_token", "eos_token"], "<|im_end|>") | {
+        "pad_token": "<|endoftext|>"
+    }
+    config = with_start.get_config()
+    assert config["special_tokens"] == tokens
+
+
+def write(folder, **files):
+    for name, text in files.items():
+        if not isinstance(text, str):
+            text = json.dumps(text)
+        path = folder / FILES[name]
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+
+
+FILES = {
+    "processor": "processor_config.json",
+    "old": "chat_template.json",
+    "jinja": "chat_template.jinja",
+    "default": "additional_chat_templates/default.jinja",
+    "rag": "additional_chat_templates/rag.jinja",
+    "tokenizer": "tokenizer_config.json",
+    "special": "special_tokens_map.json",
+}
+NAMED = [{"name": "x", "template": "no"}, {"name": "default", "template": "t"}]
+
+
+@pytest.mark.parametrize(
+    ("files", "wanted"),
+    [
+        ({}, None),
+        ({"tokenizer": {"chat_template": "t"}}, "t"),
+        ({"tokenizer": {"chat_template": NAMED}}, "t"),
+        ({"tokenizer": {"chat_template": "t"}, "jinja": "é\r\n"}, "é\n"),
+        ({"jinja": "j", "default": "d", "rag": "r"}, "j"),
+        (
+            {"default": "d", "rag": "r", "tokenizer": {"chat_template": "t"}},
+            "d",
+        ),
+        ({"jinja": "j", "old": {"chat_template": "o"}}, "o"),
+        (
+            {
+                "processor": {"chat_template": "p"},
+                "old": {"chat_template": "o"},
+                "jinja": "j",
+            },
+            "p",
+        ),
+        ({"processor": {"chat_template": None}, "jinja": "j"}, "j"),
+    ],
+)
+def test_which_file(tmp_path, files, wanted):
+    write(tmp_path, **files)
+    assert chat_files.load(str(tmp_path)) == wanted
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"jinja": " \n"}, "an empty one in chat_template.jinja"),
+        ({"rag": "r"}, r"named \['rag'\]. It is in additional_chat_templates"),
+        ({"rag": "r", "old": {"chat_template": "o"}}, "with both"),
+        ({"old": {}}, 'must hold a "chat_template". Received: .* with nothing'),
+        ({"old": "{"}, "must be JSON. Received: chat_template.json"),
+        ({"tokenizer": []}, "tokenizer_config.json of .*, a list"),
+        ({"tokenizer": {"chat_template": 3}}, "It is in tokenizer_config"),
+    ],
+)
+def test_bad_files(tmp_path, files, message):
+    write(tmp_path, **files)
+    with pytest.raises(ValueError, match=message):
+        chat_files.load(str(tmp_path))
+
+
+def test_bad_encoding(tmp_path):
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
+    with pytest.raises(ValueError, match="must be UTF-8. Received: chat_templ"):
+        chat_files.load(str(tmp_path))
+
+
+def test_special_tokens_of_files(tmp_path):
+    tokens = {"bos_token": None, "eos_token": {"content": "</s>"}}
+    write(tmp_path, tokenizer={**tokens, "other_token": "x"})
+    assert chat_files.special_tokens(str(tmp_path)) == {"eos_token": "</s>"}
+    write(tmp_path, special={"pad_token": "<p>", "eos_token": "<e>"})
+    assert chat_files.special_tokens(str(tmp_path)) == {
+        "eos_token": "<e>",
+        "pad_token": "<p>",
+    }
+    write(tmp_path, tokenizer={**tokens, "added_tokens_decoder": {}})
+    assert chat_files.special_tokens(str(tmp_path)) == {"eos_token": "</s>"}
 
 
 def test_subtitles_near_frames():
