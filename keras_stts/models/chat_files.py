@@ -125,4 +125,6 @@ def _settings(preset, name):
 def _text(preset, name):
     if not preset_files.has(preset, name):
         return None
-    return preset_files.read_text(preset, name)
+    # Lines as Python's text files end them.
+    text = preset_files.read_text(preset, name)
+    return text.replace("\r\n", "\n").replace("\r", "\n")

@@ -229,8 +229,8 @@ def test_which_file(tmp_path, files, wanted):
         ({"rag": "r"}, r"named \['rag'\]. It is in additional_chat_templates"),
         ({"rag": "r", "old": {"chat_template": "o"}}, "with both"),
         ({"old": {}}, 'must hold a "chat_template". Received: .* with nothing'),
-        ({"old": "{"}, "must be JSON. Received: chat_template.json"),
-        ({"tokenizer": []}, "tokenizer_config.json of .*, a list"),
+        ({"old": "{"}, "must be JSON of one object. Received: chat_te"),
+        ({"tokenizer": []}, "tokenizer_config.json of .*which holds a list"),
         ({"tokenizer": {"chat_template": 3}}, "It is in tokenizer_config"),
     ],
 )
@@ -242,7 +242,7 @@ def test_bad_files(tmp_path, files, message):
 
 def test_bad_encoding(tmp_path):
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff")
-    with pytest.raises(ValueError, match="must be UTF-8. Received: chat_templ"):
+    with pytest.raises(ValueError, match="must be UTF-8. Received: chat_t"):
         chat_files.load(str(tmp_path))
 
 
