@@ -6,7 +6,6 @@ Run as a script: it imports the readers alone, neither Keras nor a backend.
 import os
 import pathlib
 import pickle
-import resource
 import signal
 import struct
 import sys
@@ -36,8 +35,10 @@ def import_readers():
 
 
 def limit_memory(most):
-    """Let this process ask for so many bytes more than it has."""
-    with open("/proc/self/statm") as file:
+    """Let this process ask for so many bytes more than it has: Linux only."""
+    import resource
+
+    with open("/proc/self/statm", encoding="ascii") as file:
         pages = int(file.read().split()[0])
     now = pages * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (now + most, now + most))

@@ -114,8 +114,9 @@ class FrameCache:
         for _, size, path in sorted(entries):
             if total <= self.max_bytes:
                 break
-            with contextlib.suppress(FileNotFoundError):
-                path.unlink()  # Unless another process just did.
+            # Unless another process just did, or, on Windows, reads it.
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                path.unlink()
             total -= size
         free = self.max_bytes - total
         self._room = min(free, self.max_bytes // 20)

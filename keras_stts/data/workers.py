@@ -1,15 +1,14 @@
 """Decoding in processes that may hang or die."""
 
 import concurrent.futures
+import contextlib
 import os
 import pathlib
 import pickle
-import select
 import struct
 import subprocess
 import sys
 import threading
-import time
 
 SCRIPT = pathlib.Path(__file__).with_name("_worker.py")
 HEADER = struct.Struct("<Q")
@@ -116,10 +115,10 @@ class DecodePool:
         if process is None or process.poll() is not None:
             process = self._local.process = self._start()
         try:
-            _send(process.stdin, pickle.dumps((what, task)))
-            kind, value = pickle.loads(
-                _receive(process.stdout, time.monotonic() + self.time_limit)
-            )
+            with _killed_after(process, self.time_limit):
+                _send(process.stdin, pickle.dumps((what, task)))
+                message = _receive(process.stdout)
+            kind, value = pickle.loads(message)
         except TimeoutError:
             self._end(process)
             raise DecodeError(
@@ -173,23 +172,40 @@ def _send(stream, data):
     stream.flush()
 
 
-def _receive(stream, deadline):
-    """A message, read in parts so that a deadline can end it."""
-    size = HEADER.unpack(_read(stream, HEADER.size, deadline))[0]
-    return _read(stream, size, deadline)
+def _receive(stream):
+    size = HEADER.unpack(_read(stream, HEADER.size))[0]
+    return _read(stream, size)
 
 
-def _read(stream, size, deadline):
+def _read(stream, size):
     data = bytearray(size)
-    view = memoryview(data)
-    poll = select.poll()  # `select.select` knows the first 1024 files alone.
-    poll.register(stream, select.POLLIN)
-    while view:
-        left = deadline - time.monotonic()
-        if left <= 0 or not poll.poll(1000 * left):
-            raise TimeoutError
-        count = os.readv(stream.fileno(), [view])
-        if not count:
-            raise EOFError
-        view = view[count:]
+    if stream.readinto(data) < size:
+        raise EOFError
     return data
+
+
+@contextlib.contextmanager
+def _killed_after(process, seconds):
+    """Ends a process, and what waits for it, with TimeoutError when late.
+
+    Pipes cannot be waited for with a deadline on every system.
+    """
+    late = threading.Event()
+
+    def kill():
+        late.set()
+        process.kill()
+
+    timer = threading.Timer(min(seconds, threading.TIMEOUT_MAX), kill)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    except (OSError, EOFError):
+        if not late.is_set():
+            raise
+    finally:
+        timer.cancel()
+        timer.join()
+    if late.is_set():
+        raise TimeoutError

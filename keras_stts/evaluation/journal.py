@@ -4,12 +4,8 @@ import json
 import os
 import pathlib
 
+from keras_stts.data.locks import lock
 from keras_stts.datasets._shapes_files import replace_when_done
-
-try:
-    import fcntl
-except ImportError:
-    fcntl = None  # Windows, where nobody stands guard.
 
 PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
 RESULTS, UNREADABLE = "results.json", "unreadable.json"
@@ -50,10 +46,8 @@ class Journal:
             raise
 
     def _lock(self):
-        if fcntl is None:
-            return
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock(self._file)
         except BlockingIOError:
             raise ValueError(
                 "One process writes to a folder of predictions. Received: "

@@ -1,12 +1,13 @@
 """Where TensorFlow Data Validation is, or is to be put."""
 
-import fcntl
 import importlib.util
 import os
 import pathlib
 import shutil
 import subprocess
 import sys
+
+from keras_stts.data.locks import lock
 
 VARIABLE = "KERAS_STTS_VALIDATION"
 COMMAND = "python -m keras_stts.data install-validation"
@@ -37,7 +38,7 @@ def python():
             "another place), or, where glibc is at least 2.39 or on macOS, "
             "`pip install keras-stts[validation]`."
         )
-    return str(folder() / "bin" / "python")
+    return str(_inside(folder()))
 
 
 def install():
@@ -53,14 +54,21 @@ def install():
     """
     path = folder()
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path.with_name(path.name + ".lock"), "w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with open(path.with_name(path.name + ".lock"), "wb") as file:
+        lock(file, wait=True)
         if not _is_whole(path):
             shutil.rmtree(path, ignore_errors=True)
             for command in _commands(path):
                 _run(command)
             shutil.copy(REQUIREMENTS, _mark(path))
     return path
+
+
+def _inside(path):
+    """Path of the Python in an environment."""
+    if os.name == "nt":
+        return path / "Scripts" / "python.exe"
+    return path / "bin" / "python"
 
 
 def _mark(path):
@@ -76,7 +84,7 @@ def _is_whole(path):
 def _commands(path):
     # All packages are pinned: nothing is to be resolved.
     packages = ["--no-deps", "-r", str(REQUIREMENTS)]
-    inside = str(path / "bin" / "python")
+    inside = str(_inside(path))
     python = _python_311()
     beside = str(pathlib.Path(sys.executable).parent)
     uv = shutil.which("uv") or shutil.which("uv", path=beside)
