@@ -81,7 +81,7 @@ def write(folder):
         for name, count in zip(names, rows):
             shapes[name] = (count, *flips[0][1:])
     config = transformers_config(backbone)
-    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
     rng = np.random.default_rng(0)
     noise = rng.normal(0, 0.02, max(map(np.prod, shapes.values())))
     noise = noise.astype(ml_dtypes.bfloat16)
@@ -94,7 +94,7 @@ def write(folder):
         index.update(dict.fromkeys(part, file))
         total += sum(t.nbytes for t in tensors.values())
     (folder / "model.safetensors.index.json").write_text(
-        json.dumps({"weight_map": index})
+        json.dumps({"weight_map": index}), encoding="utf-8"
     )
     print(json.dumps({"bytes": total, "layers": layers}))
 

@@ -7,7 +7,9 @@ import pathlib
 
 
 def _bytes(name):
-    for line in pathlib.Path("/proc/self/status").read_text().split("\n"):
+    for line in (
+        pathlib.Path("/proc/self/status").read_text("utf-8").split("\n")
+    ):
         if line.startswith(name + ":"):
             return 1024 * int(line.split()[1])
     raise ValueError(f"/proc/self/status must hold {name}.")

@@ -217,7 +217,8 @@ class Study:
         """Runs and their seeds."""
         if not self.results.exists():
             return set()
-        rows = map(json.loads, self.results.read_text().splitlines())
+        lines = self.results.read_text("utf-8").splitlines()
+        rows = map(json.loads, lines)
         return {
             (Run(*(row[n] for n in Run._fields)), row["seed"]) for row in rows
         }

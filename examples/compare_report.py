@@ -34,7 +34,7 @@ class Results:
     """Right answers of all runs, bool (seeds, clips, questions) each."""
 
     def __init__(self, path):
-        rows = map(json.loads, path.read_text().splitlines())
+        rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
         self.right, self.kept_rows = {}, {}
         for row in rows:
             bits = np.frombuffer(bytes.fromhex(row["right"]), "uint8")
@@ -452,6 +452,7 @@ def main(study, methods, untrained, ratios, frames_asked, load):
         "claims": found,
     }
     path = args.output / "compare_methods.json"
-    path.write_text(json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(record, indent=1, ensure_ascii=False) + "\n"
+    path.write_text(text, encoding="utf-8")
     figure = draw(results, ratios, methods, frames_asked, spent)
     figure.savefig(args.output / "compare_methods.png")

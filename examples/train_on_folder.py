@@ -27,7 +27,7 @@ FOLDER = pathlib.Path("clips_to_train_on").resolve()
 # %%
 for split, count in (("train", 8 if SMALL else 48), ("validation", 4)):
     rows = shapes.generate(FOLDER, split, count)
-    with open(FOLDER / f"{split}.jsonl", "w") as file:
+    with open(FOLDER / f"{split}.jsonl", "w", encoding="utf-8") as file:
         for row in rows:
             line = {
                 "video": str(pathlib.Path(row["video"]).relative_to(FOLDER)),
@@ -87,7 +87,7 @@ with data:
         epochs=1 if SMALL else 6,
         callbacks=[keras_stts.callbacks.Backup(FOLDER / "backup", every=10)],
     )
-for line in open(FOLDER / "left_out.jsonl").readlines()[:2]:
+for line in open(FOLDER / "left_out.jsonl", encoding="utf-8").readlines()[:2]:
     print(line)
 
 # %% [markdown]

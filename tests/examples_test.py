@@ -15,7 +15,7 @@ EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 def cells(path):
     """The cells of a script in percent format, as a notebook has them."""
     result = []
-    for part in path.read_text().split("# %%")[1:]:
+    for part in path.read_text("utf-8").split("# %%")[1:]:
         kind, _, text = part.partition("\n")
         is_text = "[markdown]" in kind
         lines = text.strip().split("\n")
@@ -47,7 +47,9 @@ def as_notebook(path):
 def test_the_notebook_is_the_script():
     """`python -m tests.examples_test` writes it anew."""
     script = EXAMPLES / "train_on_folder.py"
-    assert script.with_suffix(".ipynb").read_text() == as_notebook(script)
+    assert script.with_suffix(".ipynb").read_text("utf-8") == as_notebook(
+        script
+    )
 
 
 @pytest.mark.skipif(keras.config.backend() != "torch", reason="Once is enough.")

@@ -60,7 +60,14 @@ def video_dataset_from_manifest(
 
 def as_tf_dataset(data):
     """A `VideoDataset` as a `tf.data.Dataset`, each pass the next epoch."""
-    import tensorflow as tf
+    try:
+        import tensorflow as tf
+    except ImportError as error:
+        raise ImportError(
+            'format="tf" needs TensorFlow, which is not installed. Install it '
+            "with `pip install keras-stts[tensorflow]`, or leave `format` out: "
+            "`fit` takes the data as they are on any backend."
+        ) from error
 
     def epoch():
         batches = data.batches()

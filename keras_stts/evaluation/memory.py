@@ -9,7 +9,7 @@ def reset_peak():
     """Start to count anew, where that is possible."""
     try:
         # Linux: https://www.kernel.org/doc/html/latest/filesystems/proc.html
-        pathlib.Path("/proc/self/clear_refs").write_text("5")
+        pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
         pass
     backend = keras.config.backend()
@@ -38,7 +38,7 @@ def peak():
 
 def _host():
     try:
-        text = pathlib.Path("/proc/self/status").read_text()
+        text = pathlib.Path("/proc/self/status").read_text(encoding="utf-8")
     except OSError:
         return None
     # Not `resource.getrusage`, which counts the parent's memory too.

@@ -1,7 +1,6 @@
 """Writes a `VideoVLM` in the format that transformers reads."""
 
 import json
-import os
 import pathlib
 
 import numpy as np
@@ -187,7 +186,7 @@ def _array(variable):
 
 
 def _write_json(path, data):
-    path.write_text(json.dumps(data, indent=2) + os.linesep)
+    path.write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
 
 
 def _write_processor(directory, preprocessor, backbone):
@@ -228,7 +227,7 @@ def _write_processor(directory, preprocessor, backbone):
     }
     _write_json(directory / "processor_config.json", config)
     template = preprocessor.chat_template
-    (directory / "chat_template.jinja").write_text(template)
+    (directory / "chat_template.jinja").write_text(template, encoding="utf-8")
     _write_tokenizer(directory, preprocessor.tokenizer)
 
 

@@ -23,7 +23,7 @@ TYPES = {"int": pa.int64(), "float": pa.float32(), "bytes": pa.binary()}
 
 
 def main():
-    request = json.loads(pathlib.Path("request.json").read_text())
+    request = json.loads(pathlib.Path("request.json").read_text("utf-8"))
     tables = request["tables"]
     schema = request["schema"] and _load_schema(request["schema"])
     statistics = [_statistics(table, request["beam"]) for table in tables]
@@ -41,7 +41,7 @@ def main():
 
 
 def _finish(result):
-    pathlib.Path("result.json").write_text(json.dumps(result))
+    pathlib.Path("result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
 def _statistics(table, pipeline_options):

@@ -216,7 +216,7 @@ def _call(python, work, steps):
     command = [python, isolated, str(SCRIPT)]
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
     with (
-        open(work / "log.txt", "w+") as log,
+        open(work / "log.txt", "w+", encoding="utf-8", errors="replace") as log,
         tqdm.tqdm(total=steps, unit="step", file=sys.stderr) as progress,
     ):
         progress.set_description("Starting TensorFlow Data Validation")
