@@ -1,10 +1,14 @@
 """The public surface, pinned: a change here is a change for users."""
 
 import os
+import pathlib
 import subprocess
 import sys
+import tomllib
 
+import keras
 import pytest
+from packaging.requirements import Requirement
 
 import keras_stts
 
@@ -65,3 +69,43 @@ def test_a_missing_backend_says_what_to_install(backend):
     )
     assert run.returncode
     assert f"pip install keras-stts[{backend}]" in run.stderr
+
+
+@pytest.mark.once
+def test_a_kerashub_that_does_not_know_its_keras(tmp_path):
+    hub = tmp_path / "keras_hub"
+    hub.mkdir()
+    (hub / "__init__.py").write_text("from keras.src.backend import gone")
+    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    run = subprocess.run(
+        [sys.executable, "-c", "import keras_stts"],
+        env={**os.environ, "PYTHONPATH": path},
+        capture_output=True,
+        text=True,
+    )
+    assert run.returncode
+    assert "KerasHub must know its Keras. Received:" in run.stderr
+    assert f"Keras {keras.__version__} (cannot import name 'gone'" in run.stderr
+
+
+@pytest.mark.once
+def test_nightlies_never_fail_the_suite():
+    script = pathlib.Path(__file__).parents[1] / ".ci" / "nightlies"
+    run = subprocess.run(
+        ["bash", script],
+        env={**os.environ, "PIP_NO_INDEX": "1", "PYTHON": sys.executable},
+        capture_output=True,
+        text=True,
+    )
+    assert not run.returncode
+    assert run.stdout.startswith("nightlies: not tried, they could not be in")
+
+
+@pytest.mark.once
+def test_no_pair_that_breaks_can_be_installed():
+    """KerasHub 0.32 cannot be imported with Keras 3.16."""
+    project = pathlib.Path(__file__).parents[1] / "pyproject.toml"
+    needs = tomllib.loads(project.read_text("utf-8"))["project"]["dependencies"]
+    needs = {Requirement(n).name: Requirement(n).specifier for n in needs}
+    assert "3.15.1" in needs["keras"] and "0.32.0" in needs["keras-hub"]
+    assert not ("3.16.0" in needs["keras"] and "0.32.0" in needs["keras-hub"])
