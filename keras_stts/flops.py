@@ -58,7 +58,9 @@ def count_flops(
     if isinstance(method, ToMe):
         vision = _merging_encoder(backbone, num_frames, prune_ratio)
     else:
-        vision = _vision_encoder(backbone, num_frames, inside, layout)
+        # With refill all blocks run on whole frames.
+        run = 0.0 if backbone.refill else inside
+        vision = _vision_encoder(backbone, num_frames, run, layout)
     runs_scorer = inside and isinstance(method, STTS)
     scorer = _scorer(backbone, num_frames) if runs_scorer else 0
     connector = _connector(backbone, num_kept)

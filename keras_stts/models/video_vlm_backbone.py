@@ -233,6 +233,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             outputs["similarity"] = vision["similarity"]
             outputs["kept"] = vision["selection"].kept
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
+        # Under torch KerasHub tracks what the graph runs, and no more.
+        for name in ("vision_encoder", "connector"):
+            keras.Model.__setattr__(self, name, getattr(self, name))
 
     def _check_arguments(self, method):
         for name in ("vision_activation", "activation", "connector_activation"):
@@ -504,11 +507,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 videos, frame_mask=frame_mask, segments=segments
             )
         )
-        features = vision.pop("features")
-        mask = self.vision_encoder.patch_mask(
-            features.shape[1], vision.get("selection")
+        vision["embeddings"] = self.connector(
+            vision.pop("features"), patch_mask=vision.pop("patch_mask", None)
         )
-        vision["embeddings"] = self.connector(features, patch_mask=mask)
         if self.connector_pruning is not None:
             vision |= self.connector_pruning(
                 vision["embeddings"], frame_mask, segments=segments

@@ -93,6 +93,9 @@ class VisionEncoder(keras.layers.Layer):
         With `whole` a tensor (B, T * N, F), the features of all patches, else
         a dict of
         - `"features"`: tensor (B, K, g, F), the patches of the kept blocks,
+        if `window` does not divide the grid of patches,
+        - `"patch_mask"`: bool tensor (B, K, g), or (1, K, g) if nothing is
+          pruned, False at places of a block outside of its frame,
         and, if anything is pruned,
         - `"selection"`: the `keras_stts.ops.Selection` of those blocks,
         - `"scores"`: float32 tensor (B, T, P),
@@ -298,7 +301,8 @@ class VisionEncoder(keras.layers.Layer):
         if not self.prune_ratio or self.merges:
             wanted = self._run_whole(x)
             wanted = {i: ops.reshape(h, grid_shape) for i, h in wanted.items()}
-            return {"features": self._join(wanted)}
+            outputs = {"features": self._join(wanted)}
+            return self._with_patch_mask(outputs, num_frames)
         scored = self.prune_layer + 1
         hidden = self._run(x, self.blocks[:scored], {self.prune_layer})
         hidden_scored = ops.reshape(hidden[self.prune_layer], grid_shape)
@@ -323,12 +327,13 @@ class VisionEncoder(keras.layers.Layer):
                 self.packing.attention, layout=self.packing.layout(selection)
             )
             packed |= self._run(packed[scored], late, attend=attend)
-        return {
+        outputs = {
             "features": self._join_packed(packed),
             "selection": selection,
             "scores": scores,
             "similarity": similarity,
         }
+        return self._with_patch_mask(outputs, num_frames)
 
     def _run_whole(self, x):
         """The outputs that are features, of whole frames (B * T, N, D)."""
@@ -399,16 +404,17 @@ class VisionEncoder(keras.layers.Layer):
         size = self.window**2
         return ops.reshape(x, (-1, x.shape[1] // size, size, x.shape[2]))
 
-    def patch_mask(self, num_kept, selection=None):
-        """Which places of the kept blocks hold patches; None: all do."""
-        if selection is not None:
-            return self.packing.patch_mask(selection)
-        mask = self.packing._patch_mask
-        if mask is None:
-            return None
-        return ops.tile(
-            ops.convert_to_tensor(mask, "bool"), (num_kept // len(mask), 1)
-        )
+    def _with_patch_mask(self, outputs, num_frames):
+        """Outputs, and which places of their blocks hold patches."""
+        mask = block_mask(self.packing.grid, self.window)
+        if mask.all():
+            return outputs
+        if "selection" in outputs:
+            mask = self.packing.patch_mask(outputs["selection"])
+        else:
+            mask = ops.convert_to_tensor(mask.tolist() * num_frames, "bool")
+            mask = mask[None]
+        return {**outputs, "patch_mask": mask}
 
     def compute_output_spec(
         self, inputs, frame_mask=None, segments=None, whole=False
@@ -436,8 +442,12 @@ class VisionEncoder(keras.layers.Layer):
                 "similarity": keras.KerasTensor(scores.shape, "float32"),
             }
         shape = (batch, num_kept, self.window**2, width)
-        features = keras.KerasTensor(shape, dtype=self.compute_dtype)
-        return {"features": features, **outputs}
+        outputs["features"] = keras.KerasTensor(shape, self.compute_dtype)
+        mask = block_mask(self.packing.grid, self.window)
+        if not mask.all():
+            shape = (batch if "selection" in outputs else 1, *shape[1:-1])
+            outputs["patch_mask"] = keras.KerasTensor(shape, dtype="bool")
+        return outputs
 
     def get_config(self):
         return {**super().get_config(), **self._config}

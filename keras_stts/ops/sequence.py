@@ -20,8 +20,8 @@ Attributes:
     mask: Bool tensor (B, S), False for padding, which is at the end.
     positions: Int32 tensor (B, S).
     block: Int32 tensor (B, S): which of the image tokens and, after the room
-        for them, of the kept blocks belongs to a placeholder; at other tokens
-        any valid place.
+        for them, of the kept blocks belongs to a placeholder; 0 at other
+        tokens.
     segments: Int32 tensor (B, S): which sample of the row a token is of.
 """
 
@@ -94,11 +94,13 @@ def prune_sequence(
     if packed:
         sizes = segment_sizes(*whole, num_segments)
         place = places_in_segments(place, segments, sizes)
-    is_block = ops.cast(mask & (token_ids == placeholder_id), "int32")
-    block = ops.maximum(ops.cumsum(is_block, axis=1) - 1, 0)
+    is_block = mask & (token_ids == placeholder_id)
+    block = ops.cumsum(ops.cast(is_block, "int32"), axis=1) - 1
     if num_image_tokens is not None:
         count = num_image_tokens[:, None]
         block = ops.where(block < count, block, block + image_room - count)
+    # A place that there is, even without images and frames.
+    block = ops.where(is_block, block, 0)
     return Sequence(token_ids, mask, place, block, segments)
 
 

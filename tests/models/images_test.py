@@ -57,6 +57,33 @@ def test_each_example_alone(model):
     assert np.abs(other[1] - both[1]).max() > 1e-3
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)], ids=str)
+def test_rows_with_fewer_images_or_none(order):
+    """Each is what it is alone; the last row may have none."""
+    model = model_with(2, num_frames=0)
+    images = [[image(5), image(6)], [image(7)], None]
+    images = [images[i] for i in order]
+    prompts = [tiny.PROMPTS[i] for i in order]
+    both, mask = logits(model, {"images": images, "prompts": prompts})
+    for i in range(3):
+        one = {"images": [images[i]] * 3, "prompts": [prompts[i]] * 3}
+        alone, _ = logits(model, one)
+        tiny.close(alone[0][mask[i]], both[i][mask[i]])
+
+
+def test_no_images_at_all():
+    """A train step is that of the model without images."""
+    texts = {"prompts": tiny.PROMPTS, "responses": tiny.RESPONSES}
+    weights = []
+    for count, images in ((0, {}), (1, {"images": [None] * 3})):
+        model = tiny.compile_to_train(model_with(count, num_frames=0))
+        model.fit({**images, **texts}, shuffle=False, verbose=0)
+        weights.append({v.path: v.numpy() for v in model.weights})
+    assert set(weights[0]) == set(weights[1])
+    for path, value in weights[0].items():
+        tiny.close(value, weights[1][path])
+
+
 def test_graph_equals_decoding(model):
     x = tiny.raw((4, 3), responses=False)
     x["images"] = [[image(5)], []]

@@ -46,7 +46,7 @@ ARCHITECTURES = {
 }
 
 
-def config_of(text):
+def config_of(text, side=SIDE):
     attention = {
         "hidden_size": 16,
         "num_attention_heads": 2,
@@ -71,7 +71,7 @@ def config_of(text):
             **attention,
             "num_hidden_layers": 5,
             "intermediate_size": 24,
-            "image_size": [SIDE, SIDE],
+            "image_size": [side, side],
             "patch_size": PATCH,
         },
         adapter_config={
@@ -90,10 +90,11 @@ def config_of(text):
     )
 
 
-def reference(text):
+def reference(text, side=SIDE):
     """A random model that tells tokens apart."""
     torch.manual_seed(3)
-    model = molmo2.Molmo2ForConditionalGeneration(config_of(text)).eval()
+    config = config_of(text, side)
+    model = molmo2.Molmo2ForConditionalGeneration(config).eval()
     model.generation_config.eos_token_id = None
     with torch.no_grad():
         for name, weight in model.named_parameters():
@@ -138,12 +139,12 @@ def with_text(ids, **vision):
     }
 
 
-def video_inputs():
+def video_inputs(side=SIDE, blocks=BLOCKS):
     """A video and a text, for ours."""
-    frame = [7, FRAME_START] + [PATCH_ID] * BLOCKS + [FRAME_END]
+    frame = [7, FRAME_START] + [PATCH_ID] * blocks + [FRAME_END]
     return with_text(
         [1] + frame * FRAMES,
-        videos=random_pixels(1, FRAMES, SIDE, SIDE),
+        videos=random_pixels(1, FRAMES, side, side),
         frame_mask=np.ones((1, FRAMES), bool),
     )
 
@@ -173,8 +174,8 @@ def image_inputs(sizes, model):
 
 
 def patches_of(frames):
-    """(count, SIDE, SIDE, 3) -> normalised patches, float32 tensor."""
-    side = SIDE // PATCH
+    """(count, size, size, 3) -> normalised patches, float32 tensor."""
+    side = frames.shape[1] // PATCH
     x = frames.reshape(-1, side, PATCH, side, PATCH, 3)
     x = x.transpose(0, 1, 3, 2, 4, 5).reshape(len(frames), side**2, -1)
     return torch.from_numpy((x / 255.0 * 2 - 1).astype("float32"))
@@ -195,15 +196,17 @@ def their_text(x):
 
 
 def their_video(x):
-    side = SIDE // PATCH
-    places = np.arange(FRAMES * side**2)
-    places = places.reshape(FRAMES, side // 3, 3, side // 3, 3)
-    places = places.transpose(0, 1, 3, 2, 4).reshape(-1, 9)
+    side = x["videos"].shape[2] // PATCH
+    places, rows, columns = molmo2.video_processing_molmo2.arange_for_pooling(
+        torch.arange(side**2).reshape(side, side), 3, 3
+    )
+    frame = torch.arange(FRAMES)[:, None, None] * side**2
+    places = torch.where(places < 0, places, places + frame)
     return {
         **their_text(x),
         "pixel_values_videos": patches_of(x["videos"][0]),
-        "video_token_pooling": torch.from_numpy(places),
-        "video_grids": torch.tensor([[FRAMES, side // 3, side // 3]]),
+        "video_token_pooling": places.reshape(-1, 9),
+        "video_grids": torch.tensor([[FRAMES, rows, columns]]),
     }
 
 
@@ -230,6 +233,16 @@ def check_logits(theirs, their_inputs, ours, x):
 def test_video(pair):
     theirs, ours = pair
     x = video_inputs()
+    check_logits(theirs, their_video(x), ours, x)
+
+
+@pytest.mark.parametrize("patches", [10, 11, 13, 14, 16])
+def test_grids_that_windows_do_not_divide(patches, tmp_path):
+    side, blocks = patches * PATCH, (-(-patches // 3)) ** 2
+    theirs = reference({}, side)
+    theirs.save_pretrained(tmp_path)
+    ours = VideoVLM.from_preset(str(tmp_path), prune_ratio=0, num_frames=FRAMES)
+    x = video_inputs(side, blocks)
     check_logits(theirs, their_video(x), ours, x)
 
 
