@@ -12,6 +12,7 @@ from keras_stts.data.dataset import VideoDataset
 from keras_stts.data.formats import as_grain_dataset
 from keras_stts.data.formats import as_tf_dataset
 from keras_stts.data.formats import video_dataset_from_manifest
+from keras_stts.data.indexing import VideoIndex
 from keras_stts.data.manifest import read_manifest
 from keras_stts.data.packing import plan_rows
 from keras_stts.data.resize import resize_frames
@@ -21,7 +22,6 @@ from keras_stts.data.validation import Anomaly
 from keras_stts.data.validation import ValidationResult
 from keras_stts.data.validation import validate
 from keras_stts.data.video import SampledVideo
-from keras_stts.data.video import VideoIndex
 from keras_stts.data.video import index_video
 from keras_stts.data.video import read_video
 from keras_stts.data.video import sampled_times

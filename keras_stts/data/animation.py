@@ -5,12 +5,13 @@ import os
 import pathlib
 import re
 
-import imageio.v3 as iio
 import numpy as np
 
+from keras_stts.data.containers import find_damage
 from keras_stts.data.image import read_image
+from keras_stts.data.pictures import as_pixels
+from keras_stts.data.pictures import open_image
 from keras_stts.data.source import opened
-from keras_stts.data.source import rewound
 
 IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
@@ -45,50 +46,67 @@ class Animation:
 
 
 @contextlib.contextmanager
-def open_animation(source, fps):
+def open_animation(source, fps, damage):
     """Open a folder of images, or a WebP or PNG file.
 
     Args:
         source: `Source`.
         fps: Number. Frames a second where the source does not say.
+        damage: `keras_stts.data.damage.Damage`, which is told.
 
     Raises:
-        ValueError: If a folder holds no image, or a file is damaged.
+        ValueError: If a folder holds no image, or one that is elsewhere, or a
+            file is damaged.
     """
     if source.is_path and os.path.isdir(source.file):
         yield _open_folder(pathlib.Path(source.file), fps)
         return
+    with opened(source) as file:
+        found = find_damage(file)
+    if found:
+        damage.found(found)
     try:
-        with iio.imopen(rewound(source), "r", plugin="pillow") as file:
-            count = file.properties(index=...).n_images or 1
-            durations = _durations(file, count, fps)
-            yield Animation(source.name, durations, _reader(file))
-    except (OSError, SyntaxError, EOFError) as error:
-        raise ValueError(
-            "`source` must be a video. Received: "
-            f"{source.name!r}, which is damaged ({error}). Copy it again."
-        ) from error
+        with opened(source) as file, open_image(file) as image:
+            durations = _durations(image, fps, damage)
+            yield Animation(source.name, durations, _reader(image))
+    except damage.Error:
+        raise
+    except (OSError, SyntaxError, EOFError, ValueError) as error:
+        damage.fail(f"is damaged ({str(error)[:200]}). Copy it again.", error)
 
 
-def _reader(file):
+def _reader(image):
     def read(indices):
         for index in indices:
-            yield file.read(index=int(index), mode="RGB", rotate=True)
+            image.seek(int(index))
+            yield as_pixels(image)
 
     return read
 
 
-def _durations(file, count, fps):
+def _durations(image, fps, damage):
+    """Seconds of each frame; Pillow tells them once it has decoded one."""
     result = []
-    for index in range(count):
-        file.read(index=index)  # Pillow tells how long once it has decoded.
-        milliseconds = file.metadata(index=index).get("duration")
+    for index in range(getattr(image, "n_frames", 1)):
+        try:
+            image.seek(index)
+            image.load()
+        except (OSError, SyntaxError, EOFError, ValueError) as error:
+            if not result:
+                raise
+            damage.found(f"is damaged ({str(error)[:200]}).")
+            break
+        milliseconds = image.info.get("duration")
         result.append(milliseconds / 1000 if milliseconds else 1 / fps)
     return result
 
 
 def _open_folder(path, fps):
-    files = [f for f in path.iterdir() if f.suffix.lower() in IMAGES]
+    files = [
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in IMAGES and not file.name.startswith(".")
+    ]
     files.sort(key=_natural)
     if not files:
         raise ValueError(
@@ -96,6 +114,7 @@ def _open_folder(path, fps):
             f"({', '.join(IMAGES)}). Received: {str(path)!r}, which holds "
             "none. Pass one file at a time, or a folder of frames."
         )
+    _check_inside(path, files)
 
     def read(indices):
         for index in indices:
@@ -104,7 +123,24 @@ def _open_folder(path, fps):
     return Animation(str(path), [1 / fps] * len(files), read)
 
 
+def _check_inside(path, files):
+    """Raise if a folder leads to files of other places."""
+    rooms = [path.resolve()]
+    for parent in rooms[0].parents:
+        # In the Hugging Face Hub's cache snapshots link to blobs beside them.
+        if parent.name == "snapshots" and (parent.parent / "blobs").is_dir():
+            rooms.append((parent.parent / "blobs").resolve())
+    for file in files:
+        place = file.resolve()
+        if not any(place.is_relative_to(room) for room in rooms):
+            raise ValueError(
+                "A folder that is a video must hold its images itself. "
+                f"Received: {str(file)!r}, a link that leaves the folder. Copy "
+                "the image there."
+            )
+
+
 def _natural(path):
     """Key that sorts frame 10 after frame 9."""
     parts = re.split(r"(\d+)", path.name.lower())
-    return [int(part) if part.isdigit() else part for part in parts]
+    return [int(part) if part.isdecimal() else part for part in parts]

@@ -4,11 +4,16 @@ import functools
 import itertools
 from collections import namedtuple
 
-import imageio.v3 as iio
 import numpy as np
+import PIL.Image
 
-from keras_stts._collection import cheap_collection
+from keras_stts.data.pictures import as_pixels
+from keras_stts.data.pictures import check_regular
+from keras_stts.data.pictures import open_image
+from keras_stts.data.pictures import reason_of
 from keras_stts.data.resize import resize_frames
+from keras_stts.data.source import as_source
+from keras_stts.data.source import opened
 
 Tiles = namedtuple("Tiles", ["crops", "pooling", "grid"])
 Tiles.__doc__ = """An image cut up.
@@ -26,25 +31,30 @@ def read_image(source):
     """Read an image file, upright, in RGB.
 
     Args:
-        source: Path, bytes or file object of anything Pillow reads.
+        source: Path, address, bytes, binary file object or row of a dataset,
+            see `keras_stts.data.source.as_source`; or an image of Pillow's.
 
     Returns:
         Uint8 (H, W, 3).
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read.
+        ValueError: If it cannot be read, or says to have more than 2**27
+            pixels.
     """
+    if isinstance(source, PIL.Image.Image):
+        return as_pixels(source)
+    is_bytes = isinstance(source, (bytes, bytearray, memoryview))
+    source = as_source(source)
+    check_regular(source)
     try:
-        with cheap_collection():
-            return iio.imread(source, plugin="pillow", mode="RGB", rotate=True)
-    except FileNotFoundError:
-        raise
+        with opened(source) as file, open_image(file) as image:
+            return as_pixels(image)
     except Exception as error:
-        name = "bytes" if isinstance(source, bytes) else repr(source)
+        name = "bytes" if is_bytes else repr(source.name)
         raise ValueError(
             "An image must be a file that Pillow reads. Received: "
-            f"{name} ({error})."
+            f"{name} ({reason_of(error)})."
         ) from error
 
 

@@ -7,10 +7,9 @@ import pathlib
 
 import numpy as np
 
-from keras_stts.data.animation import is_animation
-from keras_stts.data.animation import open_animation
+from keras_stts.data.damage import Damage
 from keras_stts.data.source import as_source
-from keras_stts.data.video import index_video
+from keras_stts.data.video import find_times
 from keras_stts.data.video import read_video
 
 NUM_SAMPLES = 8
@@ -35,18 +34,19 @@ def measure_video(source, fps=2.0):
         FileNotFoundError: If there is no such file.
         ValueError: If it is no video, damaged or cut short.
     """
-    seconds, rate, count = _timing(source, fps)
-    first, _ = read_video(source, 1, fps=fps)
+    opened = as_source(source)
+    times, rate = find_times(opened, fps, Damage(opened.name))
+    first, _ = read_video(opened, 1, fps=fps)
     side = 32 * GRID
-    samples, _ = read_video(source, NUM_SAMPLES, 1e9, size=side, fps=fps)
+    samples, _ = read_video(opened, NUM_SAMPLES, 1e9, size=side, fps=fps)
     grey = (samples @ GREY).reshape(len(samples), GRID, 32, GRID, 32)
     look = np.rint(grey.mean((2, 4))).astype("uint8")
     return {
-        "seconds": round(seconds, 2),
+        "seconds": round(len(times) / rate, 2),
         "fps": round(rate, 2),
         "width": first.shape[2],
         "height": first.shape[1],
-        "frames": count,
+        "frames": len(times),
         "brightness": round(float(grey.mean()), 1),
         "bytes": sum(os.path.getsize(file) for file in files_of(source)),
         "sha256": _digest(source),
@@ -58,17 +58,6 @@ def files_of(source):
     """The files that make up a video: one, or those of a folder."""
     path = pathlib.Path(source)
     return sorted(path.iterdir()) if path.is_dir() else [path]
-
-
-def _timing(source, fps):
-    opened = as_source(source)
-    if is_animation(opened):
-        with open_animation(opened, fps) as animation:
-            count, seconds = len(animation.times), animation.duration
-    else:
-        index = index_video(source)
-        count, seconds = len(index.times), len(index.times) / index.fps
-    return seconds, count / seconds, count
 
 
 def _digest(source):

@@ -1,32 +1,198 @@
+"""Where videos and images come from: paths, addresses, bytes, files, rows."""
+
 import contextlib
 import io
 import os
+import re
+import shutil
+import tempfile
+import urllib.parse
+import urllib.request
 from collections import namedtuple
 
 Source = namedtuple("Source", ["file", "name", "is_path"])
 Source.__doc__ = """Where a video or an image comes from.
 
 Attributes:
-    file: Str path or a binary file object.
+    file: Str path or a binary file object that can be sought cheaply.
     name: What to call it in messages.
     is_path: Bool.
 """
 
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+# No path is longer, and none has line breaks.
+LONGEST_PATH = 4096
+MEMORY = 2**26  # Bytes of a copy that are kept out of the disk.
+
+
+def is_file_like(value):
+    """Whether `as_source` takes a value: no array, no list."""
+    is_file = hasattr(value, "read") and hasattr(value, "seek")
+    kinds = (str, bytes, bytearray, memoryview, os.PathLike, Source)
+    return is_file or is_row(value) or isinstance(value, kinds)
+
+
+def is_row(value):
+    """Whether a value is a media file as Hugging Face's datasets have it."""
+    return isinstance(value, dict) and {"bytes", "path"} >= set(value) != set()
+
+
+def is_address(value):
+    """Whether a value is a str such as `"https://..."` or `"s3://..."`."""
+    return isinstance(value, str) and ADDRESS.match(value) is not None
+
 
 def as_source(source):
-    """A `Source` of a path, of the bytes of a file, or of a file object.
+    """A `Source` of anything that holds a media file.
 
-    Bytes may be either: what a file holds has zeros in it, a path has none.
+    Args:
+        source: Path; address (`file://`, or one that fsspec reads); the bytes
+            of a file; binary file object, whose whole content counts; or a
+            dict of `"bytes"`, `"path"` or both. Bytes are a path if they look
+            like one: what a file holds has zeros or line breaks in it.
+
+    Raises:
+        ValueError: If it is none of these, or cannot be fetched.
     """
     if isinstance(source, Source):
         return source
-    if isinstance(source, (bytes, bytearray)) and b"\0" in source[:4096]:
-        return Source(io.BytesIO(source), f"{len(source)} bytes", False)
+    if is_row(source):
+        return _row_source(source)
+    if isinstance(source, (bytearray, memoryview)):
+        source = bytes(source)
+    if isinstance(source, bytes) and _is_content(source):
+        return _content_source(source)
     if hasattr(source, "read"):
-        name = getattr(source, "name", type(source).__name__)
-        return Source(source, str(name), False)
-    path = os.fsdecode(source)
+        return _file_source(source)
+    try:
+        path = os.fsdecode(source)
+    except TypeError:
+        raise ValueError(
+            "A video or image must be a path, an address, bytes, a binary "
+            'file object, or a dict of "bytes" or "path". Received: '
+            f"{type(source).__name__}."
+        ) from None
+    if "\0" in path:
+        raise ValueError(
+            f"A path must have no zeros in it. Received: {path!r}."
+        )
+    return _address_source(path) if is_address(path) else _path(path)
+
+
+def name_of(source):
+    """What to call a source in messages, without opening it."""
+    if isinstance(source, Source):
+        return source.name
+    if is_row(source):
+        path, content = source.get("path"), source.get("bytes")
+        return str(path) if path else name_of(content or b"")
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        if _is_content(bytes(source)):
+            return f"{len(source)} bytes"
+    if hasattr(source, "read"):
+        name = getattr(source, "name", None)
+        return str(name) if name else type(source).__name__
+    with contextlib.suppress(TypeError):
+        return os.fsdecode(source)
+    return type(source).__name__
+
+
+def _is_content(data):
+    long = not data or len(data) > LONGEST_PATH
+    return long or any(mark in data for mark in (b"\0", b"\n", b"\r"))
+
+
+def _content_source(data, name=None):
+    return Source(io.BytesIO(data), name or f"{len(data)} bytes", False)
+
+
+def _path(path):
     return Source(path, path, True)
+
+
+def _row_source(row):
+    data, path = row.get("bytes"), row.get("path")
+    if data is not None:
+        return _content_source(bytes(data), path and os.fsdecode(path))
+    if path is not None:
+        return as_source(path)
+    raise ValueError(
+        'A video or image must have "bytes" or a "path". Received: a row '
+        "with neither."
+    )
+
+
+def _file_source(file):
+    name = name_of(file)
+    if isinstance(file, io.TextIOBase):
+        _fail(name, 'a file opened as text. Open it with mode "rb".')
+    if _is_sought_cheaply(file):
+        return Source(file, name, False)
+    try:
+        return Source(_copy(file), name, False)
+    except (OSError, ValueError, TypeError, EOFError) as error:
+        _fail(name, f"a file object that cannot be read ({error}).", error)
+
+
+def _is_sought_cheaply(file):
+    """Whether a file object is memory or a file on disk, open for reading."""
+    inner = getattr(file, "file", None) or getattr(file, "_file", None) or file
+    if not isinstance(inner, (io.BytesIO, io.FileIO)):
+        if not isinstance(inner, (io.BufferedReader, io.BufferedRandom)):
+            return False
+        if not isinstance(inner.raw, io.FileIO):
+            return False
+    return not inner.closed and inner.readable() and inner.seekable()
+
+
+def _copy(file):
+    """All that a file object holds, in a file that can be sought."""
+    place = None
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        place = file.tell()
+        file.seek(0)
+    copy = tempfile.SpooledTemporaryFile(MEMORY)
+    shutil.copyfileobj(file, copy, 2**20)
+    if place is not None:
+        with contextlib.suppress(OSError, ValueError):
+            file.seek(place)
+    return copy
+
+
+def _address_source(address):
+    if address.lower().startswith("file://"):
+        return _path(_local_path(address))
+    try:
+        import fsspec
+    except ImportError as error:
+        what = "which is read with fsspec. Install it with `pip install "
+        _fail(address, what + "fsspec[http]`, or copy the file here.", error)
+    try:
+        with fsspec.open(address, "rb") as file:
+            return Source(_copy(file), address, False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"A video or image must exist. Received: {address!r}, where there "
+            "is none. Check the address."
+        ) from error
+    except Exception as error:  # Each file system has errors of its own.
+        what = f"which fsspec cannot read ({type(error).__name__}: {error}). "
+        _fail(address, what + "Copy the file here.", error)
+
+
+def _local_path(address):
+    parts = urllib.parse.urlsplit(address)
+    if parts.netloc not in ("", "localhost"):
+        _fail(address, "which is a file of another machine. Copy it here.")
+    return urllib.request.url2pathname(
+        address.split("://", 1)[1][len(parts.netloc) :]
+    )
+
+
+def _fail(name, what, error=None):
+    raise ValueError(
+        f"A video or image must be a readable file. Received: {name!r}, {what}"
+    ) from error
 
 
 def rewound(source):
@@ -44,5 +210,7 @@ def opened(source):
             yield file
         return
     place = source.file.tell()
-    yield rewound(source)
-    source.file.seek(place)
+    try:
+        yield rewound(source)
+    finally:
+        source.file.seek(place)

@@ -12,7 +12,7 @@ from keras_stts.data import index_video
 from keras_stts.data import read_video
 from keras_stts.data import resize_frames
 from keras_stts.data import sample_indices
-from keras_stts.data import video as video_module
+from keras_stts.data import decoding
 from tests.data.video_test import ffmpeg
 
 pytestmark = pytest.mark.once
@@ -111,14 +111,14 @@ def test_little_is_decoded(tmp_path, monkeypatch):
     path = write(tmp_path / "a.mp4", options, seconds=40)
     frames, _ = everything(path)
     decoded = []
-    original = video_module._decode
+    original = decoding.decode
 
     def counting(*args):
         for frame in original(*args):
             decoded.append(frame.pts)
             yield frame
 
-    monkeypatch.setattr(video_module, "_decode", counting)
+    monkeypatch.setattr(decoding, "decode", counting)
     ours, _ = read_video(path, 8, 1.0, sampling="uniform_last_frame")
     chosen = sample_indices(1000, 25.0, 8, 1.0, "uniform_last_frame")
     np.testing.assert_array_equal(ours, frames[chosen])

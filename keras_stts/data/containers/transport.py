@@ -1,0 +1,106 @@
+"""MPEG-TS: packets of one size, counted by stream."""
+
+import numpy as np
+
+from keras_stts.data.containers.view import damaged
+
+SYNC = 0x47
+SIZES = (188, 192, 204)
+TABLE, NO_STREAM = 0, 0x1FFF
+FIRST_BYTES, MARKS = 2**12, 8
+NEAR = 64  # Packets from the beginning of a file to all of its streams.
+PACKETS = 2**15  # That are looked at together.
+
+
+def is_mine(start):
+    return True  # Asked last: `find_damage` looks for packets.
+
+
+def find_damage(view):
+    size, at = _layout(view)
+    if size is None:
+        return None
+    before = size - 188 if size == 192 else 0
+    last = {}
+    while at < view.size:
+        data = view.read(at, size * PACKETS)
+        count = len(data) // size
+        packets = np.frombuffer(data, "uint8", count * size)
+        packets = packets.reshape(count, size)[:, before : before + 188]
+        lost = np.flatnonzero(packets[:, 0] != SYNC)
+        if len(lost):
+            return damaged(at + int(lost[0]) * size, "there is no packet")
+        wrong = _find_jump(packets, last)
+        if wrong is not None:
+            return damaged(at + wrong * size, "packets are missing")
+        at += count * size
+        if len(data) % size:
+            return view.beyond("a packet", at, size)
+    return None
+
+
+def _layout(view):
+    """Bytes of a packet, and where the first is."""
+    start = np.frombuffer(view.read(0, FIRST_BYTES), "uint8") == SYNC
+    for size in SIZES:
+        count = min(MARKS, view.size // size)
+        if count < 2:
+            continue
+        for first in np.flatnonzero(start[:size]).tolist():
+            if start[first::size][:count].all():
+                return size, first - 4 if size == 192 else first
+    return None, 0
+
+
+def _find_jump(packets, last):
+    """The first packet before which others of its stream are missing.
+
+    Args:
+        packets: Uint8 (n, 188).
+        last: Dict of streams to (counter, whether it came twice), kept from
+            call to call.
+    """
+    stream = (packets[:, 1] & 0x1F).astype(int) << 8 | packets[:, 2]
+    begins = packets[:, 1] & 0x40 != 0
+    has_more = packets[:, 3] & 0x20 != 0
+    has_data = packets[:, 3] & 0x10 != 0
+    counter = (packets[:, 3] & 0xF).astype(int)
+    allowed = has_more & (packets[:, 4] > 0) & (packets[:, 5] & 0x80 != 0)
+    jumps, restarts = [], []
+    for one in np.unique(stream):
+        places = np.flatnonzero((stream == one) & has_data)
+        if one == NO_STREAM or not len(places):
+            continue
+        counts = counter[places]
+        before = np.concatenate([[last.get(one, counts[0] - 1)], counts[:-1]])
+        steps = (counts - before) % 16
+        last[one] = int(counts[-1])
+        # A packet may come twice.
+        bad = places[(steps > 1) & ~allowed[places]].tolist()
+        jumps += [(place, bool(begins[place])) for place in bad]
+        if one == TABLE:
+            restarts = [*bad, *places[counts == 0].tolist()]
+    for place, is_begin in sorted(jumps):
+        if not is_begin or not _is_joint(place, restarts):
+            return place
+    return None
+
+
+def _is_joint(place, restarts):
+    """Whether a file that was added to another begins near a packet."""
+    return any(0 <= place - start <= NEAR for start in restarts)
+
+
+def ends_in_full_packet(view, stream):
+    """Whether nothing fills up the last packet of a stream."""
+    size, first = _layout(view)
+    if size is None:
+        return False
+    count = (view.size - first) // size
+    at = first + max(count - PACKETS, 0) * size
+    packets = np.frombuffer(view.read(at, size * PACKETS), "uint8")
+    packets = packets[: len(packets) // size * size].reshape(-1, size)
+    packets = packets[:, (size - 188 if size == 192 else 0) :]
+    names = (packets[:, 1] & 0x1F).astype(int) << 8 | packets[:, 2]
+    mine = packets[names == stream]
+    return bool(len(mine)) and mine[-1, 3] & 0x20 == 0

@@ -1,0 +1,35 @@
+"""Bytes of a file by their place."""
+
+import os
+
+
+class View:
+    """Reads a binary file object anywhere.
+
+    Attributes:
+        size: Int, bytes.
+    """
+
+    def __init__(self, file):
+        self._file = file
+        self.size = file.seek(0, os.SEEK_END)
+        if self.size is None:  # Some file objects do not say.
+            self.size = file.tell()
+
+    def read(self, at, count):
+        """Up to `count` bytes; fewer at the end of the file."""
+        self._file.seek(at)
+        return self._file.read(count)
+
+    def beyond(self, what, at, length):
+        """Str, of a part that ends where no file is any more."""
+        missing = at + length - self.size
+        return (
+            f"is truncated: {what} at byte {at} goes on for {missing} bytes "
+            "after the end of the file."
+        )
+
+
+def damaged(at, what):
+    """Str, of a place where something else must be."""
+    return f"is damaged: at byte {at} {what}."
