@@ -8,7 +8,8 @@ SYNC = 0x47
 SIZES = (188, 192, 204)
 TABLE, NO_STREAM = 0, 0x1FFF
 FIRST_BYTES, MARKS = 2**12, 8
-NEAR = 64  # Packets from the beginning of a file to all of its streams.
+# Packets before and after the first table of a file until all streams began.
+FEW, NEAR = 8, 64
 PACKETS = 2**15  # That are looked at together.
 
 
@@ -88,7 +89,7 @@ def _find_jump(packets, last):
 
 def _is_joint(place, restarts):
     """Whether a file that was added to another begins near a packet."""
-    return any(0 <= place - start <= NEAR for start in restarts)
+    return any(-FEW <= place - start <= NEAR for start in restarts)
 
 
 def ends_in_full_packet(view, stream):
