@@ -8,11 +8,11 @@ import numpy as np
 import PIL.Image
 import pytest
 
+from keras_stts.data import decoding
 from keras_stts.data import index_video
 from keras_stts.data import read_video
 from keras_stts.data import resize_frames
 from keras_stts.data import sample_indices
-from keras_stts.data import decoding
 from tests.data.video_test import ffmpeg
 
 pytestmark = pytest.mark.once
