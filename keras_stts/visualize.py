@@ -1,8 +1,10 @@
 """Pictures of which blocks of a video were kept, and of their scores.
 
-Everywhere: frames are uint8 (T, H, W, 3), kept is bool (T, P) and scores are
-(T, P) in [0, 1], P blocks a frame in row order. `grid` is `(rows, columns)`
-of the blocks, by default a square. All else is a ValueError.
+Everywhere: frames are uint8 (T, H, W, 3) of any size and aspect, kept is bool
+(T, P) and scores are finite numbers (T, P), P blocks a frame in row order.
+`grid` is `(rows, columns)` of the blocks, by default a square. All else is a
+ValueError. Colours of scores reach from 0 to 1 or, if some are beyond, from
+their least to their largest.
 """
 
 import math
@@ -11,6 +13,8 @@ import os
 import numpy as np
 
 COLORMAP, INK, GREY = "viridis", "#1f2328", "#6e7781"
+KEPT = "Kept blocks"  # What the row of `plot_kept` is called.
+DIMMED = "dimmed: pruned, the language model does not see it"
 
 
 def overlay(frames, kept, grid=None, scale=1):
@@ -58,7 +62,8 @@ def plot_kept(
         max_frames: int. Of more, as many evenly spaced ones, frame 0 first.
 
     Returns:
-        A matplotlib `Figure`, 150 dots an inch when saved.
+        A matplotlib `Figure`, 150 dots an inch when saved. Notebooks show it
+        as the last line of a cell; pyplot knows nothing of it.
 
     Example:
 
@@ -67,7 +72,7 @@ def plot_kept(
     >>> figure = plot_kept(frames, kept, title="A dark day")
     """
     return plot_comparison(
-        frames, {"": kept}, scores, timestamps, title, max_frames, grid
+        frames, {KEPT: kept}, scores, timestamps, title, max_frames, grid
     )
 
 
@@ -108,13 +113,16 @@ def plot_comparison(
     frames = frames[shown]
     figure, axes = _page(frames, kept_by_name, scores, title)
     for row, (name, kept) in zip(axes, kept_by_name.items()):
-        _label(row[0], name, f"{np.mean(kept):.0%} kept")
+        what = "of the video" if name == KEPT else "kept"
+        _label(row[0], name, f"{np.mean(kept):.0%} {what}")
         _draw_kept(row, frames, np.asarray(kept)[shown], blocks)
     for axis, frame in zip(row, shown):
         axis.set_xlabel(form.format(times[frame]), size=min(12, 125 / len(row)))
     if scores is not None:
-        heat = scores[shown, :, None]
-        _draw_scores(figure, axes[-1], _stretch(heat, blocks, frames))
+        heat = _stretch(scores[shown, :, None], blocks, frames)
+        _draw_scores(figure, axes[-1], heat, _limits(scores))
+    if not all(np.all(kept) for kept in kept_by_name.values()):
+        _explain(figure)
     return figure
 
 
@@ -141,7 +149,9 @@ def write_annotated(path, frames, kept, scores=None, fps=2.0, scale=None):
     scale = scale or math.ceil(360 / max(frames.shape[1:3]))
     video = overlay(frames, kept, grid, scale)
     if scores is not None:
-        colors = _matplotlib().colormaps[COLORMAP](scores, bytes=True)
+        low, high = _limits(scores)
+        colors = _matplotlib().colormaps[COLORMAP]
+        colors = colors((scores - low) / (high - low), bytes=True)
         heat = _stretch(colors[..., :3], grid, video)
         gutter = np.full_like(video[:, :, :8], 255)
         video = np.concatenate([video, gutter, heat], axis=2)
@@ -156,19 +166,29 @@ def write_annotated(path, frames, kept, scores=None, fps=2.0, scale=None):
 def _matplotlib():
     try:
         import matplotlib.figure
+        import matplotlib.ticker  # noqa: F401
     except ImportError as error:
         raise ImportError("Drawing needs it: pip install matplotlib") from error
     return matplotlib
+
+
+def new_figure(size):
+    """A figure of a size in inches, that notebooks show."""
+    _matplotlib()
+    from keras_stts._figure import ShownFigure
+
+    figure = ShownFigure(size, dpi=150, layout="compressed")
+    figure.get_layout_engine().set(rect=(0.01, 0.02, 0.98, 0.96))
+    return figure
 
 
 def _page(frames, names, scores, title):
     rows, columns = len(names) + (scores is not None), len(frames)
     ratio = frames.shape[1] / frames.shape[2]
     # Inches: at most a 16:9 slide of 13.33 by 7.5.
-    side = min(11.3 / columns, 6.3 / rows / ratio)
-    size = columns * side + 2, rows * side * ratio + 0.6 + 0.6 * bool(title)
-    figure = _matplotlib().figure.Figure(size, dpi=150, layout="compressed")
-    figure.get_layout_engine().set(rect=(0.01, 0.02, 0.98, 0.96))
+    side = min(11.3 / columns, 5.9 / rows / ratio)
+    size = columns * side + 2, rows * side * ratio + 1.0 + 0.6 * bool(title)
+    figure = new_figure(size)
     bare = dict(xticks=[], yticks=[], frame_on=False)
     axes = figure.subplots(rows, columns, squeeze=False, subplot_kw=bare)
     figure.suptitle(title or "", x=0.02, ha="left", size=19, weight="bold")
@@ -190,19 +210,38 @@ def _draw_kept(row, frames, kept, grid):
         axis.hlines(y, x, x + width, **style)
 
 
-def _draw_scores(figure, row, heat):
-    _label(row[0], "", "score")
+def _draw_scores(figure, row, heat, limits):
+    _label(row[0], "Scores", "low ones leave first")
     for axis, picture in zip(row, heat):
-        image = _show(axis, picture)
+        image = _show(axis, picture, limits)
     inset = axis.inset_axes([1.06, 0, 0.06, 1])
-    figure.colorbar(image, inset, ticks=[0, 0.5, 1]).outline.set_visible(False)
+    ticks = np.linspace(*limits, 3)
+    bar = figure.colorbar(image, inset, ticks=ticks)
+    bar.set_ticklabels([f"{tick:.3g}" for tick in ticks])
+    bar.outline.set_visible(False)
     inset.tick_params(length=0, labelcolor=GREY)
 
 
-def _show(axis, picture):
+def _limits(scores):
+    """Where the colours of scores begin and end: 0 and 1 if they fit."""
+    low, high = float(scores.min()), float(scores.max())
+    if low >= 0 and high <= 1:
+        return 0.0, 1.0
+    return low, high if high > low else low + 1
+
+
+def _explain(figure):
+    patch = _matplotlib().patches.Patch
+    sample = patch(facecolor="#3a3a3a", edgecolor=GREY, label=DIMMED)
+    place = dict(loc="outside lower left", frameon=False, fontsize=12)
+    figure.legend(handles=[sample], labelcolor=GREY, **place)
+
+
+def _show(axis, picture, limits=(0, 1)):
     # Few pixels stay crisp, many are averaged.
     smooth = "nearest" if picture.shape[1] < 128 else "antialiased"
-    return axis.imshow(picture, COLORMAP, interpolation=smooth, vmin=0, vmax=1)
+    style = dict(interpolation=smooth, vmin=limits[0], vmax=limits[1])
+    return axis.imshow(picture, COLORMAP, **style)
 
 
 def _label(axis, name, note):
@@ -247,4 +286,7 @@ def _check(frames, kept, scores, grid):
         rule = "`scores` must be (T, P) as `kept`."
         received = f"shape {scores.shape} for kept of shape {kept.shape}"
         _require(scores.shape == kept.shape, rule, received, "Reshape them.")
+        rule, bad = "`scores` must be finite.", np.sum(~np.isfinite(scores))
+        received = f"{bad} NaN or infinite ones of {scores.size}"
+        _require(not bad, rule, received, "Replace them.")
     return frames, kept, scores, grid

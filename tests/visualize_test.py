@@ -1,12 +1,15 @@
 import builtins
+import gc
 import io
+import weakref
 
 import numpy as np
 import pytest
 
+import keras_stts
 from keras_stts import visualize
 
-pytest.importorskip("matplotlib")
+matplotlib = pytest.importorskip("matplotlib")
 
 
 def make(num_frames=3, side=6, blocks=9, seed=0):
@@ -129,7 +132,11 @@ def test_plot_comparison_has_a_labelled_row_a_variant():
     figure = visualize.plot_comparison(frames, names, scores)
     axes = np.reshape(figure.axes, (3, 2))
     texts = [[text.get_text() for text in row[0].texts] for row in axes]
-    assert texts == [["none", "100% kept"], ["half", "50% kept"], ["", "score"]]
+    assert texts == [
+        ["none", "100% kept"],
+        ["half", "50% kept"],
+        ["Scores", "low ones leave first"],
+    ]
     for row, mask in enumerate(names.values()):
         expected = visualize.overlay(frames, mask)
         for frame in range(2):
@@ -149,12 +156,104 @@ def test_pages_fit_a_slide_and_small_frames_stay_crisp(side):
     assert (smooth == {"nearest"}) == (side == 48)
 
 
+def test_rows_have_titles_and_dimming_is_explained():
+    frames, kept, scores = make(num_frames=2)
+    kept[1] = False
+    figure = visualize.plot_kept(frames, kept, scores)
+    axes = np.reshape(figure.axes, (2, 2))
+    texts = [[text.get_text() for text in row[0].texts] for row in axes]
+    assert texts[0] == ["Kept blocks", "50% of the video"]
+    assert texts[1][0] == "Scores"
+    (legend,) = figure.legends
+    (text,) = [text.get_text() for text in legend.get_texts()]
+    assert "dimmed: pruned" in text
+    assert not visualize.plot_kept(frames, kept | True).legends
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "limits", "ticks"),
+    [
+        (0.2, 0.9, (0, 1), ["0", "0.5", "1"]),
+        (0.0, 1.25, (0, 1.25), ["0", "0.625", "1.25"]),  # EVS
+        (0.056, 3.677, (0.056, 3.677), ["0.056", "1.87", "3.68"]),  # VidCom2
+        (-4.0, -2.0, (-4, -2), ["-4", "-3", "-2"]),
+        (5.0, 5.0, (5, 6), ["5", "5.5", "6"]),
+    ],
+)
+def test_scores_never_exceed_the_colours(low, high, limits, ticks):
+    frames, kept, scores = make()
+    scores[:] = low
+    scores[1, 4] = high
+    figure = visualize.plot_kept(frames, kept, scores, max_frames=2)
+    drawn = [axis.get_images()[0] for axis in figure.axes[2:]]
+    for image in drawn:
+        assert image.get_clim() == pytest.approx(limits)
+    (bar,) = figure.axes[3].child_axes
+    assert [text.get_text() for text in bar.get_yticklabels()] == ticks
+
+
+def test_frames_keep_their_aspect():
+    rng = np.random.default_rng(0)
+    frames = rng.integers(0, 256, (2, 90, 160, 3), "uint8")
+    kept = np.arange(18).reshape(2, 9) % 2 == 0
+    figure = visualize.plot_kept(frames, kept)
+    figure.draw_without_rendering()
+    (picture,) = pictures(figure.axes[0])
+    assert picture.shape == (90, 160, 3)
+    box = figure.axes[0].get_window_extent()
+    assert box.width / box.height == pytest.approx(160 / 90, rel=0.01)
+
+
+def shown():
+    frames, kept, scores = make()
+    row = {"accuracy": 0.6, "num_frames": 8, "interval": [0.5, 0.7]}
+    row |= {"benchmark": "mine", "prune_ratio": 0.5, "vision_tokens": 64.0}
+    row |= {"kept_by_row": [0.2, 0.5], "kept_by_time": [1.0, 0.4]}
+    plots = keras_stts.evaluation.plots
+    return [
+        visualize.plot_kept(frames, kept, scores),
+        visualize.plot_comparison(frames, {"a": kept}),
+        plots.plot_accuracy([row]),
+        plots.plot_kept_by_row([row]),
+        plots.plot_kept_over_time([row]),
+    ]
+
+
+def test_notebooks_show_figures():
+    """IPython asks for `_repr_png_`, for a cell's last line and `display`."""
+    for figure in shown():
+        assert isinstance(figure, matplotlib.figure.Figure)
+        assert figure._repr_png_()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+@pytest.mark.parametrize("inline", [False, True])
+def test_ipython_displays_figures(inline):
+    core = pytest.importorskip("IPython.core")
+    from IPython.core import formatters
+    from IPython.core import pylabtools
+
+    formatter = formatters.DisplayFormatter()
+    if inline:  # As after `%matplotlib inline`.
+        shell = type("Shell", (), {"display_formatter": formatter})
+        pylabtools.select_figure_formats(shell, {"png"})
+    assert core is not None
+    data, _ = formatter.format(shown()[0])
+    start = "iVBOR" if inline else b"\x89PNG"  # The one is base64.
+    assert data["image/png"].startswith(start)
+
+
 def test_figures_leave_pyplot_alone():
     pyplot = pytest.importorskip("matplotlib.pyplot")
     before = pyplot.get_fignums()
-    frames, kept, scores = make()
-    save(visualize.plot_kept(frames, kept, scores))
+    for figure in shown():
+        save(figure)
     assert pyplot.get_fignums() == before
+
+
+def test_figures_do_not_outlive_their_names():
+    figures = [weakref.ref(figure) for figure in shown()]
+    gc.collect()
+    assert not any(figure() for figure in figures)
 
 
 def test_missing_matplotlib_is_named(monkeypatch):
@@ -238,6 +337,10 @@ FRAMES, KEPT, SCORES = make()
         ({"kept": KEPT[:, :8]}, "must fill a grid.*P=8, grid=.2, 2.. Pass"),
         ({"grid": (3, 4)}, "must fill a grid.*P=9, grid=.3, 4.. Pass"),
         ({"scores": SCORES[:, :4]}, "`scores` must be .*shape .3, 4. for kept"),
+        (
+            {"scores": SCORES + np.inf},
+            "`scores` must be finite.*27 NaN or infin",
+        ),
         ({"timestamps": [0.0]}, "`timestamps` must be .*shape .1,. for 3"),
         ({"max_frames": 0}, "max_frames be 1 or more.*max_frames=0. Pass"),
     ],

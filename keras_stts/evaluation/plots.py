@@ -1,8 +1,8 @@
 """Plots of what accuracy costs, and of what is kept.
 
 Results are dicts that `keras_stts.evaluate` returned. All functions return a
-matplotlib `Figure`, 150 dots an inch when saved; bad results are a
-ValueError.
+matplotlib `Figure`, 150 dots an inch when saved, which notebooks show; bad
+results are a ValueError.
 """
 
 import numpy as np
@@ -12,6 +12,7 @@ from keras_stts.evaluation.results import pruned
 from keras_stts.visualize import GREY
 from keras_stts.visualize import INK
 from keras_stts.visualize import _matplotlib
+from keras_stts.visualize import new_figure
 
 COSTS = {
     "tokens": (
@@ -167,8 +168,7 @@ def _colors():
 
 
 def _page(title, x, y):
-    figure = _matplotlib().figure.Figure(SIZE, dpi=150, layout="compressed")
-    figure.get_layout_engine().set(rect=(0.01, 0.02, 0.98, 0.96))
+    figure = new_figure(SIZE)
     axis = figure.subplots()
     axis.set_xlabel(x, size=13, color=INK)
     axis.set_ylabel(y, size=13, color=INK)

@@ -456,7 +456,8 @@ class VideoVLM(keras_hub.models.CausalLM):
             fps: Optional number, frames a second of an array.
 
         Returns:
-            Dict of `"frames"`, uint8 (T, H, W, 3), as the model sees them;
+            Dict of `"frames"`, uint8 (T, H, W, 3), those that the model sees,
+            of the video's own size;
             `"timestamps"`, seconds (T,); `"kept"`, bool (T, P); `"scores"`,
             float32 (T, P), or `None` if no blocks are pruned.
         """
@@ -465,7 +466,9 @@ class VideoVLM(keras_hub.models.CausalLM):
                 "`kept_blocks` reads a video, for which the model needs its "
                 "preprocessor. Received: a model with preprocessor=None."
             )
-        converted = self.preprocessor.video_converter([video], fps=fps)
+        converter = self.preprocessor.video_converter
+        sampled = converter.read(video, fps)
+        converted = converter([sampled])
         vision = self.backbone.encode_video(
             ops.convert_to_tensor(converted["videos"]),
             ops.convert_to_tensor(converted["frame_mask"]),
@@ -477,7 +480,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             kept = vision["selection"].kept[0, :real]
             scores = ops.convert_to_numpy(vision["scores"][0, :real])
         return {
-            "frames": converted["videos"][0, :real],
+            "frames": sampled.frames,
             "timestamps": timestamps,
             "kept": ops.convert_to_numpy(kept),
             "scores": scores,

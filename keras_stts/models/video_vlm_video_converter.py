@@ -87,7 +87,7 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         mask = np.zeros(shape[:2], bool)
         timestamps = []
         for i, (video, rate) in enumerate(zip(videos, rates)):
-            taken, times = self._take(video, rate)
+            taken, times = self.read(video, rate, self.image_size)
             frames[i, : len(taken)] = resize_frames(taken, self.image_size)
             mask[i, : len(taken)] = True
             timestamps.append(times)
@@ -97,8 +97,17 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
             "timestamps": timestamps,
         }
 
-    def _take(self, video, fps):
-        """The sampled frames of one video, and their seconds."""
+    def read(self, video, fps=None, size=None):
+        """The frames that are taken of one video, and their seconds.
+
+        Args:
+            video, fps: See the call arguments.
+            size: Optional int or (height, width). Frames of files are resized
+                to it. Defaults to their own.
+
+        Returns:
+            `SampledVideo` (frames, times).
+        """
         if isinstance(video, SampledVideo):
             return self._check_sampled(video)
         if _is_path(video):
@@ -107,7 +116,7 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
                 self.num_frames,
                 self.max_fps,
                 self.sampling,
-                size=self.image_size,
+                size=size,
                 fps=fps,
             )
         video = check_frames(video)
@@ -115,7 +124,7 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         index = sample_indices(
             len(video), fps, self.num_frames, self.max_fps, self.sampling
         )
-        return video[index], index / fps
+        return SampledVideo(video[index], index / fps)
 
     def _check_sampled(self, video):
         count, times = len(check_frames(video.frames)), len(video.times)

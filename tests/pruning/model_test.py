@@ -153,7 +153,9 @@ def test_presets(tmp_path):
     keras.config.backend() == "jax", reason="compiles each operation by itself"
 )
 def test_kept_blocks():
-    found = model("contrast").kept_blocks(tiny.video(0, 3), fps=1.0)
+    video = tiny.video(0, 3).repeat(2, axis=2)  # Twice as wide as high.
+    found = model("contrast").kept_blocks(video, fps=1.0)
+    np.testing.assert_array_equal(found["frames"], video)
     assert found["kept"].shape == found["scores"].shape == (3, 4)
     assert found["kept"].sum() == 6
 
