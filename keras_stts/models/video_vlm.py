@@ -807,8 +807,9 @@ def _load_task(
     if molmo2:
         from keras_stts.models import convert_molmo2
 
+        task = {**convert_molmo2.task_arguments(preset), **task}
         with weights_to_be_loaded(load_weights):
-            model = cls(**task)
+            model = cls.from_config(task)
         if load_weights:
             convert_molmo2.load_head(model, preset)
         return model

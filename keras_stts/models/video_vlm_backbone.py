@@ -104,8 +104,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         num_images: Int. Images an example can have beside its video, or
             without one if `num_frames` is 0. Defaults to `0`.
         max_crops: Int. Most crops of an image, beside the view of it all.
-        pixel_mean: Float. Subtracted from pixels of [0, 1].
-        pixel_std: Float. What that is divided by.
+        pixel_mean: Float, or one for each of red, green and blue. Subtracted
+            from pixels of [0, 1].
+        pixel_std: As `pixel_mean`. What that is divided by.
         rematerialize: Bool. Whether training computes blocks again for their
             gradients instead of keeping what is inside of them: less memory,
             more time. Defaults to `False`.

@@ -2,6 +2,7 @@ import functools
 import math
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_stts.layers import RaggedPacking
@@ -73,8 +74,9 @@ class VisionEncoder(keras.layers.Layer):
         refill: Bool. Whether frames that the published packer leaves alone in
             a row keep attending to all their patches, as published weights
             were trained. Pruning then saves nothing in this encoder.
-        pixel_mean: Float. Subtracted from pixels of [0, 1].
-        pixel_std: Float. What that is divided by.
+        pixel_mean: Float, or one for each of red, green and blue. Subtracted
+            from pixels of [0, 1].
+        pixel_std: As `pixel_mean`. What that is divided by.
         activation: Str. Activation of the MLPs.
         layer_norm_epsilon: Float.
         rematerialize: Bool. Whether training computes blocks again for their
@@ -275,9 +277,16 @@ class VisionEncoder(keras.layers.Layer):
     def embed_patches(self, frames):
         """Uint8 frames (B, T, H, W, 3) -> embedded patches (B, T, N, D)."""
         x = ops.cast(patchify(frames, self.patch_size), "float32")
-        x = (x / 255.0 - self.pixel_mean) / self.pixel_std
+        mean, std = map(self._by_pixel, (self.pixel_mean, self.pixel_std))
+        x = (x / 255.0 - mean) / std
         x = self.patch_embedding(ops.cast(x, self.compute_dtype))
         return x + ops.cast(self.position_embedding, x.dtype)
+
+    def _by_pixel(self, value):
+        """A number, or one for each value of a patch, (patch_size**2 * 3,)."""
+        if isinstance(value, (int, float)):
+            return value
+        return np.tile(np.array(value, "float32"), self.patch_size**2)
 
     def call(self, inputs, frame_mask=None, segments=None, whole=False):
         x = self.embed_patches(inputs)

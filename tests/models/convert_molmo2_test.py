@@ -117,9 +117,11 @@ def test_ids_of_vision_tokens():
     assert backbone_config(config)["vision_token_ids"] == wanted
     config["frame_start_token_id"] = 9
     assert backbone_config(config)["vision_token_ids"][4] == 9
-    vocabulary = {"<im_patch>": 322, "<frame_start>": 5, "<im_low>": 6}
+    vocabulary = {"<im_patch>": 322, "<frame_start>": 9, "<im_low>": 6}
     ids = backbone_config(config, vocabulary=vocabulary)["vision_token_ids"]
-    assert (ids[4], ids[7]) == (5, 6)
+    assert (ids[4], ids[7]) == (9, 6)
+    with pytest.raises(ValueError, match="<frame_start>. Received: id 5"):
+        backbone_config(config, vocabulary={**vocabulary, "<frame_start>": 5})
     with pytest.raises(ValueError, match="id 7 in tokenizer.json, 322 in"):
         backbone_config(config, vocabulary={"<im_patch>": 7})
 
