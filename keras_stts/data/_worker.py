@@ -10,6 +10,7 @@ import signal
 import struct
 import sys
 import types
+import warnings
 
 HEADER = struct.Struct("<Q")
 PACKAGE = pathlib.Path(__file__).parents[1]
@@ -24,14 +25,16 @@ def import_readers():
         module.__path__ = [str(path)]
         sys.modules[name] = module
     from keras_stts.data.measure import measure_video
+    from keras_stts.data.source import name_of
     from keras_stts.data.video import read_video
     from keras_stts.data.video import sampled_times
 
-    return {
+    readers = {
         "frames": read_video,
         "times": sampled_times,
         "facts": measure_video,
     }
+    return readers, name_of
 
 
 def limit_memory(most):
@@ -44,20 +47,29 @@ def limit_memory(most):
     resource.setrlimit(resource.RLIMIT_AS, (now + most, now + most))
 
 
-def answer(read, task):
+def answer(read, task, name_of):
+    """Tuple of a kind, what was read or why not, and warnings as str."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        kind, value = _answer(read, task, name_of)
+    kept = [w for w in caught if issubclass(w.category, UserWarning)]
+    return kind, value, [str(warning.message) for warning in kept]
+
+
+def _answer(read, task, name_of):
     try:
         return "value", read(**task)
     except FileNotFoundError as error:
         return "missing", str(error)
     except MemoryError:
-        message = f"A video must fit into memory. Received: {task['source']!r}."
-        return "error", message
+        name = name_of(task["source"])
+        return "error", f"A video must fit into memory. Received: {name!r}."
     except Exception as error:
-        message, source = str(error), task["source"]
-        if source not in message:
+        message, name = str(error), name_of(task["source"])
+        if name not in message:
             kind = type(error).__name__
             message = (
-                f"A video must be readable. Received: {source!r}, which is "
+                f"A video must be readable. Received: {name!r}, which is "
                 f"not ({kind}: {message})."
             )
         return "error", message
@@ -70,12 +82,13 @@ def main():
     inputs = os.fdopen(os.dup(0), "rb")
     outputs = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    readers = import_readers()
+    readers, name_of = import_readers()
     if sys.platform == "linux":
         limit_memory(int(sys.argv[1]))
     while header := inputs.read(HEADER.size):
         what, task = pickle.loads(inputs.read(HEADER.unpack(header)[0]))
-        data = pickle.dumps(answer(readers[what], task), protocol=5)
+        result = answer(readers[what], task, name_of)
+        data = pickle.dumps(result, protocol=5)
         outputs.write(HEADER.pack(len(data)) + data)
         outputs.flush()
 

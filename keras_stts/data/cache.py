@@ -13,7 +13,9 @@ import zipfile
 
 import numpy as np
 
-VERSION = 1
+from keras_stts.data.source import identity
+
+VERSION = 2
 # A writer that takes longer was killed.
 ABANDONED_SECONDS = 3600
 # NumPy reads headers with `ast`, which in Python 3.11 fails in two threads.
@@ -55,9 +57,7 @@ class FrameCache:
 
     def key(self, source, **settings):
         """Str that changes with the file and with how it is sampled."""
-        path = os.path.abspath(os.fsdecode(source))
-        facts = os.stat(path)
-        name = [VERSION, path, facts.st_size, facts.st_mtime_ns, settings]
+        name = [VERSION, *identity(source), settings]
         text = json.dumps(name, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -15,6 +15,7 @@ from keras_stts.data.order import plan_epoch
 from keras_stts.data.reading_ahead import Batches
 from keras_stts.data.reading_ahead import Clock
 from keras_stts.data.rows import RowReader
+from keras_stts.data.source import name_of
 from keras_stts.data.video import SampledVideo
 
 POLICIES = ("raise", "skip", "report")
@@ -247,7 +248,7 @@ class VideoDataset(keras.utils.PyDataset):
                 row = self.rows[number]
                 line = {
                     "id": row["id"],
-                    "video": row.get("video"),
+                    "video": name_of(row.get("video")),
                     "reason": reason,
                 }
                 with open(self.report, "a", encoding="utf-8") as file:

@@ -5,6 +5,9 @@ import json
 import os
 import pathlib
 
+from keras_stts.data.source import is_address
+from keras_stts.data.source import is_row
+
 # What columns may be called.
 COLUMNS = {
     "video": ("video", "video_path", "path", "file"),
@@ -91,10 +94,18 @@ def _row(row, number, path, names, folder):
     result = {k: v for k, v in row.items() if k not in names.values()}
     for role, name in names.items():
         result[role] = row.get(name)
-    if isinstance(result["video"], str) and result["video"]:
-        result["video"] = os.path.join(folder, result["video"])
+    result["video"] = _place(result["video"], folder)
     result.setdefault("id", f"{path.name}:{number + 1}")
     return result
+
+
+def _place(video, folder):
+    """A path relative to a folder; addresses and contents as they are."""
+    if is_row(video) and video.get("bytes") is None:
+        return _place(video["path"], folder)
+    if isinstance(video, str) and video and not is_address(video):
+        return os.path.join(folder, video)
+    return video
 
 
 def _read_jsonl(path):

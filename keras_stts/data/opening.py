@@ -15,7 +15,7 @@ MAX_PIXELS = 2**26
 # With these, files name others: playlists, scripts, descriptions of streams.
 NAMING = (
     b"#EXTM3U", b"#EXT-X-", b"ffconcat", b"<MPD", b"[playlist]", b"[reference]",
-    b"<smil", b"<asx", b"<playlist", b"<SmoothStreaming", b"# VobSub", b"v=0",
+    b"<smil", b"<asx", b"<playlist", b"<SmoothStreaming", b"# VobSub",
     b"<CompositionPlaylist", b"rtsp://", b"rtsptext", b"file '", b'FILE "',
 )  # fmt: skip
 OTHERS = (
@@ -50,6 +50,8 @@ def open_video(source, damage, is_strict=True):
         ValueError: If it is no video.
     """
     check_path(source, damage)
+    if _names_others(source):
+        damage.fail(OTHERS)
     asked = []
 
     def refuse(url, *_):
@@ -74,12 +76,20 @@ def open_video(source, damage, is_strict=True):
             yield container, _find_stream(container, damage, is_strict)
 
 
+def _names_others(source):
+    """Whether a file is a text that names media."""
+    with opened(source) as file:
+        start = file.read(2**12)
+    is_text = b"\0" not in start
+    text = start.lstrip(b"\xef\xbb\xbf \r\n\t")
+    marks = any(mark in start for mark in NAMING) or text.startswith(b"v=0")
+    return is_text and marks
+
+
 def _explain(source, damage, asked, error):
     """Raise with the reason why a file cannot be opened."""
     with opened(source) as file:
-        start = file.read(2**12).lstrip(b"\xef\xbb\xbf \r\n\t")
-        names = any(mark in start for mark in NAMING) and b"\0" not in start
-        if asked or names or names_other_files(file):
+        if asked or names_other_files(file):
             damage.fail(OTHERS)
         found = find_damage(file)
     what = "is not a video, or a damaged one. Convert or copy it."

@@ -4,6 +4,7 @@ import os
 
 import numpy as np
 
+from keras_stts.data.source import is_media
 from keras_stts.data.workers import DecodePool
 
 
@@ -86,6 +87,8 @@ def check_row(row):
     """Raise if a row is unusable whatever its video is."""
     for name in ("video", "prompt", "response"):
         value = row.get(name)
+        if name == "video" and value and is_media(value):
+            continue
         if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
             raise ValueError(
                 f"A row must have a {name}. Received: row {row['id']} with "

@@ -1,6 +1,7 @@
 """Where videos and images come from: paths, addresses, bytes, files, rows."""
 
 import contextlib
+import hashlib
 import io
 import os
 import re
@@ -22,13 +23,17 @@ Attributes:
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # No path is longer, and none has line breaks.
 LONGEST_PATH = 4096
+NO_FSSPEC = (
+    "which needs fsspec and its part for such addresses. Install it, as with "
+    "`pip install fsspec[http]` or `fsspec[s3]`, or copy the file here"
+)
 MEMORY = 2**26  # Bytes of a copy that are kept out of the disk.
 
 
-def is_file_like(value):
-    """Whether `as_source` takes a value: no array, no list."""
+def is_media(value):
+    """Whether a value holds a media file, and is no path to one."""
     is_file = hasattr(value, "read") and hasattr(value, "seek")
-    kinds = (str, bytes, bytearray, memoryview, os.PathLike, Source)
+    kinds = (bytes, bytearray, memoryview, Source)
     return is_file or is_row(value) or isinstance(value, kinds)
 
 
@@ -97,6 +102,51 @@ def name_of(source):
     return type(source).__name__
 
 
+def portable(source):
+    """The same source, as another process can read it."""
+    if is_row(source) and source.get("bytes") is None:
+        source = source["path"]
+    if isinstance(source, (str, os.PathLike)):
+        return os.fsdecode(source)
+    if isinstance(source, bytes) and not _is_content(source):
+        return os.fsdecode(source)
+    source = as_source(source)
+    with opened(source) as file:
+        return {"path": source.name, "bytes": file.read()}
+
+
+def identity(source):
+    """A list that changes with what a source holds.
+
+    Raises:
+        OSError: If there is no such file.
+        ValueError: If it cannot be fetched.
+    """
+    source = portable(source)
+    if isinstance(source, dict):
+        return [hashlib.sha256(source["bytes"]).hexdigest()]
+    if is_address(source) and not _is_local(source):
+        return [source, _identity_of_address(source)]
+    path = _local_path(source) if is_address(source) else source
+    paths = [path]
+    if os.path.isdir(path):
+        paths += sorted(os.path.join(path, name) for name in os.listdir(path))
+    facts = [(os.path.abspath(path), os.stat(path)) for path in paths]
+    return [(path, fact.st_size, fact.st_mtime_ns) for path, fact in facts]
+
+
+def _identity_of_address(address):
+    try:
+        import fsspec
+
+        system, path = fsspec.core.url_to_fs(address)
+        return system.ukey(path)
+    except ImportError as error:
+        _fail(address, f"{NO_FSSPEC} ({error}).", error)
+    except Exception as error:  # Each file system has errors of its own.
+        _fail(address, _unreadable(error), error)
+
+
 def _is_content(data):
     long = not data or len(data) > LONGEST_PATH
     return long or any(mark in data for mark in (b"\0", b"\n", b"\r"))
@@ -160,24 +210,31 @@ def _copy(file):
 
 
 def _address_source(address):
-    if address.lower().startswith("file://"):
+    if _is_local(address):
         return _path(_local_path(address))
     try:
         import fsspec
-    except ImportError as error:
-        what = "which is read with fsspec. Install it with `pip install "
-        _fail(address, what + "fsspec[http]`, or copy the file here.", error)
-    try:
+
         with fsspec.open(address, "rb") as file:
             return Source(_copy(file), address, False)
+    except ImportError as error:
+        _fail(address, f"{NO_FSSPEC} ({error}).", error)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"A video or image must exist. Received: {address!r}, where there "
             "is none. Check the address."
         ) from error
     except Exception as error:  # Each file system has errors of its own.
-        what = f"which fsspec cannot read ({type(error).__name__}: {error}). "
-        _fail(address, what + "Copy the file here.", error)
+        _fail(address, _unreadable(error), error)
+
+
+def _unreadable(error):
+    what = f"{type(error).__name__}: {error}"
+    return f"which fsspec cannot read ({what}). Copy the file here."
+
+
+def _is_local(address):
+    return address.lower().startswith("file://")
 
 
 def _local_path(address):

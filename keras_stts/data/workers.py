@@ -2,13 +2,16 @@
 
 import concurrent.futures
 import contextlib
-import os
 import pathlib
 import pickle
 import struct
 import subprocess
 import sys
 import threading
+import warnings
+
+from keras_stts.data.source import name_of
+from keras_stts.data.source import portable
 
 SCRIPT = pathlib.Path(__file__).with_name("_worker.py")
 HEADER = struct.Struct("<Q")
@@ -62,7 +65,7 @@ class DecodePool:
         """Start to read a video.
 
         Args:
-            source: Path.
+            source: See `keras_stts.data.read_video`, as all others.
             num_frames: Int.
             **kwargs: See `keras_stts.data.read_video`.
 
@@ -91,7 +94,7 @@ class DecodePool:
         return self._submit("facts", source, **kwargs)
 
     def _submit(self, what, source, **kwargs):
-        task = {"source": os.fsdecode(source), **kwargs}
+        task = {"source": portable(source), **kwargs}
         return self._threads.submit(self._run, what, task)
 
     def close(self):
@@ -111,6 +114,7 @@ class DecodePool:
         self.close()
 
     def _run(self, what, task):
+        name = name_of(task["source"])
         process = getattr(self._local, "process", None)
         if process is None or process.poll() is not None:
             process = self._local.process = self._start()
@@ -118,19 +122,21 @@ class DecodePool:
             with _killed_after(process, self.time_limit):
                 _send(process.stdin, pickle.dumps((what, task)))
                 message = _receive(process.stdout)
-            kind, value = pickle.loads(message)
+            kind, value, notes = pickle.loads(message)
         except TimeoutError:
             self._end(process)
             raise DecodeError(
                 "A video must be read within `time_limit`. Received: "
-                f"{task['source']!r}, which was not after {self.time_limit} s."
+                f"{name!r}, which was not after {self.time_limit} s."
             ) from None
         except (OSError, EOFError, pickle.UnpicklingError):
             self._end(process)
             raise DecodeError(
-                f"A video must be readable. Received: {task['source']!r}, "
-                "which made the reader crash. Convert or copy it again."
+                f"A video must be readable. Received: {name!r}, which made "
+                "the reader crash. Convert or copy it again."
             ) from None
+        for note in notes:
+            warnings.warn(note, UserWarning, stacklevel=2)
         if kind == "missing":
             raise FileNotFoundError(value)
         if kind == "error":

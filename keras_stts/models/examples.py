@@ -3,10 +3,13 @@
 import os
 
 import numpy as np
+import PIL.Image
 
 from keras_stts.data.image import largest_tiling
 from keras_stts.data.image import read_image
 from keras_stts.data.image import tile_image
+from keras_stts.data.source import is_media
+from keras_stts.data.source import name_of
 from keras_stts.models.chat import IMAGE
 from keras_stts.models.chat import VIDEO
 from keras_stts.models.packed_rows import take_rows_apart
@@ -72,10 +75,11 @@ def _check_names(x, num_frames, num_images):
 
 
 def _check_sizes(x):
-    if isinstance(x.get("videos"), (str, bytes, os.PathLike)):
+    videos = x.get("videos")
+    if isinstance(videos, (str, os.PathLike)) or is_media(videos):
         raise ValueError(
             "A list of prompts needs a list of videos. Received: videos="
-            f"{x['videos']!r} and {len(x['prompts'])} prompts."
+            f"{name_of(videos)!r} and {len(x['prompts'])} prompts."
         )
     names = ("videos", "images", "prompts", "responses", "subtitles")
     sizes = {name: len(x[name]) for name in names if name in x}
@@ -200,7 +204,8 @@ class ImagePacker:
         """Cut images up.
 
         Args:
-            examples: For each example a list of paths and of uint8 arrays
+            examples: For each example a list of what
+                `keras_stts.data.image.read_image` reads, and of uint8 arrays
                 (H, W, 3).
 
         Returns:
@@ -231,8 +236,9 @@ class ImagePacker:
         return {"images": images, "image_pooling": pooling}, grids
 
     def _tile(self, image):
-        if isinstance(image, (str, bytes, os.PathLike)):
-            image = read_image(os.fsdecode(image))
+        is_path = isinstance(image, (str, os.PathLike))
+        if is_path or is_media(image) or isinstance(image, PIL.Image.Image):
+            image = read_image(image)
         image = np.asarray(image)
         good = image.ndim == 3 and image.shape[-1] == 3 and image.size
         if not good or image.dtype != np.uint8:

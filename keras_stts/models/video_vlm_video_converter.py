@@ -7,6 +7,7 @@ import numpy as np
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import RULES
 from keras_stts.data.sampling import sample_indices
+from keras_stts.data.source import is_media
 from keras_stts.data.video import SampledVideo
 from keras_stts.data.video import read_video
 from keras_stts.models.preset_mixin import PresetMixin
@@ -28,8 +29,9 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
 
     Call arguments:
         inputs: A batch: list of what `keras_stts.data.read_video` reads
-            (paths, bytes, file objects), of what it returns, and of uint8
-            arrays (T, H, W, 3), or one array (B, T, H, W, 3).
+            (paths, addresses, bytes, file objects, rows of datasets), of
+            what it returns, and of uint8 arrays (T, H, W, 3), or one array
+            (B, T, H, W, 3).
         fps: Optional number, or list of one a video: frames a second of
             arrays and folders of images. Defaults to `max_fps`.
 
@@ -150,8 +152,7 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
 
 
 def _is_path(value):
-    is_file = hasattr(value, "read") and hasattr(value, "seek")
-    return is_file or isinstance(value, (str, bytes, os.PathLike))
+    return is_media(value) or isinstance(value, (str, os.PathLike))
 
 
 def check_frames(video):
