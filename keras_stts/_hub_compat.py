@@ -4,6 +4,7 @@ from keras_hub.src.utils.preset_utils import CONFIG_FILE
 from keras_hub.src.utils.preset_utils import PREPROCESSOR_CONFIG_FILE
 from keras_hub.src.utils.preset_utils import TASK_CONFIG_FILE
 from keras_hub.src.utils.preset_utils import TASK_WEIGHTS_FILE
+from keras_hub.src.utils.preset_utils import TOKENIZER_CONFIG_FILE
 from keras_hub.src.utils.preset_utils import check_file_exists
 from keras_hub.src.utils.preset_utils import get_file
 from keras_hub.src.utils.preset_utils import load_json
@@ -14,6 +15,7 @@ __all__ = [
     "PREPROCESSOR_CONFIG_FILE",
     "TASK_CONFIG_FILE",
     "TASK_WEIGHTS_FILE",
+    "TOKENIZER_CONFIG_FILE",
     "any_equal",
     "check_file_exists",
     "get_file",

@@ -1,11 +1,16 @@
 """Callbacks for `fit`."""
 
+import contextlib
 import json
-import os
 import pathlib
+import sys
 
 import h5py
 import keras
+
+from keras_stts.models import safe_hdf5
+from keras_stts.models.backbone_bounds import is_int
+from keras_stts.models.preset_json import parse_json
 
 FILE = "backup.weights.h5"
 
@@ -26,7 +31,10 @@ class Backup(keras.callbacks.Callback):
 
     Raises:
         ValueError: In `fit`, if the data are no `keras_stts.data.VideoDataset`,
-            or not those of the backup.
+            or not those of the backup; or if the backup is damaged or of
+            another model.
+        OSError: In `fit`, if a backup cannot be written, such as on a full
+            disk. The one before it stays.
 
     Example:
 
@@ -56,13 +64,30 @@ class Backup(keras.callbacks.Callback):
         model.optimizer.build(model.trainable_variables)
         epoch, batch = 0, 0
         if self.path.exists():
-            with h5py.File(self.path) as file:
-                saved = json.loads(file.attrs["place"])
+            saved = self._place()
             self._check_same(saved["data"], data.settings())
             model.load_weights(self.path)
             epoch, batch = saved["epoch"], saved["batch"]
         data.seek(epoch, batch)
         return epoch, batch
+
+    def _place(self):
+        """Dict of what was written of the place in the data."""
+        safe_hdf5.check(self.path)
+        with h5py.File(self.path) as file:
+            text = file.attrs.get("place")
+        if isinstance(text, str):
+            with contextlib.suppress(ValueError):
+                saved = parse_json(text, str(self.path))
+                counts = [saved.get("epoch"), saved.get("batch")]
+                good = all(is_int(n, 0, sys.maxsize) for n in counts)
+                if good and isinstance(saved.get("data"), dict):
+                    return saved
+        raise ValueError(
+            "A backup must be a file that `Backup` wrote. Received: "
+            f"{str(self.path)!r}, which says no place in the data. Delete it "
+            "to begin anew."
+        )
 
     def _check_same(self, saved, given):
         different = [
@@ -91,12 +116,11 @@ class Backup(keras.callbacks.Callback):
 
     def _save(self, epoch, batch):
         self.folder.mkdir(parents=True, exist_ok=True)
-        part = self.folder / f"part.{FILE}"
-        self.model.save_weights(part, overwrite=True)
         place = {"epoch": epoch, "batch": batch, "data": self.data.settings()}
-        with h5py.File(part, "a") as file:
-            file.attrs["place"] = json.dumps(place)
-        os.replace(part, self.path)
+        with safe_hdf5.replacing(self.path) as part:
+            self.model.save_weights(part, overwrite=True)
+            with h5py.File(part, "a") as file:
+                file.attrs["place"] = json.dumps(place)
 
 
 class DataProgress(keras.callbacks.Callback):

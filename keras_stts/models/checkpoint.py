@@ -2,7 +2,7 @@
 
 import collections
 import concurrent.futures
-import json
+import os
 import re
 
 import numpy as np
@@ -10,7 +10,10 @@ import numpy as np
 from keras_stts.layers.initializers import assign
 from keras_stts.layers.initializers import host_array
 from keras_stts.models import preset_files
+from keras_stts.models.keras_format import names_of_index
+from keras_stts.models.keras_format import two_sets
 from keras_stts.models.molmo2_weights import transformers_names
+from keras_stts.models.preset_json import parse_json
 
 WEIGHTS = "model.safetensors"
 WEIGHTS_INDEX = "model.safetensors.index.json"
@@ -44,12 +47,17 @@ class Checkpoint:
     def __init__(self, preset):
         self.preset = preset
         self.tensors = {}
-        names = {WEIGHTS}
+        places = None
         if preset_files.has(preset, WEIGHTS_INDEX):
             index = preset_files.read_json(preset, WEIGHTS_INDEX)
-            names = set(index["weight_map"].values())
-        for name in sorted(names):
-            self._index(self._find(name))
+            names = names_of_index(index, f"{WEIGHTS_INDEX} of {preset}")
+            places = index["weight_map"]
+        names = [WEIGHTS] if places is None else names
+        paths = {name: self._find(name) for name in names}
+        if WEIGHTS not in paths and preset_files.has(preset, WEIGHTS):
+            raise two_sets(preset, WEIGHTS, WEIGHTS_INDEX)
+        for name, path in paths.items():
+            self._add(name, self._index(path), places)
 
     def _find(self, name):
         pickled = [] if name.endswith(".safetensors") else [name]
@@ -72,7 +80,32 @@ class Checkpoint:
     def _has_file(self, name):
         return preset_files.has(self.preset, name)
 
+    @property
+    def num_bytes(self):
+        """Size of the files."""
+        paths = {stored.path for stored in self.tensors.values()}
+        return sum(os.path.getsize(path) for path in paths)
+
+    def _add(self, name, found, places):
+        """Take the tensors of a file, those that the index says it has."""
+        given = set(found)
+        wanted = given
+        if places is not None:
+            wanted = {key for key, file in places.items() if file == name}
+        twice = given & set(self.tensors)
+        different = sorted((given ^ wanted) | twice)
+        if different:
+            raise ValueError(
+                "A file of weights must hold what the index says, and no "
+                f"weight that another file holds. Received: {name} of "
+                f"{self.preset}, which differs in {different[:5]} "
+                f"({len(different)}). Download it again."
+            )
+        self.tensors |= found
+
     def _index(self, path):
+        """Dict of the names in a file to what is `Stored` there."""
+        tensors = {}
         with _open(path) as file:
             places = _places(path)
             for key in file.keys():
@@ -83,12 +116,13 @@ class Checkpoint:
                         f"{', '.join(DTYPES.values())}. Received: {key} in "
                         f"{path} of dtype {part.get_dtype()}."
                     )
-                self.tensors[key] = Stored(
+                tensors[key] = Stored(
                     path,
                     places[key],
                     tuple(part.get_shape()),
                     DTYPES[part.get_dtype()],
                 )
+        return tensors
 
     def has(self, prefix):
         return any(key.startswith(prefix) for key in self.tensors)
@@ -202,7 +236,7 @@ def _places(path):
     """Where in a safetensors file the bytes of each tensor begin."""
     with open(path, "rb") as file:
         size = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(size))
+        header = parse_json(file.read(size).decode(), path)
     header.pop("__metadata__", None)
     return {k: 8 + size + header[k]["data_offsets"][0] for k in header}
 

@@ -12,6 +12,8 @@ from keras_stts.models import molmo2_processor
 from keras_stts.models import molmo2_saved
 from keras_stts.models import molmo2_tokenizer
 from keras_stts.models import preset_files
+from keras_stts.models.backbone_bounds import check_backbone
+from keras_stts.models.backbone_bounds import check_fits
 from keras_stts.models.checkpoint import Checkpoint
 from keras_stts.models.molmo2_config import backbone_config
 from keras_stts.models.molmo2_tokenizer import has_tokenizer
@@ -120,12 +122,16 @@ def load(cls, preset, load_weights=True, **kwargs):
 def load_backbone(preset, load_weights=True, cls=VideoVLMBackbone, **kwargs):
     """The backbone of a checkpoint, with changed arguments."""
     config = Files(preset).backbone
+    checkpoint = Checkpoint(preset) if load_weights else None
+    if load_weights:
+        arguments = {**config, **kwargs}
+        check_backbone(arguments)
+        check_fits(arguments, checkpoint.num_bytes, str(preset))
     with weights_to_be_loaded(load_weights):
         backbone = cls(**{**config, **kwargs})
     if not load_weights:
         return backbone
     table = backbone_table(backbone)
-    checkpoint = Checkpoint(preset)
     if not checkpoint.has(SCORER):
         for keys in [keys for keys in table if SCORER in keys[0]]:
             _draw(table.pop(keys))

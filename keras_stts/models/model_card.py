@@ -1,6 +1,10 @@
 """The README of a preset's directory."""
 
+import os
 import pathlib
+
+from keras_stts.models import preset_manifest
+from keras_stts.models import preset_saving
 
 MODEL_CARD = "README.md"
 # Names of the pruning settings and what they are.
@@ -68,8 +72,20 @@ def model_card(model, title):
     )
 
 
-def write_model_card(model, directory):
-    """Write a model card, unless there is one that someone wrote."""
-    path = pathlib.Path(directory) / MODEL_CARD
-    if not path.exists():
-        path.write_text(model_card(model, path.parent.name), encoding="utf-8")
+def write_model_card(model, part, folder):
+    """Write a model card, unless there is one that someone wrote.
+
+    Args:
+        model: A `VideoVLM`.
+        part: Path to write it to.
+        folder: Path of the preset, which `part` is for.
+    """
+    folder = pathlib.Path(folder)
+    there = folder / MODEL_CARD
+    if there.exists():
+        ours = preset_saving.listed(folder)["model_card"]
+        if ours is None or preset_manifest.sha256(there) != ours:
+            return
+    title = pathlib.Path(os.path.abspath(folder)).name
+    text = model_card(model, title)
+    (pathlib.Path(part) / MODEL_CARD).write_text(text, encoding="utf-8")

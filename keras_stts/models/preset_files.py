@@ -5,14 +5,21 @@ what is read there is small enough and well-formed, or an error says which file
 is not.
 """
 
-import json
+import contextlib
+import contextvars
 import os
 import pathlib
 
 from keras_stts import _hub_compat as hub
+from keras_stts.models import preset_manifest
+from keras_stts.models.preset_json import AGAIN
+from keras_stts.models.preset_json import LIMIT
+from keras_stts.models.preset_json import parse_json
+from keras_stts.models.preset_json import text_of
+from keras_stts.models.preset_manifest import MANIFEST
+from keras_stts.models.preset_manifest import ON_PURPOSE
 
-# Bytes of a text file, and of those that hold a vocabulary.
-LIMIT = 2**24
+# Bytes of a text file that holds a vocabulary.
 VOCABULARY_LIMIT = 2**27
 VOCABULARIES = {
     "added_tokens.json",
@@ -21,8 +28,20 @@ VOCABULARIES = {
     "vocab.json",
     "vocabulary.json",
 }
-MAX_DEPTH = 64
-AGAIN = "Download it or save it again."
+_loading = contextvars.ContextVar("loading", default=None)
+
+
+@contextlib.contextmanager
+def loading():
+    """While a preset is loaded, each of its files is verified only once."""
+    if _loading.get() is not None:
+        yield
+        return
+    token = _loading.set({"manifests": {}, "verified": set()})
+    try:
+        yield
+    finally:
+        _loading.reset(token)
 
 
 def find(preset, name):
@@ -35,10 +54,76 @@ def find(preset, name):
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the name or a symbolic link leads out of the preset, or
-            to something that is no regular file.
+            to something that is no regular file; or if the preset has a
+            manifest that does not name the file or says otherwise of it.
     """
     preset = os.fspath(preset)
     check_name(name, preset)
+    path = _locate(preset, name)
+    files = manifest(preset)
+    if files is not None:
+        _verify(path, files, preset, name)
+    return path
+
+
+def has(preset, name):
+    """Whether a preset holds a file; see `find`.
+
+    Raises:
+        FileNotFoundError: If it should, by its manifest, and does not.
+        ValueError: See `find`.
+    """
+    preset = os.fspath(preset)
+    check_name(name, preset)
+    try:
+        _locate(preset, name)
+    except FileNotFoundError:
+        if name in (manifest(preset) or ()):
+            raise
+        return False
+    return True
+
+
+def manifest(preset):
+    """Dict of the names of a preset's files to size and sha256, or None."""
+    preset = os.fspath(preset)
+    state = _loading.get() or {"manifests": {}}
+    if preset not in state["manifests"]:
+        files = None
+        with contextlib.suppress(FileNotFoundError):
+            path = _locate(preset, MANIFEST)
+            where = f"{MANIFEST} of {preset}"
+            files = preset_manifest.read(path, where)["files"]
+        state["manifests"][preset] = files
+    return state["manifests"][preset]
+
+
+def check_complete(preset):
+    """Raise unless a folder holds all files that its manifest lists.
+
+    Files of a handle are looked for when they are read.
+    """
+    preset = os.fspath(preset)
+    if "://" not in preset:
+        for name in manifest(preset) or ():
+            check_name(name, f"{MANIFEST} of {preset}")
+            _locate(preset, name)
+
+
+def _verify(path, files, preset, name):
+    if name not in files:
+        raise ValueError(
+            f"A preset must hold no files but its own. Received: {name} of "
+            f"{preset}, which {MANIFEST} there does not list. Delete the file "
+            f"if it is left from another model. {ON_PURPOSE}"
+        )
+    verified = (_loading.get() or {"verified": set()})["verified"]
+    if (preset, name) not in verified:
+        preset_manifest.verify(path, files[name], f"{name} of {preset}")
+        verified.add((preset, name))
+
+
+def _locate(preset, name):
     if "://" in preset:
         return hub.get_file(preset, name)
     path = os.path.join(preset, name)
@@ -54,15 +139,6 @@ def find(preset, name):
             f"{name} of {preset}, which is none. {AGAIN}"
         )
     return path
-
-
-def has(preset, name):
-    """Whether a preset holds a file; see `find`."""
-    try:
-        find(preset, name)
-    except FileNotFoundError:
-        return False
-    return True
 
 
 def check_name(name, where):
@@ -81,6 +157,16 @@ def check_name(name, where):
             "relative path without `..`, backslash or colon. Received: "
             f"{str(name)[:200]!r} in {where}. Do not load what you do not "
             "trust."
+        )
+
+
+def check_plain_name(name, where):
+    """As `check_name`, of a file that lies beside the one that names it."""
+    check_name(name, where)
+    if "/" in name:
+        raise ValueError(
+            "A file of a preset must name only files beside it. Received: "
+            f"{name[:200]!r} in {where}. Do not load what you do not trust."
         )
 
 
@@ -119,32 +205,6 @@ def read_text(preset, name):
     return text_of(path, where, VOCABULARY_LIMIT if is_vocabulary else LIMIT)
 
 
-def text_of(path, where, limit=LIMIT):
-    """Text of a file; `where` is what errors call it."""
-    try:
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            data = file.read(limit + 1) if size <= limit else None
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{where} cannot be read ({error.strerror}). Check the rights "
-            "that you have there.",
-        ) from error
-    if data is None or len(data) > limit:
-        raise ValueError(
-            f"A text file of a preset must have no more than {limit:,} "
-            f"bytes. Received: {where}, which has {size:,}. {AGAIN}"
-        )
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError as error:
-        raise ValueError(
-            f"A text file of a preset must be UTF-8. Received: {where}, which "
-            f"is not at byte {error.start}. {AGAIN}"
-        ) from error
-
-
 def read_json(preset, name):
     """Dict that a JSON file of a preset holds.
 
@@ -154,51 +214,3 @@ def read_json(preset, name):
             too deep, or names a key twice.
     """
     return parse_json(read_text(preset, name), f"{name} of {preset}")
-
-
-def parse_json(text, where):
-    """Dict that a JSON text holds; `where` is what errors call it."""
-    try:
-        result = json.loads(text, object_pairs_hook=_unique)
-    except RecursionError as error:
-        raise _not_json(where, "is nested too deep") from error
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno}, column {error.colno}"
-        raise _not_json(where, f"is not, at {place}") from error
-    except ValueError as error:
-        raise _not_json(where, str(error)) from error
-    if not isinstance(result, dict):
-        kind = type(result).__name__
-        raise _not_json(where, f"holds a {kind}")
-    if _depth(result) > MAX_DEPTH:
-        raise _not_json(where, f"is nested deeper than {MAX_DEPTH}")
-    return result
-
-
-def _not_json(where, reason):
-    return ValueError(
-        f"A file of a preset must be JSON of one object. Received: {where}, "
-        f"which {reason}. {AGAIN}"
-    )
-
-
-def _unique(pairs):
-    result = dict(pairs)
-    if len(result) < len(pairs):
-        seen = set()
-        twice = next(k for k, _ in pairs if k in seen or seen.add(k))
-        raise ValueError(f"names {twice[:100]!r} twice")
-    return result
-
-
-def _depth(value):
-    """How deep lists and dicts lie in each other."""
-    depth, level = 0, [value]
-    while level and depth <= MAX_DEPTH:
-        depth += 1
-        inner = []
-        for item in level:
-            items = item.values() if isinstance(item, dict) else item
-            inner += [i for i in items if isinstance(i, (dict, list))]
-        level = inner
-    return depth

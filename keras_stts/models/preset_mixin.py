@@ -3,11 +3,15 @@ import pathlib
 
 import huggingface_hub
 import keras
+import keras_hub
 from huggingface_hub import constants
 
 from keras_stts import _hub_compat as hub
 from keras_stts.layers.initializers import weights_to_be_loaded
+from keras_stts.models import keras_format
+from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
+from keras_stts.models import preset_saving
 from keras_stts.models.presets import PRESETS
 
 
@@ -19,7 +23,10 @@ def resolve_preset(preset):
         if "://" in handle:
             return handle
         return str(pathlib.Path(__file__).parents[1] / handle)
-    if "://" in preset or pathlib.Path(preset).is_dir():
+    if "://" in preset:
+        return preset
+    if pathlib.Path(preset).is_dir():
+        preset_saving.finish(preset)
         return preset
     raise ValueError(
         "`preset` must be a built-in name, a handle (hf://, kaggle://) or an "
@@ -116,6 +123,25 @@ class PresetMixin:
 
     presets = PRESETS
 
+    def save_to_preset(self, preset_dir, *args, **kwargs):
+        """Save for `from_preset`, in one go when all is written.
+
+        Args:
+            preset_dir: Path, made if need be. A preset's other parts in it
+                are kept; but not the head of another backbone.
+            *args, **kwargs: See KerasHub, such as `max_shard_size`.
+
+        Raises:
+            OSError: If it cannot be written, such as on a full disk. Then
+                what was there is as it was.
+        """
+        if preset_saving.is_part(preset_dir):
+            super().save_to_preset(preset_dir, *args, **kwargs)
+            return
+        kind = preset_saving.kind_of(self)
+        with preset_saving.replacing(preset_dir, kind) as part:
+            super().save_to_preset(str(part), *args, **kwargs)
+
     @classmethod
     def from_preset(cls, preset, **kwargs):
         """Load from a preset.
@@ -127,9 +153,16 @@ class PresetMixin:
             **kwargs: Arguments of the constructor to change.
 
         Raises:
-            ValueError: If the preset is unknown.
+            FileNotFoundError: If the preset lacks a file.
+            ValueError: If the preset is unknown, or one of its files is
+                damaged, hostile or not its own.
             TypeError: If an argument is unknown.
         """
+        with preset_files.loading():
+            return cls._from_preset(preset, **kwargs)
+
+    @classmethod
+    def _from_preset(cls, preset, **kwargs):
         defaults = preset_config(preset)
         preset = resolve_preset(preset)
         names = argument_names(cls)
@@ -143,5 +176,29 @@ class PresetMixin:
             from keras_stts.models import convert_molmo2
 
             return convert_molmo2.load(cls, preset, **kwargs)
-        with weights_to_be_loaded(kwargs.get("load_weights", True)):
+        load_weights = kwargs.get("load_weights", True)
+        _check_files(cls, preset, kwargs)
+        with weights_to_be_loaded(load_weights), keras_format.naming(preset):
             return super().from_preset(preset, **kwargs)
+
+    @classmethod
+    def from_config(cls, config):
+        preset_configs.check(config, f"the config of a {cls.__name__}")
+        return super().from_config(config)
+
+
+def _check_files(cls, preset, kwargs):
+    """Look through what KerasHub is going to read of a preset."""
+    preset_configs.read(preset, hub.CONFIG_FILE)
+    config_file = kwargs.get("config_file")
+    if issubclass(cls, keras_hub.models.Backbone):
+        arguments = {n: kwargs[n] for n in kwargs if n != "load_weights"}
+        load_weights = kwargs.get("load_weights", True)
+        keras_format.check_backbone_files(preset, arguments, load_weights)
+    elif issubclass(cls, keras_hub.tokenizers.Tokenizer):
+        name = config_file or hub.TOKENIZER_CONFIG_FILE
+        keras_format.check_preprocessor(preset, name)
+    elif issubclass(cls, keras_hub.models.Preprocessor):
+        keras_format.check_preprocessor(preset, config_file)
+    else:
+        preset_configs.read(preset, keras_format.CONVERTER)

@@ -11,10 +11,13 @@ from keras_stts.data.dataset import VideoDataset
 from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
-from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models import preset_files
+from keras_stts.models import preset_saving
 from keras_stts.models import tf_steps
+from keras_stts.models.keras_format import naming
+from keras_stts.models.keras_format import reading_weights
+from keras_stts.models.load_task import load_task
 from keras_stts.models.model_card import write_model_card
 from keras_stts.models.parts import check_parts
 from keras_stts.models.parts import set_trainable_parts
@@ -23,7 +26,6 @@ from keras_stts.models.preset_mixin import check_arguments
 from keras_stts.models.preset_mixin import is_molmo2
 from keras_stts.models.preset_mixin import preset_config
 from keras_stts.models.preset_mixin import resolve_preset
-from keras_stts.models.preset_mixin import saved_dtype
 from keras_stts.models.presets import PRESETS
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
@@ -167,8 +169,11 @@ class VideoVLM(keras_hub.models.CausalLM):
                 the preset prunes with, inside the language model too.
 
         Raises:
-            ValueError: If the preset is unknown, or `pruning` and
-                `prune_ratio` contradict each other.
+            FileNotFoundError: If the preset lacks a file, such as those of a
+                preprocessor that it was saved with.
+            ValueError: If the preset is unknown, one of its files is damaged,
+                hostile or not its own, or `pruning` and `prune_ratio`
+                contradict each other.
             TypeError: If an argument is unknown.
         """
         defaults = preset_config(preset)
@@ -184,7 +189,8 @@ class VideoVLM(keras_hub.models.CausalLM):
             part: {n: kwargs[n] for n in kwargs if n in names}
             for part, names in takers.items()
         }
-        return _load_task(cls, preset, load_weights, **arguments)
+        with preset_files.loading(), naming(preset):
+            return load_task(cls, preset, load_weights, **arguments)
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
         return model_inputs.preprocess_batch(self, (x, y, sample_weight))
@@ -567,8 +573,13 @@ class VideoVLM(keras_hub.models.CausalLM):
             directory: Path, made if need be.
             max_shard_size: Int. Bytes of weights that a file holds at most.
 
+        What is there of an older preset is replaced in one go, when all is
+        written. Other files are kept.
+
         Raises:
             ValueError: If the model lacks vision tokens that Molmo2 has.
+            OSError: If it cannot be written, such as on a full disk. Then the
+                older preset is still there.
 
         Example:
         ```python
@@ -579,17 +590,27 @@ class VideoVLM(keras_hub.models.CausalLM):
         """
         from keras_stts.models.export_molmo2 import export
 
-        export(self, directory, max_shard_size)
+        with preset_saving.replacing(directory, "molmo2") as part:
+            export(self, part, max_shard_size)
 
     def save_to_preset(self, preset_dir, max_shard_size=10):
         """Save the model for `from_preset`, with a model card.
 
+        What is there of an older preset is replaced in one go, when all is
+        written: until then the disk holds both. Other files are kept.
+
         Args:
-            preset_dir: Path, made if need be. A `README.md` in it is kept.
+            preset_dir: Path, made if need be. A `README.md` in it that
+                someone wrote is kept.
             max_shard_size: Number. GB of weights that a file holds at most.
+
+        Raises:
+            OSError: If it cannot be written, such as on a full disk. Then the
+                older preset is still there.
         """
-        super().save_to_preset(preset_dir, max_shard_size=max_shard_size)
-        write_model_card(self, preset_dir)
+        with preset_saving.replacing(preset_dir, "task") as part:
+            super().save_to_preset(str(part), max_shard_size=max_shard_size)
+            write_model_card(self, part, preset_dir)
 
     def save_task_weights(self, filepath):
         """Save the weights that are not in the backbone; see KerasHub."""
@@ -599,9 +620,15 @@ class VideoVLM(keras_hub.models.CausalLM):
 
     def load_task_weights(self, filepath):
         """Load what `save_task_weights` saved."""
-        keras.saving.load_weights(
-            self, filepath, objects_to_skip=self._objects_to_skip()
-        )
+        with reading_weights(filepath):
+            keras.saving.load_weights(
+                self, filepath, objects_to_skip=self._objects_to_skip()
+            )
+
+    def load_weights(self, filepath, **kwargs):
+        """See `keras.Model.load_weights`; damaged files are named."""
+        with reading_weights(filepath):
+            super().load_weights(filepath, **kwargs)
 
     def _objects_to_skip(self):
         """What is saved elsewhere, or belongs to a training run alone."""
@@ -784,66 +811,6 @@ def _check_pruning(preset, defaults, pruning, prune_ratio=None, **_):
             f"how much. Received: pruning={pruning!r}, no `prune_ratio`. Pass "
             "one, such as prune_ratio=0.5."
         )
-
-
-def _load_task(
-    cls, preset, load_weights, task, backbone, preprocessor, converter
-):
-    molmo2 = is_molmo2(preset)
-    if "backbone" not in task:
-        backbone.setdefault("dtype", saved_dtype(preset))
-        task["backbone"] = VideoVLMBackbone.from_preset(
-            preset, load_weights=load_weights, **backbone
-        )
-    if "preprocessor" not in task:
-        shared = ("num_blocks", "num_images", "max_crops", "patch_size")
-        for name in (*shared, "num_segments"):
-            preprocessor.setdefault(name, getattr(task["backbone"], name))
-        prunes = task["backbone"].language_pruning is not None
-        preprocessor.setdefault("prompt_mask", prunes)
-        task["preprocessor"] = _load_preprocessor(
-            preset, molmo2, preprocessor, converter
-        )
-    if molmo2:
-        from keras_stts.models import convert_molmo2
-
-        task = {**convert_molmo2.task_arguments(preset), **task}
-        with weights_to_be_loaded(load_weights):
-            model = cls.from_config(task)
-        if load_weights:
-            convert_molmo2.load_head(model, preset)
-        return model
-    if preset_files.has(preset, hub.TASK_CONFIG_FILE):
-        config = preset_files.read_json(preset, hub.TASK_CONFIG_FILE)["config"]
-        settings = argument_names(cls) - {"backbone", "preprocessor"}
-        saved = {name: config[name] for name in settings & set(config)}
-        task = {**saved, **task}
-    has_weights = preset_files.has(preset, hub.TASK_WEIGHTS_FILE)
-    load_weights = load_weights and has_weights
-    with weights_to_be_loaded(load_weights):
-        model = cls.from_config(task)
-    if load_weights:
-        model.load_task_weights(
-            preset_files.find(preset, hub.TASK_WEIGHTS_FILE)
-        )
-    return model
-
-
-def _load_preprocessor(preset, molmo2, preprocessor, converter):
-    """The preset's preprocessor with changes; None if it has none."""
-    if molmo2:
-        from keras_stts.models import convert_molmo2
-
-        if not convert_molmo2.has_tokenizer(preset):
-            return None
-        return convert_molmo2.load_preprocessor(preset, preprocessor, converter)
-    if not preset_files.has(preset, hub.PREPROCESSOR_CONFIG_FILE):
-        return None
-    if converter and "video_converter" not in preprocessor:
-        preprocessor["video_converter"] = VideoVLMVideoConverter.from_preset(
-            preset, **converter
-        )
-    return VideoVLMPreprocessor.from_preset(preset, **preprocessor)
 
 
 def _until_stop(token_ids, padding_mask, stop_token_ids):

@@ -5,7 +5,10 @@ from keras import ops
 
 from keras_stts.data.image import largest_tiling
 from keras_stts.layers.initializers import normal_initializer
+from keras_stts.models import keras_format
+from keras_stts.models import safe_hdf5
 from keras_stts.models.activations import get_activation
+from keras_stts.models.backbone_bounds import check_backbone
 from keras_stts.models.connector import Connector
 from keras_stts.models.connector_pruning import ConnectorPruning
 from keras_stts.models.decoder_block import DecoderBlock
@@ -214,6 +217,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             if name not in LOCALS
         }
         _check_kwargs(kwargs)
+        check_backbone(config)
         for name, value in config.items():
             setattr(self, name, value)
         self._config_names = tuple(config)
@@ -745,20 +749,38 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         return ["query", "value"]
 
     def save_lora_weights(self, filepath):
-        """Save the LoRA factors and the scorer, to a `.lora.h5` file."""
-        super().save_lora_weights(filepath)
-        with h5py.File(filepath, "a") as file:
-            for i, weight in enumerate(self.vision_encoder.scorer.weights):
-                file[f"scorer/{i}"] = ops.convert_to_numpy(
-                    ops.cast(weight, "float32")
-                )
+        """Save the LoRA factors and the scorer, to a `.lora.h5` file.
+
+        Raises:
+            OSError: If it cannot be written, such as on a full disk. Then a
+                file that was there is as it was.
+        """
+        with safe_hdf5.replacing(filepath) as part:
+            super().save_lora_weights(part)
+            with h5py.File(part, "a") as file:
+                for i, weight in enumerate(self.vision_encoder.scorer.weights):
+                    file[f"scorer/{i}"] = ops.convert_to_numpy(
+                        ops.cast(weight, "float32")
+                    )
 
     def load_lora_weights(self, filepath):
-        """Load what `save_lora_weights` saved."""
-        super().load_lora_weights(filepath)
-        with h5py.File(filepath) as file:
-            for i, weight in enumerate(self.vision_encoder.scorer.weights):
-                weight.assign(file[f"scorer/{i}"][()])
+        """Load what `save_lora_weights` saved.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is damaged, refers to other files, or does
+                not fit the model.
+        """
+        with safe_hdf5.reading(filepath):
+            super().load_lora_weights(filepath)
+            with h5py.File(filepath) as file:
+                for i, weight in enumerate(self.vision_encoder.scorer.weights):
+                    weight.assign(file[f"scorer/{i}"][()])
+
+    def load_weights(self, filepath, **kwargs):
+        """See `keras.Model.load_weights`; damaged files are named."""
+        with keras_format.reading_weights(filepath):
+            super().load_weights(filepath, **kwargs)
 
     def get_config(self):
         config = super().get_config()

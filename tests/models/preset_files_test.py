@@ -5,6 +5,7 @@ import os
 import pytest
 
 from keras_stts.models import preset_files
+from keras_stts.models import preset_json
 
 pytestmark = pytest.mark.once
 
@@ -147,7 +148,7 @@ def test_enormous_files(preset):
         file.truncate(2**34)
     with pytest.raises(ValueError, match="config.json.*17,179,869,184"):
         preset_files.read_json(preset, "config.json")
-    limit = preset_files.LIMIT
+    limit = preset_json.LIMIT
     (preset / "assets" / "merges.txt").write_bytes(b"a" * (limit + 1))
     assert len(preset_files.read_text(preset, "assets/merges.txt")) > limit
 
@@ -156,6 +157,6 @@ def test_a_file_that_cannot_be_read(preset, monkeypatch):
     def refuse(*args):
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr(preset_files, "open", refuse, raising=False)
+    monkeypatch.setattr(preset_json, "open", refuse, raising=False)
     with pytest.raises(PermissionError, match="config.json of .* rights"):
         preset_files.read_json(preset, "config.json")

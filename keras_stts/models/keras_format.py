@@ -1,0 +1,168 @@
+"""What KerasHub reads of a preset in Keras' format, looked through before."""
+
+import contextlib
+import os
+
+from keras_stts import _hub_compat as hub
+from keras_stts.models import preset_configs
+from keras_stts.models import preset_files
+from keras_stts.models import safe_hdf5
+from keras_stts.models.backbone_bounds import check_backbone
+from keras_stts.models.backbone_bounds import check_fits
+from keras_stts.models.backbone_bounds import is_number
+from keras_stts.models.preset_json import AGAIN
+from keras_stts.models.preset_json import parse_json
+from keras_stts.models.preset_json import text_of
+
+WEIGHTS = "model.weights.h5"
+WEIGHTS_INDEX = "model.weights.json"
+CONVERTER = "video_converter.json"
+
+
+def check_backbone_files(preset, kwargs, load_weights=True):
+    """Raise unless a preset's backbone can be made and its weights are whole.
+
+    Args:
+        preset: Str. Handle or directory.
+        kwargs: Dict of arguments in the place of the preset's.
+        load_weights: Bool. Whether to look at the weights, too.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If one is damaged, too large, or holds what it should not.
+    """
+    config = preset_configs.read(preset, hub.CONFIG_FILE)
+    given = {k: v for k, v in config["config"].items() if k not in kwargs}
+    check_backbone(given, f"{hub.CONFIG_FILE} of {preset}")
+    check_backbone(kwargs)
+    if not load_weights:
+        return
+    names = weights_files(preset)
+    paths = [preset_files.find(preset, name) for name in names]
+    size = sum(os.path.getsize(path) for path in paths)
+    where = f"{', '.join(names[:3])} of {preset}"
+    check_fits({**given, **kwargs}, size, where)
+    for path in paths:
+        safe_hdf5.check(path)
+
+
+def weights_files(preset):
+    """Names of the files that a backbone's weights lie in.
+
+    Raises:
+        FileNotFoundError: If there are none.
+        ValueError: If there are two sets of them, or the index names files
+            that are not beside it.
+    """
+    if not preset_files.has(preset, WEIGHTS_INDEX):
+        preset_files.find(preset, WEIGHTS)
+        return [WEIGHTS]
+    if preset_files.has(preset, WEIGHTS):
+        raise two_sets(preset, WEIGHTS, WEIGHTS_INDEX)
+    index = preset_files.read_json(preset, WEIGHTS_INDEX)
+    return names_of_index(index, f"{WEIGHTS_INDEX} of {preset}")
+
+
+def two_sets(preset, one, other):
+    return ValueError(
+        "A preset must hold its weights once. Received: "
+        f"{preset} with both {one} and {other}, from two models or one saved "
+        "twice. Delete the older."
+    )
+
+
+def names_of_index(index, where):
+    """Names of the files that an index of weights names, sorted."""
+    places = index.get("weight_map")
+    if not isinstance(places, dict) or not places:
+        raise ValueError(
+            "An index of weights must hold a `weight_map` of names to files. "
+            f"Received: {where}, which holds none. {AGAIN}"
+        )
+    names = set()
+    for files in places.values():
+        files = files if isinstance(files, list) and files else [files]
+        for name in files:
+            preset_files.check_plain_name(name, where)
+            names.add(name)
+    return sorted(names)
+
+
+def check_task(config, where):
+    """Raise unless the settings of a `VideoVLM` can be some."""
+    value = config.get("aux_coefficient")
+    if value is not None and not isinstance(value, dict):
+        if not is_number(value, 0, 1e6):
+            raise ValueError(
+                "`aux_coefficient` must be a number from 0 to 1,000,000, a "
+                f"schedule or None. Received: {value!r} in {where}. {AGAIN}"
+            )
+
+
+@contextlib.contextmanager
+def reading_weights(path):
+    """While a model's weights are read from a file, errors name it."""
+    path = os.fspath(path)
+    if "://" in path or not path.endswith((".h5", ".json")):
+        yield
+        return
+    if path.endswith(".json"):
+        index = parse_json(text_of(path, path), path)
+        for name in names_of_index(index, path):
+            safe_hdf5.check(os.path.join(os.path.dirname(path), name))
+    with safe_hdf5.reading(path):
+        yield
+
+
+def check_preprocessor(preset, config_file=None):
+    """Raise unless a preprocessor's or tokenizer's files are whole."""
+    name = config_file or hub.PREPROCESSOR_CONFIG_FILE
+    if name != hub.PREPROCESSOR_CONFIG_FILE or preset_files.has(preset, name):
+        config = preset_configs.read(preset, name)["config"]
+        tokenizer = config.get("tokenizer") or {"config": config}
+    else:
+        tokenizer = preset_configs.read(preset, hub.TOKENIZER_CONFIG_FILE)
+    own = tokenizer["config"].get("config_file") or hub.TOKENIZER_CONFIG_FILE
+    check_assets(preset, f"assets/{own.split('.')[0]}")
+
+
+def check_assets(preset, folder):
+    """Raise unless a tokenizer's vocabulary and merges are whole."""
+    name = f"{folder}/vocabulary.json"
+    vocabulary = preset_files.read_json(preset, name)
+    ids = set(vocabulary.values())
+    good = all(type(i) is int and 0 <= i < 2**31 for i in vocabulary.values())
+    if not good or len(ids) < len(vocabulary):
+        raise ValueError(
+            "A vocabulary must be of tokens and an id for each, an integer "
+            f"that no other has. Received: {name} of {preset}, which is not. "
+            f"{AGAIN}"
+        )
+    name = f"{folder}/merges.txt"
+    lines = preset_files.read_text(preset, name).rstrip("\n").split("\n")
+    known = set(vocabulary)
+    for number, line in enumerate(lines, 1):
+        parts = line.rstrip().split(" ")
+        if line.startswith("#version:") or lines == [""]:
+            continue
+        if len(parts) != 2 or not {*parts, "".join(parts)} <= known:
+            raise ValueError(
+                "A merge rule must be two tokens of the vocabulary that make "
+                f"a third. Received: line {number} of {len(lines)} in {name} "
+                f"of {preset}, which is not. {AGAIN}"
+            )
+
+
+@contextlib.contextmanager
+def naming(preset):
+    """Errors that come of what a preset's files hold name it."""
+    errors = (AttributeError, IndexError, KeyError, RuntimeError, TypeError)
+    try:
+        yield
+    except (*errors, ArithmeticError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ValueError(
+            "A preset's configs must be what this version saves. Received: "
+            f"{preset}, of which no model can be made "
+            f"({type(error).__name__}: {reason}). {AGAIN}"
+        ) from error
