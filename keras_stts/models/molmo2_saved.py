@@ -4,6 +4,8 @@
 reads it back. transformers leaves it alone.
 """
 
+from keras_stts.models import preset_configs
+
 KEY = "keras_stts"
 # The backbone's part alone, as the first releases wrote it.
 OLD_KEY = "stts_config"
@@ -80,6 +82,9 @@ def read(config, preset="a checkpoint"):
     Raises:
         ValueError: If it is no such dict, or holds unknown names.
     """
+    preset_configs.check(
+        [config.get(KEY), config.get(OLD_KEY)], f"config.json of {preset}"
+    )
     saved = {name: {} for name in NAMES}
     given = {"backbone": config.get(OLD_KEY), **(config.get(KEY) or {})}
     for part, arguments in given.items():
