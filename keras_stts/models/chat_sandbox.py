@@ -1,15 +1,37 @@
-"""Templates of others, run as Hugging Face's tokenizers run them."""
+"""Templates of others, run as Hugging Face's tokenizers run them.
 
-import datetime
+A template is code of whoever made a checkpoint. It reads no file and calls
+nothing of this process, and it is stopped when it goes on too long or makes
+too much, without signals or processes: what its operators, methods and filters
+make is counted, beforehand where it may be much.
+"""
+
 import functools
-import json
+import threading
 
-import jinja2
-from jinja2.ext import Extension
-from jinja2.ext import loopcontrols
-from jinja2.nodes import CallBlock
+from jinja2 import nodes
+from jinja2 import pass_context
+from jinja2.filters import make_attrgetter
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2.sandbox import SandboxedEscapeFormatter
+from jinja2.sandbox import SandboxedFormatter
+from jinja2.visitor import NodeTransformer
+from markupsafe import Markup
+
+from keras_stts.models import chat_guards
+from keras_stts.models.chat_globals import EXTENSIONS
+from keras_stts.models.chat_globals import FILTERS
+from keras_stts.models.chat_globals import GLOBALS
+from keras_stts.models.chat_limits import SOURCE
+from keras_stts.models.chat_limits import Budget
+from keras_stts.models.chat_limits import LimitError
+from keras_stts.models.chat_limits import check_syntax
+
+# Filters that no template can name.
+COUNT, STEP = "(count)", "(step)"
+# What Jinja passes with a call beside its own arguments.
+SCOPE = ("_loop_vars", "_block_vars")
+SHOWN = 500
 
 
 def render(source, variables):
@@ -23,110 +45,273 @@ def render(source, variables):
         Str.
 
     Raises:
-        ValueError: If it is no template, or refuses these variables.
+        ValueError: If it is no template, refuses these variables, takes more
+            than a second, makes too much or is nested too deep.
     """
     template = _compile(source)
     try:
-        return template.render(variables)
+        with ENVIRONMENT.limited(variables) as budget:
+            text = []
+            for part in template.generate(variables):
+                text.append(budget.make(part))
+            return budget.make("".join(text))
+    except LimitError as error:
+        raise _beyond_limits(error) from error
+    except (MemoryError, RecursionError) as error:
+        raise _beyond_limits("is nested too deep") from error
     except Exception as error:
         raise ValueError(
             "A chat template must take the messages as they are. Received: "
-            f"messages that it refuses ({error}). Change them as it says, or "
-            "pass another `chat_template`."
+            f"messages that it refuses ({shortened(error)}). Change them as "
+            "it says, or pass another `chat_template`."
         ) from error
 
 
 @functools.lru_cache
 def _compile(source):
+    if len(source) > SOURCE:
+        raise _beyond_limits(f"has more than {SOURCE:,} characters")
     try:
-        return _environment().from_string(source)
+        with ENVIRONMENT.limited():
+            return ENVIRONMENT.template(source)
+    except LimitError as error:
+        raise _beyond_limits(error) from error
+    except (MemoryError, RecursionError) as error:
+        raise _beyond_limits("is nested too deep") from error
     except Exception as error:
         raise ValueError(
             "`chat_template` must be a Jinja template. Received: "
-            f"{source!r} ({error})."
+            f"{shortened(repr(source))} ({shortened(error)})."
         ) from error
 
 
-def _environment():
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[Generation, loopcontrols],
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals |= {
-        "raise_exception": _raise_exception,
-        "strftime_now": _strftime_now,
-        "dict": _Dict(),
-        "namespace": _Namespace,
-    }
-    return environment
-
-
-class Generation(Extension):
-    """`{% generation %}`, around what a model is trained to say."""
-
-    tags = {"generation"}
-
-    def parse(self, parser):
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), True)
-        call = self.call_method("_same")
-        return CallBlock(call, [], [], body).set_lineno(line)
-
-    def _same(self, caller):
-        return caller()
-
-
-def _to_json(
-    x, ensure_ascii=False, indent=None, separators=None, sort_keys=False
-):
-    """JSON as it is; Jinja's own filter writes `<` as `\\u003c`."""
-    return json.dumps(
-        x,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
+def _beyond_limits(what):
+    return ValueError(
+        "A chat template must keep to limits of time, size and nesting. "
+        f"Received: one that {what}. Pass another `chat_template`."
     )
 
 
-def _raise_exception(message):
-    raise jinja2.TemplateError(message)
+def shortened(text):
+    """The beginning of what an error would show."""
+    text = str(text)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
-def _strftime_now(format):
-    return datetime.datetime.now().strftime(format)
+class Environment(ImmutableSandboxedEnvironment):
+    """transformers' environment, with counting."""
 
+    intercepted_binops = frozenset(
+        ImmutableSandboxedEnvironment.default_binop_table
+    )
 
-class _Dict:
-    """`dict`, without the attributes of a class."""
-
-    def __call__(self, *args, **kwargs):
-        return dict(*args, **kwargs)
-
-    def fromkeys(self, *args):
-        return dict.fromkeys(*args)
-
-
-class _Namespace(Namespace):
-    """`namespace`, without names that begin with an underscore."""
-
-    def __init__(*args, **kwargs):
-        self, *args = args  # So that a template may set `self`.
-        values = dict(*args, **kwargs)
-        for name in values:
-            _check_name(name)
-        Namespace.__init__(self, values)
-
-    def __setitem__(self, name, value):
-        _check_name(name)
-        super().__setitem__(name, value)
-
-
-def _check_name(name):
-    if isinstance(name, str) and name.startswith("_"):
-        raise jinja2.TemplateRuntimeError(
-            "a namespace has no names that begin with an underscore, "
-            f"such as {name!r}"
+    def __init__(self):
+        super().__init__(
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=EXTENSIONS,
+            optimized=False,  # That would run parts of it beforehand.
+            finalize=_count,
         )
+        self.globals |= GLOBALS
+        self.filters |= {**FILTERS, "sum": _sum}
+        for table in (self.filters, self.tests):
+            for name, function in table.items():
+                guard = None
+                if table is self.filters:
+                    guard = chat_guards.FILTERS.get(name)
+                table[name] = _counting(function, guard)
+        self.filters["join"] = _joining(self.filters["join"])
+        self.filters |= {COUNT: _count, STEP: _step}
+        self._local = threading.local()
+
+    @property
+    def budget(self):
+        """What is left to this thread's rendering."""
+        return self._local.budget
+
+    def limited(self, given=()):
+        """A context with a budget of its own."""
+        return _Limited(self._local, given)
+
+    def template(self, source):
+        """Compile a template, with counting in it."""
+        tree = self.parse(source)
+        check_syntax(tree)
+        tree = _Counter(self).visit(tree)
+        code = self.compile(tree)
+        return self.template_class.from_code(self, code, self.globals)
+
+    def concat(self, parts):
+        """Join what a macro or block writes."""
+        parts = [self.budget.make(part) for part in parts]
+        self.budget.fits(sum(map(len, parts)))
+        return "".join(parts)
+
+    def call(__self, __context, __obj, *args, **kwargs):
+        budget = __self.budget
+        owner = getattr(__obj, "__self__", None)
+        if isinstance(owner, (str, bytes, int)):
+            name = getattr(__obj, "__name__", "")
+            if name == "join" and args:
+                args = (chat_guards.joined(budget, owner, args[0]), *args[1:])
+            elif name in chat_guards.METHODS:
+                more = {k: v for k, v in kwargs.items() if k not in SCOPE}
+                chat_guards.METHODS[name](budget, owner, *args, **more)
+        budget.enter()
+        try:
+            result = super().call(__context, __obj, *args, **kwargs)
+        finally:
+            budget.leave()
+        return budget.make(result)
+
+    def call_binop(self, context, operator, left, right):
+        chat_guards.operate(self.budget, operator, left, right)
+        return self.budget.make(self.binop_table[operator](left, right))
+
+    def getattr(self, obj, attribute):
+        self.budget.step()
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj, argument):
+        self.budget.step()
+        return super().getitem(obj, argument)
+
+    def wrap_str_format(self, value):
+        if super().wrap_str_format(value) is None:
+            return None
+        text = value.__self__
+        formatter = _Formatter(self)
+        if isinstance(text, Markup):
+            formatter = _EscapeFormatter(self, escape=text.escape)
+
+        def formatted(*args, **kwargs):
+            if value.__name__ == "format_map":
+                (kwargs,), args = args, ()
+            return type(text)(formatter.vformat(text, args, kwargs))
+
+        return formatted
+
+
+class _Limited:
+    """Gives a thread a budget for a while."""
+
+    def __init__(self, local, given):
+        self.local, self.budget = local, Budget(given)
+
+    def __enter__(self):
+        self.before = getattr(self.local, "budget", None)
+        self.local.budget = self.budget
+        return self.budget
+
+    def __exit__(self, *error):
+        self.local.budget = self.before
+
+
+class _Formatter(SandboxedFormatter):
+    def format_field(self, value, format_spec):
+        budget = self._env.budget
+        budget.make(value)
+        chat_guards.field(budget, format_spec)
+        return budget.make(super().format_field(value, format_spec))
+
+
+class _EscapeFormatter(_Formatter, SandboxedEscapeFormatter):
+    pass
+
+
+class _Counter(NodeTransformer):
+    """Puts a step into loops, and counts what is joined."""
+
+    def __init__(self, environment):
+        self.environment = environment
+
+    def visit_For(self, node):
+        node = self.generic_visit(node)
+        none = self._filter(nodes.Const(None), STEP)
+        node.body.insert(0, nodes.ExprStmt(none, lineno=node.lineno))
+        if node.test is not None:
+            node.test = self._filter(node.test, STEP)
+        return node
+
+    def visit_Concat(self, node):
+        node = self.generic_visit(node)
+        node.nodes = [self._filter(part, COUNT) for part in node.nodes]
+        return node
+
+    def visit_Compare(self, node):
+        node = self.generic_visit(node)
+        node.expr = self._filter(node.expr, STEP)
+        return node
+
+    def _made(self, node):
+        return self._filter(self.generic_visit(node), COUNT)
+
+    visit_List = visit_Dict = _made
+
+    def visit_Tuple(self, node):
+        return self._made(node) if node.ctx == "load" else node
+
+    def _filter(self, node, name):
+        node = nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)
+        return node.set_environment(self.environment)
+
+
+@pass_context
+def _count(context, value):
+    return context.environment.budget.make(value)
+
+
+@pass_context
+def _step(context, value):
+    context.environment.budget.step()
+    return value
+
+
+def _counting(function, guard):
+    """A filter or test that is checked, and whose result is counted."""
+    passed = getattr(function, "jinja_pass_arg", None)
+    first = passed.name if passed else ""
+
+    @pass_context
+    def counting(context, value, *args, **kwargs):
+        budget = context.environment.budget
+        budget.fits(budget.weigh(value))
+        if guard is not None:
+            guard(budget, value, *args, **kwargs)
+        more = {
+            "": (),
+            "context": (context,),
+            "eval_context": (context.eval_ctx,),
+            "environment": (context.environment,),
+        }[first]
+        return budget.make(function(*more, value, *args, **kwargs))
+
+    return counting
+
+
+def _joining(join):
+    @pass_context
+    def joining(context, value, d="", attribute=None):
+        budget = context.environment.budget
+        value = chat_guards.joined(budget, d, value)
+        return join(context, value, d, attribute)
+
+    return joining
+
+
+@pass_context
+def _sum(context, iterable, attribute=None, start=0):
+    """Jinja's filter, a counted step at a time."""
+    if attribute is not None:
+        getter = make_attrgetter(context.environment, attribute)
+        iterable = map(getter, iterable)
+    if isinstance(start, (str, bytes)):
+        raise TypeError("sum() can't sum strings")
+    total = start
+    for value in iterable:
+        total = context.environment.call_binop(context, "+", total, value)
+    return total
+
+
+ENVIRONMENT = Environment()

@@ -140,6 +140,16 @@ CASES = {
         "{% for x in nothing %}{% else %}empty{% endfor %}",
         [user("a")],
     ),
+    "methods in loops": (
+        "{% for m in messages %}{{ m.content.ljust(3) }}{{ 'a'.zfill(2) }}"
+        "{{ 'b\t'.expandtabs(2) }}{{ m.content.replace('a', 'x', 1) }}"
+        "{{ ','.join(m.content) }}{{ m.content.encode('utf-8').decode() }}"
+        "{{ '{0} {a!r:>4} {0:{w}}'.format(1, a='b', w=3) }}{% endfor %}"
+        "{% block b %}{{ 'c'.center(3) }}{% endblock %}"
+        "{% macro m() %}{{ '%3d|%-4s' % (1, 'a') }}{% endmacro %}{{ m() }}"
+        "{{ '{a}'.format_map({'a': 1}) }}{{ ('<' | e).format(1) }}",
+        [user("aa"), assistant("b")],
+    ),
     "undefined": ("{{ a }}{{ a.b }}", [user("a")]),
     "tests": (
         "{{ 1 is number }}{{ 'a' is string }}{{ 'a' in 'ab' }}{{ 3 not in [] }}"
