@@ -3,6 +3,7 @@
 import re
 
 from keras_stts.models import chat_sandbox
+from keras_stts.models.chat_sandbox import shortened
 from keras_stts.models.chat_values import as_template_sees
 
 IMAGE, VIDEO = "<|image|>", "<|video|>"
@@ -98,8 +99,9 @@ def render(template, prompt, num_images=0, num_videos=0, special_tokens=None):
     if placed != given:
         raise ValueError(
             "A chat template must place all images and the video, each once. "
-            f"Received: chat_template={template!r}, which makes {text!r} of a "
-            f"prompt with {num_images} images and {num_videos} videos."
+            f"Received: chat_template={shortened(repr(template))}, which makes "
+            f"{shortened(repr(text))} of a prompt with {num_images} images "
+            f"and {num_videos} videos."
         )
     return text
 
@@ -108,7 +110,13 @@ def _messages(template, prompt, given):
     """Messages that name each image and video."""
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
-    messages = [_checked(message) for message in prompt]
+    try:
+        messages = [_checked(message) for message in prompt]
+    except RecursionError as error:
+        raise ValueError(
+            "A message must not be nested deep. Received: lists in lists, or "
+            "dicts in dicts, without end."
+        ) from error
     if not messages:
         raise ValueError(
             "A conversation must have at least one message. Received: []."
@@ -166,7 +174,7 @@ def _checked(message):
         raise ValueError(
             'A message must be a dict of "role" and "content", which is a str '
             "or a list of parts of the types text, image and video. Received: "
-            f"{message!r}."
+            f"{shortened(repr(message))}."
         )
     return seen
 

@@ -120,14 +120,17 @@ def _as_images(images):
 
 def check_text(text):
     """Raise if a text, or any in a message, holds vision tokens."""
-    if isinstance(text, dict):
-        text = list(text.values())
-    if isinstance(text, (list, tuple)):
-        for part in text:
-            check_text(part)
-        return
-    if not isinstance(text, str):
-        return
+    left, seen = [text], set()
+    while left:
+        part = left.pop()
+        if isinstance(part, str):
+            _check_words(part)
+        elif isinstance(part, (dict, list, tuple)) and id(part) not in seen:
+            seen.add(id(part))
+            left += part.values() if isinstance(part, dict) else part
+
+
+def _check_words(text):
     found = [t for t in (*VISION_TOKENS.values(), IMAGE, VIDEO) if t in text]
     if found:
         raise ValueError(

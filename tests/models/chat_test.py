@@ -134,6 +134,14 @@ def test_each_video_is_placed_once(template):
         chat.render(template, "a", num_videos=1)
 
 
+def test_messages_without_end():
+    part = {"type": "text", "text": "a"}
+    part["more"] = [part]
+    x = {"videos": [tiny.video()], "prompts": [[chat_cases.user([part])]]}
+    with pytest.raises(ValueError, match="must not be nested deep"):
+        tiny.preprocessor()(x)
+
+
 @pytest.mark.parametrize("token", ["<|video|>", "<|image|>", "<im_patch>"])
 def test_words_are_no_vision(token):
     preprocessor = tiny.preprocessor()
