@@ -137,9 +137,8 @@ def test_each_video_is_placed_once(template):
 def test_messages_without_end():
     part = {"type": "text", "text": "a"}
     part["more"] = [part]
-    x = {"videos": [tiny.video()], "prompts": [[chat_cases.user([part])]]}
     with pytest.raises(ValueError, match="must not be nested deep"):
-        tiny.preprocessor()(x)
+        chat.render(chat.CHAT_TEMPLATE, [chat_cases.user([part])])
 
 
 @pytest.mark.parametrize("token", ["<|video|>", "<|image|>", "<im_patch>"])
