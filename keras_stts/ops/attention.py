@@ -1,20 +1,25 @@
 """Softmax attention, the one place where it is called."""
 
+import functools
+
 import keras
 from keras import ops
 
 
-def _allow_flash():
+def _allow_flash(query, mask):
     """None: where Keras finds it fit.
 
     On a TPU it takes a given mask from the first element of the batch only,
-    so not there. Asking breaks the graph of `torch.compile`, and torch finds
-    a kernel by itself.
+    so not there. On an NVIDIA GPU JAX wants a mask of each query by itself;
+    Keras would try, and log that it failed. Asking breaks the graph of
+    `torch.compile`, and torch finds a kernel by itself.
     """
     if keras.config.backend() == "jax":
         import jax
 
         if jax.default_backend() == "tpu":
+            return False
+        if mask is not None and mask.shape[-2] != query.shape[1]:
             return False
     if keras.config.backend() == "torch":
         import torch
@@ -46,14 +51,43 @@ def attention(query, key, value, mask=None, bias=None):
         value = _repeat_heads(value, repeats)
     if bias is not None:
         bias = ops.cast(bias, query.dtype)
+    flash = _allow_flash(query, mask)
+    if flash is None and _has_no_training_kernel(query, key):
+        return _flash_unless_trained()(query, key, value, mask, bias)
+    return _run(query, key, value, mask, bias, flash)
+
+
+def _run(query, key, value, mask, bias, flash):
     return ops.dot_product_attention(
-        query,
-        key,
-        value,
-        bias=bias,
-        mask=mask,
-        flash_attention=_allow_flash(),
+        query, key, value, bias=bias, mask=mask, flash_attention=flash
     )
+
+
+def _has_no_training_kernel(query, key):
+    """Whether cuDNN, if it is there, can run this but not its gradient."""
+    if keras.config.backend() != "jax":
+        return False
+    dtype = keras.backend.standardize_dtype(query.dtype)
+    odd = query.shape[1] % 2 or key.shape[1] % 2
+    return bool(odd) and dtype in ("bfloat16", "float16")
+
+
+@functools.cache
+def _flash_unless_trained():
+    """Attention that leaves cuDNN alone where a gradient is asked for.
+
+    Keras asks JAX about inference only, and inside `jax.checkpoint` the
+    refusal to differentiate comes too late for it to take another kernel.
+    """
+    import jax
+
+    run = jax.custom_vjp(functools.partial(_run, flash=None))
+
+    def forward(*args):
+        return jax.vjp(functools.partial(_run, flash=False), *args)
+
+    run.defvjp(forward, lambda pullback, gradient: pullback(gradient))
+    return run
 
 
 def _repeat_heads(x, repeats):

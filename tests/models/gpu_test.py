@@ -1,0 +1,126 @@
+"""What JAX would run on an NVIDIA GPU with cuDNN, traced without one."""
+
+import functools
+
+import keras
+import numpy as np
+import pytest
+
+from keras_stts import ops
+from tests.tiny import tiny_batch
+from tests.tiny import tiny_model
+
+FORWARD, BACKWARD = (
+    f"dot_product_attention_{way}_wrapper" for way in ("fwd", "bwd")
+)
+
+if keras.config.backend() != "jax":
+    pytest.skip("It is about JAX.", allow_module_level=True)
+
+import jax  # noqa: E402
+import jax.numpy as jnp  # noqa: E402
+
+
+@pytest.fixture(autouse=True)
+def gpu(monkeypatch):
+    """Answers for the driver: a Hopper with cuDNN 9.11."""
+    module = pytest.importorskip("jax._src.cudnn.fused_attention_stablehlo")
+    answers = {
+        "check_cudnn_version": lambda: 91100,
+        "check_compute_capability": lambda capability: True,
+        "is_cuda_compute_capability_equal": lambda capability: False,
+    }
+    for name, answer in answers.items():
+        monkeypatch.setattr(module, name, answer)
+
+
+@pytest.fixture(autouse=True)
+def quiet(caplog):
+    """Keras logs each kernel that it tried in vain."""
+    yield
+    logged = [record.getMessage() for record in caplog.get_records("call")]
+    assert not [line for line in logged if "Failed to apply" in line]
+
+
+def traced(function, *args):
+    return str(jax.make_jaxpr(function)(*args))
+
+
+def heads(seed, length):
+    x = np.random.default_rng(seed).normal(size=(2, length, 2, 8))
+    return jnp.asarray(x, "bfloat16")
+
+
+def attended(query, key, length, given):
+    """The sum of attention with a mask or bias of the kind that is given."""
+    seen = jnp.arange(length) < length - 1
+    options = {
+        None: {},
+        "row": {"mask": seen[None, None, None]},
+        "square": {"mask": (seen[:, None] | seen)[None, None]},
+        "bias": {"bias": jnp.where(seen, 0.0, -2.0)[None, None, None]},
+    }
+    out = ops.attention(query, key, key, **options[given])
+    return jnp.sum(jnp.square(out.astype("float32")))
+
+
+@pytest.mark.parametrize("given", [None, "row", "square", "bias"])
+@pytest.mark.parametrize("length", [8, 9])
+@pytest.mark.parametrize("remat", [False, True])
+def test_attention(length, given, remat):
+    """Fused where cuDNN can, also at odd lengths but for gradients."""
+    run = functools.partial(attended, length=length, given=given)
+    run = jax.checkpoint(run) if remat else run
+    fused = given in (None, "square")
+    query, key = heads(0, length), heads(1, length)
+    assert (FORWARD in traced(run, query, key)) == fused
+    slope = traced(jax.grad(run, argnums=(0, 1)), query, key)
+    assert (BACKWARD in slope) == (fused and length % 2 == 0)
+
+
+@pytest.mark.parametrize("given", [None, "square"])
+def test_gradients_at_odd_lengths(given, monkeypatch):
+    monkeypatch.undo()  # There is no GPU, and both are run.
+    run = jax.jit(attended, static_argnums=(2, 3))
+    slopes = [
+        jax.grad(run, argnums=(0, 1))(
+            heads(0, 9).astype(dtype), heads(1, 9).astype(dtype), 9, given
+        )
+        for dtype in ("bfloat16", "float32")
+    ]
+    for one, other in zip(*slopes):
+        one = one.astype("float32")
+        np.testing.assert_allclose(one, other, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize(
+    "rematerialize, prune_ratio, padding",
+    [(True, 0, 0), (True, 0, 1), (True, 0.5, 0), (True, 0.5, 1), (False, 0, 0)],
+)
+def test_train_step(rematerialize, prune_ratio, padding):
+    """Frames of 81 patches, and sequences of odd and even lengths."""
+    model = tiny_model(
+        image_size=18,
+        patch_size=2,
+        window=3,
+        num_frames=3,
+        prune_ratio=prune_ratio,
+        rematerialize=rematerialize,
+        dtype="mixed_bfloat16",
+    )
+    x, *_ = tiny_batch(model, text_length=6 + padding)
+    for name in ("vision_token_ids", "vision_mask"):
+        x[name] = np.pad(x[name], [(0, 0), (0, padding)])
+    frozen = [v.value for v in model.non_trainable_variables]
+
+    def loss(weights, training):
+        logits, *_ = model.stateless_call(weights, frozen, x, training=training)
+        return jnp.mean(jnp.square(logits.astype("float32")))
+
+    weights = [v.value for v in model.trainable_variables]
+    assert FORWARD in traced(lambda w: loss(w, False), weights)
+    step = traced(jax.grad(lambda w: loss(w, True)), weights)
+    backbone = model.backbone
+    pruned = 3 * backbone.num_blocks - backbone.num_kept_blocks
+    length = x["vision_mask"].shape[1] - pruned
+    assert (BACKWARD in step) == (length % 2 == 0)
