@@ -3,12 +3,15 @@
 import json
 import pathlib
 
+import keras_hub
 import numpy as np
 from keras import ops
 
 from keras_stts.models import chat
+from keras_stts.models import molmo2_saved
 from keras_stts.models.checkpoint import WEIGHTS
 from keras_stts.models.checkpoint import WEIGHTS_INDEX
+from keras_stts.models.molmo2_processor import SWITCHES
 from keras_stts.models.molmo2_weights import backbone_table
 from keras_stts.models.molmo2_weights import head_table
 from keras_stts.models.molmo2_weights import transformers_names
@@ -32,6 +35,7 @@ ADAPTER = {
     "num_attention_heads": "connector_num_heads",
     "num_key_value_heads": "connector_num_heads",
     "head_dim": "connector_head_dim",
+    "hidden_act": "connector_activation",
     "intermediate_size": "connector_intermediate_dim",
     "text_hidden_size": "hidden_dim",
 }
@@ -50,7 +54,12 @@ TEXT = {
     "attention_bias": "attention_bias",
     "rope_scaling_layers": "rope_scaling_layers",
 }
-STTS = ("prune_ratio", "prune_layer", "window", "rescale_axis", "refill")
+# Those that transformers can imitate.
+SAMPLERS = (
+    keras_hub.samplers.RandomSampler,
+    keras_hub.samplers.TopKSampler,
+    keras_hub.samplers.TopPSampler,
+)
 
 
 def export(model, directory, max_shard_size=5_000_000_000):
@@ -63,12 +72,19 @@ def export(model, directory, max_shard_size=5_000_000_000):
             single larger weight.
 
     Raises:
-        ValueError: If the model is not of Molmo2's architecture.
+        ValueError: If the model is not of Molmo2's architecture, or quantized.
     """
+    _check_weights(model)
     directory = pathlib.Path(directory)
+    generation, other = _generation(model)
     config = transformers_config(model.backbone)
+    config[molmo2_saved.KEY] = molmo2_saved.collect(model, other)
+    if model.preprocessor is not None:
+        name = "use_frame_special_tokens"
+        config[name] = getattr(model.preprocessor, name)
     directory.mkdir(parents=True, exist_ok=True)
     _write_json(directory / "config.json", config)
+    _write_json(directory / "generation_config.json", generation)
     table = {**backbone_table(model.backbone), **head_table(model)}
     names = {
         name: variable
@@ -77,7 +93,7 @@ def export(model, directory, max_shard_size=5_000_000_000):
             transformers_names(keys), variables, strict=True
         )
     }
-    _write_weights(directory, names, max_shard_size)
+    _write_weights(directory, names, max_shard_size, _adapted(model))
     if model.preprocessor is not None:
         _write_processor(directory, model.preprocessor, model.backbone)
 
@@ -124,8 +140,59 @@ def transformers_config(backbone):
         "low_res_image_start_token_id": ids["low_res_image_start"],
         "frame_start_token_id": ids["frame_start"],
         "frame_end_token_id": ids["frame_end"],
-        "stts_config": {name: getattr(backbone, name) for name in STTS},
+        # transformers has no use for these, the published code has.
+        "image_col_id": ids["image_col"],
+        "image_low_res_id": ids["image_low"],
+        "tie_word_embeddings": False,
     }
+
+
+def _check_weights(model):
+    """Raise if the weights are not those that a checkpoint holds."""
+    layers = [layer for layer in model._flatten_layers() if layer.weights]
+    for layer in layers:
+        mode = getattr(layer, "quantization_mode", None)
+        if mode is not None:
+            raise ValueError(
+                "A checkpoint of transformers holds weights of float32, "
+                f"bfloat16 or float16. Received: {layer.path} of a model "
+                f"quantized to {mode}. Export the model before it is "
+                "quantized, or save it with `save_to_preset`."
+            )
+
+
+def _adapted(model):
+    """Layers whose LoRA factors are to be merged, by their kernels' ids."""
+    return {
+        id(layer._kernel): layer
+        for layer in model._flatten_layers()
+        if getattr(layer, "lora_enabled", False)
+    }
+
+
+def _generation(model):
+    """`generation_config.json`, and the config of a sampler it cannot hold."""
+    config = {"max_new_tokens": model.max_new_tokens}
+    preprocessor = model.preprocessor
+    if preprocessor is not None:
+        stops = preprocessor.stop_token_ids
+        config["eos_token_id"] = stops[0] if len(stops) == 1 else stops
+        config["pad_token_id"] = preprocessor.tokenizer.pad_token_id
+        config["bos_token_id"] = preprocessor.tokenizer.start_token_id
+    config = {name: config[name] for name in config if config[name] is not None}
+    sampler = keras_hub.samplers.get(model.default_sampler)
+    if type(sampler) is keras_hub.samplers.GreedySampler:
+        return {**config, "do_sample": False}, None
+    k, p = getattr(sampler, "k", None), getattr(sampler, "p", 1.0)
+    drawn = {
+        "do_sample": True,
+        "temperature": sampler.temperature,
+        "top_k": k or 0,
+        "top_p": p,
+    }
+    if type(sampler) in SAMPLERS:
+        return {**config, **drawn}, None
+    return config, keras_hub.samplers.serialize(sampler)
 
 
 def _renamed(backbone, names):
@@ -137,7 +204,7 @@ def _renamed(backbone, names):
     }
 
 
-def _write_weights(directory, names, max_shard_size):
+def _write_weights(directory, names, max_shard_size, adapted):
     from safetensors.numpy import save_file
 
     shards = _shards(names, max_shard_size)
@@ -149,7 +216,7 @@ def _write_weights(directory, names, max_shard_size):
         ]
     places = {}
     for file, shard in zip(files, shards):
-        arrays = {name: _array(names[name]) for name in shard}
+        arrays = {name: _array(names[name], adapted) for name in shard}
         save_file(arrays, directory / file, metadata={"format": "pt"})
         places |= dict.fromkeys(shard, file)
     if len(files) > 1:
@@ -175,9 +242,11 @@ def _size(variable):
     return int(np.prod(variable.shape)) * bits // 8
 
 
-def _array(variable):
+def _array(variable, adapted):
     """In torch's layout."""
-    array = np.asarray(ops.convert_to_numpy(variable))
+    layer = adapted.get(id(variable))
+    value = variable if layer is None else layer.kernel
+    array = np.asarray(ops.convert_to_numpy(value))
     if variable.name == "kernel":
         array = array.T
     if variable.dtype == "bfloat16" and array.dtype != "bfloat16":
@@ -190,60 +259,78 @@ def _write_json(path, data):
 
 
 def _write_processor(directory, preprocessor, backbone):
-    converter = preprocessor.video_converter
-    height, width = converter.image_size
-    size = {"height": height, "width": width}
-    pixels = {
-        "do_rescale": True,
-        "do_normalize": True,
-        "do_resize": True,
-        "image_mean": [0.5] * 3,
-        "image_std": [0.5] * 3,
-        "patch_size": backbone.patch_size,
-        "resample": 2,
-        "rescale_factor": 1 / 255,
-        "size": size,
-    }
     config = {
         "processor_class": "Molmo2Processor",
         "image_processor": {
-            **pixels,
+            **_pixels(backbone),
             "image_processor_type": "Molmo2ImageProcessor",
             "max_crops": preprocessor.max_crops,
             "overlap_margins": [4, 4],
             "pooling_size": [2, 2],
         },
         "video_processor": {
-            **pixels,
+            **_pixels(backbone),
+            **_sampling(preprocessor.video_converter),
             "video_processor_type": "Molmo2VideoProcessor",
-            "do_sample_frames": True,
-            "max_fps": converter.max_fps,
-            "num_frames": converter.num_frames,
             "pooling_size": [backbone.window] * 2,
         },
-        "image_use_col_tokens": True,
-        "use_frame_special_tokens": True,
-        "use_single_crop_start_token": True,
+        **{name: getattr(preprocessor, name) for name in SWITCHES},
+        "use_frame_special_tokens": preprocessor.use_frame_special_tokens,
     }
     _write_json(directory / "processor_config.json", config)
     template = preprocessor.chat_template
     (directory / "chat_template.jinja").write_text(template, encoding="utf-8")
-    _write_tokenizer(directory, preprocessor.tokenizer)
+    _write_tokenizer(directory, preprocessor)
 
 
-def _write_tokenizer(directory, tokenizer):
-    tokenizer.save_tokenizers_file(directory / "tokenizer.json")
-    end = tokenizer.id_to_token(tokenizer.end_token_id)
-    pad = tokenizer.id_to_token(tokenizer.pad_token_id)
-    _write_json(
-        directory / "tokenizer_config.json",
-        {
-            "tokenizer_class": "PreTrainedTokenizerFast",
-            "bos_token": end,
-            "eos_token": end,
-            "pad_token": pad,
-            "image_token": chat.IMAGE,
-            "video_token": chat.VIDEO,
-            "clean_up_tokenization_spaces": False,
-        },
+def _pixels(backbone):
+    size = backbone.image_size
+    mean, std = (
+        list(value) if isinstance(value, (list, tuple)) else [value] * 3
+        for value in (backbone.pixel_mean, backbone.pixel_std)
     )
+    return {
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": mean,
+        "image_std": std,
+        "patch_size": backbone.patch_size,
+        "resample": 2,
+        "rescale_factor": 1 / 255,
+        "size": {"height": size, "width": size},
+    }
+
+
+def _sampling(converter):
+    """How frames are chosen, as far as the published processor knows."""
+    sampling = {
+        "do_sample_frames": converter.sampling != "all",
+        "max_fps": converter.max_fps,
+        "num_frames": converter.num_frames,
+    }
+    if converter.sampling == "molmo2":
+        sampling["frame_sample_mode"] = "uniform_last_frame"
+    return sampling
+
+
+def _write_tokenizer(directory, preprocessor):
+    tokenizer, path = preprocessor.tokenizer, directory / "tokenizer.json"
+    tokenizer.save_tokenizers_file(path)
+    data = json.loads(path.read_text(encoding="utf-8"))
+    special = {tokenizer.id_to_token(i) for i in tokenizer.special_token_ids}
+    for token in data["added_tokens"]:
+        token["special"] = token["content"] in special
+    _write_json(path, data)
+    config = {
+        **preprocessor.special_tokens,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        "bos_token": tokenizer.start_token,
+        "eos_token": tokenizer.end_token,
+        "pad_token": tokenizer.pad_token,
+        "additional_special_tokens": sorted(special),
+        "image_token": chat.IMAGE,
+        "video_token": chat.VIDEO,
+        "clean_up_tokenization_spaces": False,
+    }
+    _write_json(directory / "tokenizer_config.json", config)

@@ -37,31 +37,54 @@ def backbone_config(config, vocabulary=None, preset="a checkpoint"):
     top = fields.parse(config, FILE, preset=preset)
     where = f"{FILE} of {preset}"
     name = "vision_config" if config.get("vision_config") else "vit_config"
-    parts = {
-        part: fields.parse(top[key], FILE, part, preset)
-        for key, part in (
-            ("vision_config", name),
-            ("adapter_config", "adapter_config"),
-            ("text_config", "text_config"),
-        )
-    }
-    vision, adapter, text = parts.values()
+    vision = _Part(top["vision_config"], name, preset)
+    adapter = _Part(top["adapter_config"], "adapter_config", preset)
+    text = _Part(top["text_config"], "text_config", preset)
     ids = vision_token_ids(top, vocabulary or {}, where)
-    if adapter["text_hidden_size"] is not None:
-        fields.require(
-            adapter["text_hidden_size"] == text["hidden_dim"],
-            "be `text_config.hidden_size`",
-            "adapter_config.text_hidden_size",
-            adapter["text_hidden_size"],
-            where,
-        )
+    adapter.require(
+        "text_hidden_size",
+        adapter["text_hidden_size"] in (None, text["hidden_dim"]),
+        "be `text_config.hidden_size`",
+    )
     return {
-        **_vision(vision, name, where),
-        **_adapter(adapter, vision, name, where),
-        **_text(text, config["text_config"], where),
+        **_vision(vision),
+        **_adapter(adapter, vision),
+        **_text(text),
         "image_patch_id": ids["image_patch"],
         "vision_token_ids": list(ids.values()),
     }
+
+
+class _Part:
+    """The arguments that a part of the config gives, and their names in it."""
+
+    def __init__(self, data, section, preset):
+        self.data, self.section = data, section
+        self.where = f"{FILE} of {preset}"
+        self.values = fields.parse(data, FILE, section, preset)
+
+    def __getitem__(self, argument):
+        return self.values[argument]
+
+    def without(self, *arguments):
+        return {k: v for k, v in self.values.items() if k not in arguments}
+
+    def name_of(self, argument):
+        return fields.name_of(argument, self.data, FILE, self.section)
+
+    def require(self, argument, good, rule):
+        name, value = self.name_of(argument), self[argument]
+        fields.require(good, rule, name, value, self.where)
+
+    def check(self, argument, function, *args):
+        """Call what checks an argument, with file and field in its error."""
+        try:
+            return function(*args)
+        except (KeyError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"`{self.name_of(argument)}` in {self.where} is not what a "
+                f"model here can have. Received: {args[-1]!r}. {error}"
+            ) from error
 
 
 def stop_token_ids(config, preset="a checkpoint"):
@@ -71,132 +94,89 @@ def stop_token_ids(config, preset="a checkpoint"):
     return top["stop_token_ids"] or text["stop_token_ids"]
 
 
-def _vision(vision, name, where):
+def _vision(vision):
     height, width = (vision["image_size"] * 2)[:2]
     square = len(vision["image_size"]) == 2 and height == width
-    label = f"{name}.image_size"
-    fields.require(
-        square, "be two equal sides", label, vision["image_size"], where
-    )
+    vision.require("image_size", square, "be two equal sides")
     side = height // max(vision["patch_size"], 1)
-    positions = vision.pop("num_positions")
-    fields.require(
-        positions in (None, side**2),
-        f"be that of the patches of a picture, {side**2}",
-        f"{name}.num_position_embeddings",
-        positions,
-        where,
+    good = vision["num_positions"] in (None, side**2)
+    vision.require(
+        "num_positions", good, f"be the number of patches, {side**2}"
     )
-    _check_heads(vision, "vision_num_heads", name, where)
-    activation = vision["vision_activation"]
-    _checked(get_activation, f"{name}.hidden_act", where, activation)
-    return {**vision, "image_size": height}
+    _check_heads(vision, "vision_num_heads")
+    name = "vision_activation"
+    vision.check(name, get_activation, vision[name])
+    return {
+        **vision.without("num_positions", "num_key_value_heads"),
+        "image_size": height,
+    }
 
 
-def _check_heads(part, argument, name, where):
+def _check_heads(part, argument):
     """Keys and values of vision parts have as many heads as queries."""
-    number = part.pop("num_key_value_heads")
-    fields.require(
-        number in (None, part[argument]),
-        "be `num_attention_heads`",
-        f"{name}.num_key_value_heads",
-        number,
-        where,
-    )
+    name = "num_key_value_heads"
+    good = part[name] in (None, part[argument])
+    part.require(name, good, "be `num_attention_heads`")
 
 
-def _adapter(adapter, vision, vision_name, where):
-    _check_heads(adapter, "connector_num_heads", "adapter_config", where)
-    adapter.pop("text_hidden_size")
-    layers, depth = (
-        adapter["vision_feature_layers"],
-        vision["vision_num_layers"],
-    )
-    fields.require(
-        layers and all(-depth <= layer < depth for layer in layers),
-        f"be of the {depth} layers of `{vision_name}`",
-        "adapter_config.vision_feature_layer",
-        layers,
-        where,
-    )
-    activation = adapter["connector_activation"]
-    _checked(get_activation, "adapter_config.hidden_act", where, activation)
+def _adapter(adapter, vision):
+    _check_heads(adapter, "connector_num_heads")
+    layers = adapter["vision_feature_layers"]
+    depth = vision["vision_num_layers"]
+    good = layers and all(-depth <= layer < depth for layer in layers)
+    rule = f"be of the {depth} layers of `{vision.section}`"
+    adapter.require("vision_feature_layers", good, rule)
+    name = "connector_activation"
+    adapter.check(name, get_activation, adapter[name])
     layers = [layer % depth for layer in layers]
     return {
-        **adapter,
+        **adapter.without("text_hidden_size", "num_key_value_heads"),
         "vision_feature_layers": layers,
         # Layers above the last feature are never run.
         "vision_num_layers": max(layers) + 1,
     }
 
 
-def _text(text, given, where):
+def _text(text):
     norm = text["query_key_norm"]
-    fields.require(
-        norm in NORMS,
-        f"be {' or '.join(NORMS)}",
-        "text_config.qk_norm_type",
-        norm,
-        where,
-    )
-    activation = text["activation"]
-    _checked(get_activation, "text_config.hidden_act", where, activation)
-    wavelength, scaling = _rope(text, where)
+    good = norm in NORMS
+    text.require("query_key_norm", good, f"be {' or '.join(NORMS)}")
+    text.check("activation", get_activation, text["activation"])
+    wavelength, scaling = _rope(text)
     names = ("rope_parameters", "rope_scaling", "rope_theta", "max_positions")
     names += ("original_max_positions", "stop_token_ids")
     return {
-        **{name: value for name, value in text.items() if name not in names},
+        **text.without(*names),
         "query_key_norm": NORMS[norm],
         "rope_max_wavelength": wavelength,
         "rope_scaling": scaling,
     }
 
 
-def _rope(text, where):
+def _rope(text):
     """Wavelength, and type and numbers of a scaled rotary embedding."""
-    label = "text_config.rope_parameters"
     new, old = text["rope_parameters"], text["rope_scaling"]
-    fields.require(
-        not (new and old) or new == old,
-        "agree with `text_config.rope_scaling`, its older name",
-        label,
-        new,
-        where,
-    )
-    rope = dict(new or old or {})
-    label = label if new else "text_config.rope_scaling"
-    inner, outer = rope.pop("rope_theta", None), text["rope_theta"]
-    fields.require(
-        inner is None or outer is None or inner == outer,
-        "be that of `text_config.rope_parameters`",
-        "text_config.rope_theta",
-        outer,
-        where,
-    )
+    good = not (new and old) or new == old
+    text.require("rope_parameters", good, "agree with `rope_scaling`")
+    name, rope = "rope_parameters" if new else "rope_scaling", new or old or {}
+    rope, outer = dict(rope), text["rope_theta"]
+    inner = rope.pop("rope_theta", None)
+    good = None in (inner, outer) or inner == outer
+    text.require("rope_theta", good, "be that of `rope_parameters`")
     wavelength = outer if inner is None else inner
-    fields.require(
-        wavelength is not None and fields.TYPES["number"][0](wavelength),
-        "be given, as a number",
-        "text_config.rope_theta",
-        wavelength,
-        where,
-    )
+    number, _ = fields.TYPES["number"]
+    good = wavelength is not None and number(wavelength)
+    text.require(name if inner else "rope_theta", good, "name a `rope_theta`")
     kind = rope.pop("type", "default")
     kind = rope.pop("rope_type", None) or kind
-    partial = rope.pop("partial_rotary_factor", None)
-    fields.require(
-        partial in (None, 1),
-        "be 1: whole heads are rotated",
-        f"{label}.partial_rotary_factor",
-        partial,
-        where,
-    )
+    good = rope.pop("partial_rotary_factor", None) in (None, 1)
+    text.require(name, good, "have a `partial_rotary_factor` of 1")
     if kind == "default":
         return wavelength, None
     if kind in KNOW_LENGTH:
         _tell_length(rope, kind, text)
     scaling = {"rope_type": kind, **rope}
-    _checked(rotary_embedding, label, where, wavelength, scaling)
+    text.check(name, rotary_embedding, wavelength, scaling)
     return wavelength, scaling
 
 
@@ -211,17 +191,6 @@ def _tell_length(rope, kind, text):
     rope["original_max_position_embeddings"] = length
     if kind in ("yarn", "longrope") and rope.get("factor") is None:
         rope["factor"] = text["max_positions"] / length
-
-
-def _checked(function, label, where, *args):
-    """Call what checks its arguments, with file and field in its error."""
-    try:
-        return function(*args)
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"`{label}` in {where} is not what a model here can have. "
-            f"Received: {args[-1]!r}. {error}"
-        ) from error
 
 
 def vision_token_ids(top, vocabulary, where=FILE):

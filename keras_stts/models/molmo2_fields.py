@@ -46,6 +46,14 @@ def parse(data, name, section="", preset="a checkpoint"):
     return {**_defaults(table, values, section, where), **values}
 
 
+def name_of(argument, data, name, section):
+    """What a file calls the field that becomes an argument."""
+    table = TABLES[name][section]
+    names = [key for key in table if table[key].argument == argument]
+    key = next((key for key in names if key in data), names[0])
+    return f"{section}.{key}" if section else key
+
+
 def _put(given, argument, value, label, where):
     """Old and new names may both be given, if they say the same."""
     other, first = given.setdefault(argument, (value, label))

@@ -22,6 +22,13 @@ SWITCHES = (
 )
 
 
+NORMALIZATION = (
+    "do_normalize",
+    "do_rescale",
+    "rescale_factor",
+    "image_mean",
+    "image_std",
+)
 Part = collections.namedtuple("Part", ["values", "given", "prefix", "where"])
 
 
@@ -50,10 +57,11 @@ def load(preset, config, image_size, patch_size):
         _check_size(part, image_size, patch_size)
     pixels, window = _pixels(video, image), _window(video)
     count = video.values["num_frames"]
-    backbone = {"num_frames": count, "window": window, **pixels}
+    crops = image.values["max_crops"]
+    backbone = {"num_frames": count, "window": window, "max_crops": crops}
     preprocessor = {
         "num_blocks": (-(-image_size // patch_size // window)) ** 2,
-        "max_crops": image.values["max_crops"],
+        "max_crops": crops,
         "patch_size": patch_size,
         **{name: top[name] for name in SWITCHES},
         "use_frame_special_tokens": _frame_tokens(top, config, preset),
@@ -64,7 +72,7 @@ def load(preset, config, image_size, patch_size):
         "max_fps": video.values["max_fps"],
         "sampling": _sampling(video),
     }
-    return backbone, preprocessor, converter
+    return {**backbone, **pixels}, preprocessor, converter
 
 
 def _part(preset, top, section, files):
@@ -109,8 +117,10 @@ def _window(video):
 def _pixels(video, image):
     """Mean and deviation of pixels of [0, 1], one number or three."""
     result = _normalization(video)
-    rule = f"be as those in {video.where}: a model has one normalisation"
-    _require(image, "image_mean", _normalization(image) == result, rule)
+    same = _normalization(image) == result
+    differ = [n for n in NORMALIZATION if image.values[n] != video.values[n]]
+    rule = f"be as in {video.where}: a model has one normalisation"
+    _require(image, (differ or NORMALIZATION)[0], same, rule)
     return result
 
 

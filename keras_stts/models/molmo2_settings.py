@@ -421,6 +421,7 @@ TOKENIZER_CONFIG = {
     "merges_file": NO_FILE_NAMES,
     "model_input_names": OUTPUTS,
     "model_max_length": unused("texts are never cut"),
+    "model_specific_special_tokens": read("named_special_tokens", "tokens"),
     "name_or_path": ABOUT,
     "pad_to_multiple_of": unused("padding is masked"),
     "pad_token_type_id": unused("padding is masked"),

@@ -5,12 +5,18 @@ from keras_stts.models import molmo2_fields as fields
 from keras_stts.models import preset_files
 from keras_stts.models.video_vlm_tokenizer import GPT2_SPLIT
 from keras_stts.models.video_vlm_tokenizer import QWEN3_SPLIT
+from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 
 TOKENIZER = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
 # What there is without a `tokenizer.json`.
 VOCABULARY, MERGES, ADDED = "vocab.json", "merges.txt", "added_tokens.json"
+LISTS = (
+    "additional_special_tokens",
+    "extra_special_tokens",
+    "named_special_tokens",
+)
 END, PAD = "<|im_end|>", "<|endoftext|>"
 
 
@@ -67,8 +73,9 @@ def load(preset):
         f"{CONFIG} of {preset}",
     )
     special = {token for token, is_special in added.items() if is_special}
-    for name in ("additional_special_tokens", "extra_special_tokens"):
+    for name in LISTS:
         special.update(_contents(config[name]), _contents(named.get(name)))
+    special -= {start, end, pad, *VISION_TOKENS.values()}
     return {
         **arguments,
         "unsplittable_tokens": list(added),

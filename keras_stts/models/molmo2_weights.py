@@ -82,11 +82,12 @@ def head_table(model):
 
 
 def _kernels(*layers):
-    return [layer.kernel for layer in layers]
+    # A layer with LoRA factors would compute their sum otherwise.
+    return [layer._kernel for layer in layers]
 
 
 def add_dense(table, name, layer):
-    table[(name + ".weight",)] = [layer.kernel]
+    table[(name + ".weight",)] = _kernels(layer)
     table[(name + ".bias",)] = [layer.bias]
 
 

@@ -4,11 +4,14 @@ import json
 import shutil
 
 import keras
+import keras_hub
 import numpy as np
 import pytest
 import torch
 
+import keras_stts
 from keras_stts import VideoVLM
+from tests.models import published_test
 from tests.models import tiny
 from tests.models import transformers_test as reference
 from tests.models.hugging_face import molmo2
@@ -37,26 +40,15 @@ def test_transformers_loads_it(name, tmp_path):
 def test_there_and_back(dtype, tmp_path):
     """Weights, scorer, settings and texts are the same again."""
     model = VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5, dtype=dtype)
-    folder = str(tmp_path / "exported")
-    model.export_to_transformers(folder)
+    again = there_and_back(model, tmp_path / "exported", dtype=dtype)
     config = json.loads((tmp_path / "exported" / "config.json").read_text())
     assert config["dtype"] == dtype
-    assert config["stts_config"]["prune_ratio"] == 0.5
-    again = VideoVLM.from_preset(
-        folder,
-        dtype=dtype,
-        sequence_length=model.preprocessor.sequence_length,
-        time_tokens=model.preprocessor.time_tokens,
-    )
+    assert config["keras_stts"]["backbone"]["prune_ratio"] == 0.5
     assert len(model.weights) == len(again.weights)
     for one, other in zip(model.weights, again.weights):
         tiny.same(
             keras.ops.cast(one, "float32"), keras.ops.cast(other, "float32")
         )
-    ours, theirs = model.backbone.get_config(), again.backbone.get_config()
-    for name in ours:
-        if name not in ("name", "positions"):
-            assert np.all(ours[name] == theirs[name]), name
     x = {
         "videos": [np.zeros((8, 48, 48, 3), "uint8")],
         "prompts": ["what shape is the red object?"],
@@ -65,6 +57,110 @@ def test_there_and_back(dtype, tmp_path):
     one, other = (m.preprocessor.generate_preprocess(x) for m in (model, again))
     for name in one:
         tiny.same(one[name], other[name])
+
+
+def there_and_back(model, folder, **kwargs):
+    """A model as it is read again, with every setting that it had."""
+    model.export_to_transformers(folder)
+    again = VideoVLM.from_preset(str(folder), **kwargs)
+    parts = (lambda m: m, lambda m: m.backbone)
+    if model.preprocessor is not None:
+        stops = again.preprocessor.stop_token_ids
+        assert model.preprocessor.stop_token_ids == stops
+        parts += (
+            lambda m: m.preprocessor,
+            lambda m: m.preprocessor.video_converter,
+            lambda m: m.preprocessor.tokenizer,
+        )
+    for part in parts:
+        ours, theirs = part(model).get_config(), part(again).get_config()
+        assert set(ours) == set(theirs)
+        for name in ours:
+            if name not in NOT_SAVED:
+                assert plain(ours[name]) == plain(theirs[name]), name
+    return again
+
+
+# Objects that are compared by themselves, and what a run is told anew.
+NOT_SAVED = ("name", "dtype", "trainable", "config_file", "backbone")
+NOT_SAVED += ("preprocessor", "tokenizer", "video_converter", "stop_token_ids")
+
+
+def plain(value):
+    if value in ("greedy", "top_k", "beam"):
+        value = keras_hub.samplers.serialize(keras_hub.samplers.get(value))
+    value = json.loads(json.dumps(value, default=str))
+    if isinstance(value, dict):
+        return {k: v for k, v in value.items() if k != "shared_object_id"}
+    return value
+
+
+def test_every_setting_comes_back(tmp_path):
+    """None of them at its default."""
+    vlm = VideoVLM.from_preset(
+        published_test.CHECKPOINT,
+        prune_ratio=0.25,
+        prune_layer=2,
+        pruning=[keras_stts.pruning.Random(seed=3), "fastv"],
+        language_pruning=None,
+        rescale_axis="frame",
+        rescale_min=0.2,
+        positions="original",
+        num_images=1,
+        max_crops=2,
+        rematerialize=True,
+        sequence_length=77,
+        time_tokens=9,
+        sampling="uniform_last_frame",
+        max_fps=3.0,
+        num_frames=5,
+        pixel_mean=[0.4, 0.5, 0.6],
+        pixel_std=[0.2, 0.3, 0.4],
+        video_use_col_tokens=True,
+        use_single_crop_col_tokens=False,
+        use_single_crop_start_token=False,
+        stop_token_ids=[302, 300],
+        sampler=keras_hub.samplers.TopPSampler(p=0.75, k=7, temperature=0.5),
+        max_new_tokens=3,
+        aux_coefficient=0.25,
+        stop_gradient_target=True,
+        trainable_parts=["scorer"],
+    )
+    again = there_and_back(vlm, tmp_path / "a")
+    assert again.max_new_tokens == 3
+    assert again.default_sampler.p == 0.75
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"pruning": "evs", "prune_ratio": 0.5, "sampling": "all"},
+        {"refill": True, "prune_ratio": 0.3, "sampler": "beam"},
+        {"num_segments": 3, "sampler": "top_k"},
+        {"preprocessor": None, "pixel_std": 0.25, "num_frames": 7},
+    ],
+)
+def test_other_settings_come_back(options, tmp_path):
+    options = {"prune_ratio": 0.5, **options}
+    vlm = VideoVLM.from_preset(published_test.CHECKPOINT, **options)
+    there_and_back(vlm, tmp_path / "a")
+
+
+def test_lora_is_merged_and_quantized_weights_are_refused(tmp_path):
+    model = tiny.model(num_layers=1)
+    model.enable_lora(2)
+    layer = model.backbone.transformer_layers[0].query
+    layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    wanted = keras.ops.convert_to_numpy(layer.kernel)
+    assert np.abs(wanted - keras.ops.convert_to_numpy(layer._kernel)).max() > 0
+    model.export_to_transformers(tmp_path / "a")
+    again = VideoVLM.from_preset(str(tmp_path / "a"))
+    tiny.same(again.backbone.transformer_layers[0].query.kernel, wanted)
+    model = tiny.model(num_layers=1)
+    model.quantize("int8")
+    with pytest.raises(ValueError, match="quantized to int8. Export the model"):
+        model.export_to_transformers(tmp_path / "b")
+    assert not (tmp_path / "b").exists()
 
 
 def test_a_loaded_model_needs_no_files(tmp_path, monkeypatch):

@@ -35,7 +35,12 @@ def models():
     return {
         "videos": VideoVLM.from_preset(CHECKPOINT, **options),
         "images": VideoVLM.from_preset(
-            CHECKPOINT, num_frames=0, num_images=2, **options
+            # Both images are small: one crop of the eight there could be.
+            CHECKPOINT,
+            num_frames=0,
+            num_images=2,
+            max_crops=1,
+            **options,
         ),
     }
 
@@ -160,7 +165,7 @@ def test_settings_of_the_files(models):
     model = models["videos"]
     preprocessor = model.preprocessor
     tokenizer = preprocessor.tokenizer
-    assert preprocessor.num_frames == 6
+    assert (preprocessor.num_frames, preprocessor.max_crops) == (6, 8)
     assert preprocessor.video_converter.sampling == "molmo2"
     assert not preprocessor.use_frame_special_tokens
     assert (tokenizer.start_token_id, tokenizer.end_token_id) == (302, 302)
