@@ -50,6 +50,13 @@ def load(preset):
         arguments = _from_one_file(preset)
     else:
         arguments = _from_old_files(preset)
+    fields.require(
+        arguments["merges"],
+        "hold at least one",
+        "merges",
+        arguments["merges"],
+        f"the tokenizer's files of {preset}",
+    )
     added = _added(preset, arguments, config)
     tokens = chat_files.special_tokens(preset)
     vocabulary = arguments["vocabulary"]

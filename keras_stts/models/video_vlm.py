@@ -168,6 +168,15 @@ class VideoVLM(keras_hub.models.CausalLM):
                 changes what weights there are. `pruning` replaces all that
                 the preset prunes with, inside the language model too.
 
+        Files of Molmo2's authors and of transformers say how videos are
+        sampled, what a prompt looks like and how answers are drawn, and are
+        followed; `num_frames=` and `sampling=` change the sampling. The
+        published processor is run with up to 384 frames. With Molmo2-4B a
+        video then takes 165 MB of pixels, a vision part of 34,945 tokens (it
+        was made for 36,864), 5.2 GB of keys and values in bfloat16 (2.9 at
+        `prune_ratio=0.5`), and 1,192 TFLOP of `model.flops()` (508), twelve
+        times those of 64 frames; pass `num_frames=64` where that is too much.
+
         Raises:
             FileNotFoundError: If the preset lacks a file, such as those of a
                 preprocessor that it was saved with.

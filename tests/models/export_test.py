@@ -8,6 +8,7 @@ import keras_hub
 import numpy as np
 import pytest
 import torch
+import transformers
 
 import keras_stts
 from keras_stts import VideoVLM
@@ -144,6 +145,34 @@ def test_other_settings_come_back(options, tmp_path):
     options = {"prune_ratio": 0.5, **options}
     vlm = VideoVLM.from_preset(published_test.CHECKPOINT, **options)
     there_and_back(vlm, tmp_path / "a")
+
+
+@pytest.mark.once
+def test_transformers_reads_the_processor(tmp_path):
+    ours = VideoVLM.from_preset(
+        published_test.CHECKPOINT, prune_ratio=0, num_images=1, max_crops=2
+    )
+    ours.export_to_transformers(tmp_path)
+    theirs = molmo2.Molmo2Processor.from_pretrained(tmp_path)
+    image = np.zeros((40, 90, 3), "uint8")
+    text = [{"type": "text", "text": "What is there, ä?"}]
+    message = {"role": "user", "content": [{"type": "image"}, *text]}
+    prompt = theirs.apply_chat_template([message], add_generation_prompt=True)
+    inputs = theirs(images=[image], text=prompt, return_tensors="pt")
+    x = {"images": [image], "prompts": [[message]]}
+    x["videos"] = [np.zeros((1, 8, 8, 3), "uint8")]
+    with pytest.raises(ValueError, match="1 images and 0 videos in the"):
+        ours.preprocessor.generate_preprocess(x)
+    ours = VideoVLM.from_preset(tmp_path, num_frames=0, load_weights=False)
+    x.pop("videos")
+    x = ours.preprocessor.generate_preprocess(x)
+    ids = inputs["input_ids"][0].numpy()
+    tiny.same(published_test.ids_of(x), ids)
+    answer = theirs.decode(ids[-20:], skip_special_tokens=True)
+    x = {"token_ids": ids[-20:], "padding_mask": np.ones(20, bool)}
+    assert ours.preprocessor.generate_postprocess(x) == answer
+    config = transformers.GenerationConfig.from_pretrained(tmp_path)
+    assert (config.eos_token_id, config.do_sample) == (302, False)
 
 
 def test_lora_is_merged_and_quantized_weights_are_refused(tmp_path):

@@ -13,6 +13,7 @@ import transformers
 
 import keras_stts
 from keras_stts import VideoVLM
+from keras_stts.models import convert_molmo2
 from keras_stts.models import molmo2_fields
 from keras_stts.models.molmo2_settings import TABLES
 from tests.models import published_test
@@ -360,7 +361,7 @@ def test_what_cannot_be_had_is_refused(folder, file, field, value):
 def test_pixels_are_normalised_as_the_files_say(folder, fields, scale, shift):
     for file in ("video", "image"):
         change(folder, NAMES[file], **fields)
-    files = keras_stts.models.convert_molmo2.Files(str(folder))
+    files = convert_molmo2.Files(str(folder))
     names = ("pixel_mean", "pixel_std")
     encoder = keras_stts.models.vision_encoder.VisionEncoder(
         num_layers=5,
@@ -506,3 +507,49 @@ def test_ids_beyond_the_embedding(folder):
     change(folder, "config.json", text_config__additional_vocab_size=5)
     with pytest.raises(ValueError, match="id 325 of '<|image|>'.*325 rows"):
         load(folder)
+
+
+# The real files of Molmo2-4B
+
+
+@pytest.fixture(scope="module")
+def molmo2_4b(tmp_path_factory):
+    """Its files, with words that stand for those of its vocabulary."""
+    folder = tmp_path_factory.mktemp("real") / "molmo2_4b"
+    shutil.copytree(published_test.FOLDER.parent / "molmo2_4b", folder)
+    first = min(json.loads((folder / "added_tokens.json").read_text()).values())
+    letters = tokenizers.pre_tokenizers.ByteLevel.alphabet()
+    words = [*sorted(letters), "th", *(f"word{i}" for i in range(first))]
+    words = words[:first]
+    vocabulary = {word: i for i, word in enumerate(words)}
+    (folder / "vocab.json").write_text(json.dumps(vocabulary))
+    (folder / "merges.txt").write_text("#version: 0.2\nt h\n")
+    return folder
+
+
+@pytest.mark.once
+def test_the_real_files_of_molmo2_4b(molmo2_4b):
+    files = convert_molmo2.Files(str(molmo2_4b))
+    backbone, preprocessor = files.backbone, files.preprocessor
+    assert backbone["vision_feature_layers"] == [24, 18]
+    assert backbone["vision_num_layers"] == 25
+    ids = [151938, 151939, 151936, 151940, 151943, 151937, 151944, 151942]
+    assert backbone["vision_token_ids"] == ids
+    assert not preprocessor["use_frame_special_tokens"]
+    assert preprocessor["stop_token_ids"] == [151645]
+    assert files.converter["sampling"] == "molmo2"
+    assert files.task["sampler"] == "greedy"
+    assert len(files.tokenizer["extra_special_tokens"]) == 281
+
+
+@pytest.mark.once
+def test_prompts_of_molmo2_4b(molmo2_4b):
+    x = preprocessor_of(molmo2_4b).generate_preprocess(
+        {"videos": np.zeros((2, 9, 9, 3), "uint8"), "prompts": "?", "fps": 2.0}
+    )
+    ids = published_test.ids_of(x).tolist()
+    assert ids[0] == 151645
+    frame = [151936, *[151938] * 81, 151937]
+    starts = [i for i, id in enumerate(ids) if id == 151936]
+    assert [ids[i : i + 83] for i in starts] == [frame, frame]
+    assert ids[starts[1] + 83] == 151644
