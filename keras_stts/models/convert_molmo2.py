@@ -20,6 +20,7 @@ from keras_stts.models.molmo2_tokenizer import has_tokenizer
 from keras_stts.models.molmo2_weights import SCORER
 from keras_stts.models.molmo2_weights import backbone_table
 from keras_stts.models.molmo2_weights import head_table
+from keras_stts.models.preset_files import read_once
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
@@ -115,13 +116,13 @@ def load(cls, preset, load_weights=True, **kwargs):
     if issubclass(cls, VideoVLMTokenizer):
         return load_tokenizer(preset, cls=cls, **kwargs)
     if issubclass(cls, VideoVLMVideoConverter):
-        return cls(**{**Files(preset).converter, **kwargs})
+        return cls(**{**read_once(Files, preset).converter, **kwargs})
     return load_preprocessor(preset, kwargs, cls=cls)
 
 
 def load_backbone(preset, load_weights=True, cls=VideoVLMBackbone, **kwargs):
     """The backbone of a checkpoint, with changed arguments."""
-    config = Files(preset).backbone
+    config = read_once(Files, preset).backbone
     checkpoint = Checkpoint(preset) if load_weights else None
     if load_weights:
         arguments = {**config, **kwargs}
@@ -158,13 +159,15 @@ def load_head(model, preset):
 
 
 def load_tokenizer(preset, cls=VideoVLMTokenizer, **kwargs):
-    arguments = Files(preset).tokenizer or molmo2_tokenizer.load(preset)
+    arguments = read_once(Files, preset).tokenizer or molmo2_tokenizer.load(
+        preset
+    )
     return cls(**{**arguments, **kwargs})
 
 
 def load_preprocessor(preset, kwargs, converter=(), cls=VideoVLMPreprocessor):
     """The preprocessor with changed arguments, its converter's apart."""
-    files = Files(preset)
+    files = read_once(Files, preset)
     parts = {**files.preprocessor, **kwargs}
     if "tokenizer" not in parts:
         parts["tokenizer"] = load_tokenizer(preset)
@@ -176,4 +179,4 @@ def load_preprocessor(preset, kwargs, converter=(), cls=VideoVLMPreprocessor):
 
 def task_arguments(preset):
     """Arguments of `VideoVLM`, but for its parts."""
-    return Files(preset).task
+    return read_once(Files, preset).task

@@ -33,15 +33,26 @@ _loading = contextvars.ContextVar("loading", default=None)
 
 @contextlib.contextmanager
 def loading():
-    """While a preset is loaded, each of its files is verified only once."""
+    """While a preset is loaded, its files are verified and read only once."""
     if _loading.get() is not None:
         yield
         return
-    token = _loading.set({"manifests": {}, "verified": set()})
+    token = _loading.set({"manifests": {}, "verified": set(), "read": {}})
     try:
         yield
     finally:
         _loading.reset(token)
+
+
+def read_once(make, preset):
+    """`make(preset)`, which while a preset is loaded is called only once."""
+    state = _loading.get()
+    if state is None:
+        return make(preset)
+    key = (make, os.fspath(preset))
+    if key not in state["read"]:
+        state["read"][key] = make(preset)
+    return state["read"][key]
 
 
 def find(preset, name):
