@@ -598,6 +598,9 @@ def main():
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
     preset = variant(model, prune_ratio=0.5)
+    # Room for longer questions than these, and for clips of hours.
+    preset.preprocessor.sequence_length = 64
+    preset.preprocessor.time_tokens = 8
     preset.save_to_preset(args.folder / "shapes_tiny")
 
 

@@ -66,3 +66,23 @@ class PartwiseAdamW(keras.optimizers.AdamW):
 
     def get_config(self):
         return {**super().get_config(), "multipliers": self.multipliers}
+
+
+def default_learning_rate(hidden_dim):
+    """The rate of `PartwiseAdamW` that `VideoVLM.compile` chooses.
+
+    The paper's at the widths of published models; narrower ones, which learn
+    nothing by it, get more, by the square of the width, up to Adam's own.
+
+    Args:
+        hidden_dim: Int, width of the language model.
+
+    Returns:
+        Float.
+
+    Example:
+
+    >>> default_learning_rate(2560), default_learning_rate(96)
+    (1e-05, 0.001)
+    """
+    return min(1e-3, 1e-5 * max(1.0, (2560 / hidden_dim) ** 2))

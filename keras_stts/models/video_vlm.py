@@ -31,6 +31,7 @@ from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
 from keras_stts.optimizers import PartwiseAdamW
+from keras_stts.optimizers import default_learning_rate
 from keras_stts.pruning import split
 
 QUANTIZED = (keras.layers.Dense, keras.layers.Embedding)
@@ -210,14 +211,17 @@ class VideoVLM(keras_hub.models.CausalLM):
         The default loss is the mean over the tokens that count, the
         responses'; so the auxiliary loss weighs the same beside it however
         much of the sequence is prompt or padding. The default optimizer is
-        the paper's, `keras_stts.optimizers.PartwiseAdamW`. The default
-        sampler is the model's.
+        the paper's, `keras_stts.optimizers.PartwiseAdamW`, with a larger
+        rate for models narrower than the published ones: see
+        `keras_stts.optimizers.default_learning_rate`. The default sampler is
+        the model's.
 
         Raises:
             ValueError: If the optimizer cannot train weights of this dtype.
         """
         if optimizer == "auto":
-            optimizer = PartwiseAdamW()
+            rate = default_learning_rate(self.backbone.hidden_dim)
+            optimizer = PartwiseAdamW(rate)
         optimizer = keras.optimizers.get(optimizer)
         _check_optimizer(optimizer, self.trainable_variables)
         if loss == "auto":
