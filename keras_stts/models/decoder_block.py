@@ -5,7 +5,7 @@ from keras import ops
 
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.activations import get_activation
-from keras_stts.models.rope import rotary_embedding
+from keras_stts.models.rope import RotaryEmbedding
 from keras_stts.ops import attention
 from keras_stts.ops import prefix_attention
 from keras_stts.pruning.language import attention_logits
@@ -95,6 +95,13 @@ class DecoderBlock(keras.layers.Layer):
         self.attention_bias = attention_bias
         self.rope_scaling = rope_scaling
         self.rematerialize = rematerialize
+        self.rotary_embedding = RotaryEmbedding(
+            head_dim,
+            rope_max_wavelength,
+            rope_scaling,
+            dtype=self.dtype_policy,
+            name="rotary_embedding",
+        )
 
     def build(self, input_shape, *args, **kwargs):
         width = input_shape[-1]
@@ -117,12 +124,6 @@ class DecoderBlock(keras.layers.Layer):
         self.mlp_gate = self._dense("mlp_gate", width, hidden)
         self.mlp_up = self._dense("mlp_up", width, hidden)
         self.mlp_down = self._dense("mlp_down", hidden, width)
-        self.rotary_embedding, self._query_gain = rotary_embedding(
-            self.rope_max_wavelength,
-            self.rope_scaling,
-            dtype=self.dtype_policy,
-            name="rotary_embedding",
-        )
         self.built = True
 
     def _norm(self, name, width):
@@ -243,8 +244,7 @@ class DecoderBlock(keras.layers.Layer):
 
     def _rotated_query(self, x, positions):
         query = self._normed(self.query(x), self.query_norm)
-        query = self.rotary_embedding(query, positions=positions)
-        return query if self._query_gain == 1.0 else query * self._query_gain
+        return self.rotary_embedding(query, positions=positions)
 
     def compute_output_spec(
         self,

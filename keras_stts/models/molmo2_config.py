@@ -2,7 +2,7 @@
 
 from keras_stts.models import molmo2_fields as fields
 from keras_stts.models.activations import get_activation
-from keras_stts.models.rope import rotary_embedding
+from keras_stts.models.rope import frequencies
 from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 
 FILE = "config.json"
@@ -176,7 +176,7 @@ def _rope(text):
     if kind in KNOW_LENGTH:
         _tell_length(rope, kind, text)
     scaling = {"rope_type": kind, **rope}
-    text.check(name, rotary_embedding, wavelength, scaling)
+    text.check(name, frequencies, 2, wavelength, scaling)
     return wavelength, scaling
 
 

@@ -1,77 +1,249 @@
 """Rotary embeddings with the scalings that checkpoints name."""
 
 import math
+import numbers
 
-import keras_hub
+import keras
+import numpy as np
+from keras import ops
 
-ROPE_TYPES = ("default", "linear", "yarn")
-KNOWN = (
-    "factor",
-    "original_max_position_embeddings",
-    "beta_fast",
-    "beta_slow",
-    "truncate",
-    "attention_factor",
-    "rope_theta",
-)
+# What each type must be given, and what it may be given.
+FIELDS = {
+    "default": ((), ()),
+    "linear": (("factor",), ()),
+    "llama3": (
+        (
+            "factor",
+            "low_freq_factor",
+            "high_freq_factor",
+            "original_max_position_embeddings",
+        ),
+        (),
+    ),
+    "proportional": ((), ("factor", "partial_rotary_factor")),
+    "yarn": (
+        ("factor", "original_max_position_embeddings"),
+        (
+            "attention_factor",
+            "beta_fast",
+            "beta_slow",
+            "mscale",
+            "mscale_all_dim",
+            "truncate",
+        ),
+    ),
+}
+# Rotated by the longest text of the batch, and by what was generated so far.
+OF_RUN_LENGTH = ("dynamic", "longrope")
 
 
-def rotary_embedding(max_wavelength, scaling=None, **kwargs):
-    """KerasHub's rotary embedding, scaled as a checkpoint says.
+def frequencies(head_dim, max_wavelength, scaling=None):
+    """Angles that a step of one position turns the pairs of a head by.
 
     Args:
+        head_dim: Int, even.
         max_wavelength: Number. Base of the frequencies.
-        scaling: Optional dict with `"rope_type"` (`"default"`, `"linear"` or
-            `"yarn"`) and, but for the first, `"factor"`; for YaRN also
-            `"original_max_position_embeddings"` and optionally `"beta_fast"`,
-            `"beta_slow"`, `"truncate"` and `"attention_factor"`.
-        **kwargs: See `keras.layers.Layer`.
+        scaling: Optional dict of `"rope_type"` and of the numbers of that
+            type, see `FIELDS`; names and meanings are transformers'.
 
     Returns:
-        Tuple (layer, gain): what a rotated query has still to be multiplied
-        with, because KerasHub knows the default attention factor only.
+        Tuple (frequencies, factor): float32 NumPy array (head_dim / 2,), and
+        what cosines and sines are multiplied with.
 
     Raises:
-        ValueError: If the scaling is of another type.
+        ValueError: If `head_dim` is odd, or the scaling is of another type,
+            lacks a number or holds another one.
 
     Reference:
-        YaRN (arXiv 2309.00071).
+        RoFormer (arXiv 2104.09864), YaRN (arXiv 2309.00071), Llama 3
+        (arXiv 2407.21783).
     """
-    scaling = dict(scaling or {})
-    kind = scaling.pop("rope_type", None) or scaling.pop("type", "default")
-    if kind not in ROPE_TYPES:
+    if head_dim % 2:
         raise ValueError(
-            f"`rope_scaling` must be of the type {', '.join(ROPE_TYPES)}. "
-            f"Received: {kind!r}."
+            "`head_dim` must be even, as pairs are rotated. Received: "
+            f"head_dim={head_dim}."
         )
-    unknown = [name for name in scaling if name not in KNOWN]
-    unknown = [name for name in unknown if scaling[name] is not None]
-    if unknown:
+    if not _is_good(max_wavelength) or max_wavelength <= 1:
         raise ValueError(
-            f"`rope_scaling` may hold {', '.join(KNOWN)}. Received also: "
-            f"{', '.join(unknown)}."
+            "`rope_max_wavelength` must be a number greater than 1. Received: "
+            f"{max_wavelength!r}."
         )
-    gain, options = 1.0, {}
-    if kind != "default":
-        options = {"rope_type": kind, "scaling_factor": scaling["factor"]}
+    kind, numbers_ = _checked(scaling, max_wavelength)
+    exponents = np.arange(0, head_dim, 2, dtype="float32") / head_dim
+    plain = 1.0 / np.float32(max_wavelength) ** exponents
     if kind == "yarn":
-        # KerasHub's defaults are YaRN's.
-        names = ("beta_fast", "beta_slow", "truncate")
-        names += ("original_max_position_embeddings",)
-        options |= {n: scaling[n] for n in names if scaling.get(n) is not None}
-        gain = _gain(scaling)
-    layer = keras_hub.layers.RotaryEmbedding(
-        max_wavelength=max_wavelength, **options, **kwargs
-    )
-    return layer, gain
+        plain = _yarn(plain, max_wavelength, **numbers_)
+        return plain.astype("float32"), _yarn_factor(**numbers_)
+    if kind == "llama3":
+        plain = _llama3(plain, **numbers_)
+    elif kind == "proportional":
+        plain = _proportional(plain, **numbers_)
+    elif kind == "linear":
+        plain = plain / numbers_["factor"]
+    return plain.astype("float32"), 1.0
 
 
-def _gain(scaling):
-    """The attention factor asked for over the default one, squared.
+def _checked(scaling, max_wavelength):
+    """Tuple of the type of a scaling and a dict of its numbers."""
+    given = {n: v for n, v in (scaling or {}).items() if v is not None}
+    names = {n: given.pop(n) for n in ("rope_type", "type") if n in given}
+    kind = names.get("rope_type", names.get("type", "default"))
+    if set(names.values()) - {kind} or kind not in FIELDS:
+        reason = ""
+        if kind in OF_RUN_LENGTH:
+            reason = (
+                " Rotations by the length of each run would make an answer "
+                "depend on its batch."
+            )
+        raise ValueError(
+            f"`rope_scaling` must be of one type, {', '.join(FIELDS)}. "
+            f"Received: rope_type={kind!r} in {scaling}.{reason}"
+        )
+    if given.pop("rope_theta", max_wavelength) != max_wavelength:
+        raise ValueError(
+            "`rope_theta` in `rope_scaling` must be `rope_max_wavelength`, "
+            f"{max_wavelength}. Received: {scaling}. Leave it out."
+        )
+    if given.get("partial_rotary_factor") == 1 and kind != "proportional":
+        given.pop("partial_rotary_factor")
+    needed, optional = FIELDS[kind]
+    missing = sorted(set(needed) - set(given))
+    unknown = sorted(set(given) - {*needed, *optional})
+    bad = [n for n, v in given.items() if n != "truncate" and not _is_good(v)]
+    if missing or unknown or bad:
+        raise ValueError(
+            f"`rope_scaling` of the type {kind} must have "
+            f"{', '.join(needed) or 'nothing else'}, may have "
+            f"{', '.join(optional) or 'nothing else'}, and these must be "
+            f"positive numbers. Received: {scaling}, in which "
+            f"{', '.join(missing) or 'nothing'} is missing, "
+            f"{', '.join(unknown) or 'nothing'} is unknown and "
+            f"{', '.join(bad) or 'nothing'} is no positive number."
+        )
+    if "truncate" in (scaling or {}):
+        given["truncate"] = bool(scaling["truncate"])  # As null is False.
+    return kind, given
 
-    Query and key both carry it; here the query makes up for both.
+
+def _is_good(value):
+    is_number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    return is_number and 0 < value < math.inf
+
+
+def _proportional(plain, factor=1.0, partial_rotary_factor=1.0):
+    """The last pairs of a head are not rotated."""
+    rotated = int(partial_rotary_factor * 2 * len(plain) // 2)
+    return np.where(np.arange(len(plain)) < rotated, plain / factor, 0.0)
+
+
+def _llama3(
+    plain,
+    factor,
+    low_freq_factor,
+    high_freq_factor,
+    original_max_position_embeddings,
+):
+    """Low frequencies by the factor, high ones whole, a ramp in between."""
+    if high_freq_factor <= low_freq_factor:
+        raise ValueError(
+            "`high_freq_factor` must be greater than `low_freq_factor`. "
+            f"Received: {high_freq_factor} and {low_freq_factor}."
+        )
+    turns = original_max_position_embeddings * plain / (2 * math.pi)
+    ramp = (turns - low_freq_factor) / (high_freq_factor - low_freq_factor)
+    ramp = np.clip(ramp, 0.0, 1.0)
+    return (1 - ramp) * plain / factor + ramp * plain
+
+
+def _yarn(
+    plain,
+    max_wavelength,
+    factor,
+    original_max_position_embeddings,
+    beta_fast=32,
+    beta_slow=1,
+    truncate=True,
+    **_,
+):
+    """Pairs that turn often whole, others by the factor, a ramp in between."""
+    head_dim = 2 * len(plain)
+
+    def place(turns):
+        """The pair, as a fraction, that turns so often in the training."""
+        length = original_max_position_embeddings / (turns * 2 * math.pi)
+        return head_dim * math.log(length) / (2 * math.log(max_wavelength))
+
+    low, high = place(beta_fast), place(beta_slow)
+    if truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, head_dim - 1)
+    width = high - low or 0.001
+    ramp = np.clip((np.arange(len(plain)) - low) / width, 0.0, 1.0)
+    return plain / factor * ramp + plain * (1 - ramp)
+
+
+def _yarn_factor(
+    factor, attention_factor=None, mscale=None, mscale_all_dim=None, **_
+):
+    if attention_factor is not None:
+        return float(attention_factor)
+
+    def gain(scale):
+        return 0.1 * scale * math.log(factor) + 1.0 if factor > 1 else 1.0
+
+    if mscale and mscale_all_dim:
+        return gain(mscale) / gain(mscale_all_dim)
+    return gain(1.0)
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class RotaryEmbedding(keras.layers.Layer):
+    """Rotates the pairs (i, i + d / 2) of heads by their positions.
+
+    KerasHub's knows fewer types, and not all their numbers.
+
+    Args:
+        head_dim: Int d.
+        max_wavelength: Number. Base of the frequencies.
+        scaling: Optional dict, see `frequencies`.
+
+    Call arguments:
+        inputs: Tensor (B, S, heads, d).
+        positions: Int tensor (B, S).
+
+    Returns:
+        Tensor (B, S, heads, d).
     """
-    wanted = scaling.get("attention_factor")
-    if wanted is None:
-        return 1.0
-    return (wanted / (0.1 * math.log(scaling["factor"]) + 1.0)) ** 2
+
+    def __init__(
+        self, head_dim, max_wavelength=10000.0, scaling=None, **kwargs
+    ):
+        super().__init__(**kwargs)
+        self.head_dim = head_dim
+        self.max_wavelength = max_wavelength
+        self.scaling = scaling
+        values, self._factor = frequencies(head_dim, max_wavelength, scaling)
+        self._frequencies = values.tolist()
+        self.built = True
+
+    def call(self, inputs, positions):
+        steps = ops.convert_to_tensor(self._frequencies, "float32")
+        angles = ops.cast(positions, "float32")[..., None, None] * steps
+        cos, sin = ops.cos(angles), ops.sin(angles)
+        if self._factor != 1.0:
+            cos, sin = cos * self._factor, sin * self._factor
+        cos, sin = (ops.cast(x, inputs.dtype) for x in (cos, sin))
+        one, other = ops.split(inputs, 2, axis=-1)
+        rotated = (one * cos - other * sin, other * cos + one * sin)
+        return ops.concatenate(rotated, axis=-1)
+
+    def compute_output_shape(self, input_shape, *args, **kwargs):
+        return input_shape
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "head_dim": self.head_dim,
+            "max_wavelength": self.max_wavelength,
+            "scaling": self.scaling,
+        }

@@ -101,7 +101,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             attention and MLPs (OLMo-2, -3) instead of before.
         attention_bias: Bool. Whether its queries, keys and values have a
             bias.
-        rope_scaling: Optional dict, see `keras_stts.models.rope`.
+        rope_scaling: Optional dict, see `keras_stts.models.rope.frequencies`.
         rope_scaling_layers: Optional ints. Blocks of the language model with
             that scaling. Defaults to all.
         num_images: Int. Images an example can have beside its video, or
