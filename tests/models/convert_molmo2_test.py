@@ -147,8 +147,8 @@ def test_config_in_the_words_of_the_first_release():
         ("qk_norm_type", "gemma", "must be qwen3 or olmo. Received: 'gemma'"),
         (
             "rope_parameters",
-            {"rope_type": "llama3", "rope_theta": 1.0, "factor": 2.0},
-            "default, linear, yarn. Received: 'llama3'",
+            {"rope_type": "dynamic", "rope_theta": 9.0, "factor": 2.0},
+            "rope_parameters` in .*config.json.*one type.*rope_type='dynamic'",
         ),
     ],
 )
