@@ -120,6 +120,8 @@ def settings(method, ratio):
 
 
 def open_preset(path, world, **kwargs):
+    # No more than these questions and times need.
+    kwargs = {"sequence_length": 16, "time_tokens": 5} | kwargs
     if world == "long":
         # Seconds of two digits need more tokens.
         kwargs |= {"num_frames": LONG, "time_tokens": 7}

@@ -54,6 +54,7 @@ def test_flops_of_molmo2_4b_allow_what_the_paper_counts():
         "prune_layer": 3,
         "prune_ratio": 0.5,
         "pruning": "stts",
+        "refill": False,
         "num_blocks": 81,
         "num_segments": 1,
         "vision_num_layers": 25,
