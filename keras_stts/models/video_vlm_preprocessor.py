@@ -140,6 +140,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         if special_tokens is None:
             special_tokens = _special_tokens(tokenizer)
         self.special_tokens = dict(special_tokens)
+        self._template_lengths = {}
         # A model with an unbuilt layer is run uncompiled once by Keras.
         self.built = True
 
@@ -172,8 +173,25 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
 
     def _vision_length(self, num_frames):
         frame = self._frame_length + self.time_tokens
-        starts = self.num_segments
-        return starts + num_frames * frame + self.image_packer.length
+        shown = num_frames * frame + self.image_packer.length
+        return self.num_segments + shown + self._template_length
+
+    @property
+    def _template_length(self):
+        """Tokens that the template itself puts before images and the video."""
+        counts = (self.num_images, int(self.num_frames > 0))
+        key = (self.chat_template, *counts)
+        if key not in self._template_lengths:
+            text = chat.render(
+                self.chat_template, "", *counts, self.special_tokens
+            )
+            pieces = chat.pieces(text.removeprefix(self.tokenizer.start_token))
+            seen = [i for i, p in enumerate(pieces) if p in (IMAGE, VIDEO)]
+            words = pieces[: max(seen, default=0)]
+            words = [p for p in words if p not in (IMAGE, VIDEO)]
+            length = sum(map(len, self._tokenize(words))) if words else 0
+            self._template_lengths[key] = length
+        return self._template_lengths[key]
 
     @property
     def _frame_length(self):

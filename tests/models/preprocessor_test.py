@@ -247,13 +247,32 @@ def test_words_before_a_video_take_no_room_of_its_blocks():
     """Of a short video pruning removes less than of a long one."""
 
     def length(words):
-        template = "x" * words + tiny.PLAIN_TEMPLATE
-        preprocessor = tiny.preprocessor(chat_template=template)
-        x = {"videos": [tiny.video(0, 1)], "prompts": ["?"]}
-        return preprocessor.generate_preprocess(x)["vision_mask"].sum()
+        content = [{"type": "text", "text": "x" * words}, {"type": "video"}]
+        x = {"videos": [tiny.video(0, 1)]}
+        x["prompts"] = [[{"role": "user", "content": content}]]
+        return tiny.preprocessor().generate_preprocess(x)["vision_mask"].sum()
 
     room = 1 + tiny.NUM_FRAMES * (2 + 6)  # Start, time and marks of frames.
     most = room + tiny.NUM_BLOCKS - length(0)
     assert length(most) == room + tiny.NUM_BLOCKS
     with pytest.raises(ValueError, match=f"room for {room}"):
         length(most + 1)
+
+
+def test_words_of_a_template_have_room_of_their_own():
+    """Before images and the video, as many of each as there may be."""
+    template = (
+        "{% for message in messages %}{% for part in message.content %}"
+        "{% if part.type != 'text' %}no. {{ loop.index }}: "
+        "<|{{ part.type }}|>{% endif %}{% endfor %}{% endfor %} go"
+    )
+    options = {"num_images": 2, "max_crops": 1, "patch_size": 1}
+    options["num_blocks"] = 64
+    processor = tiny.preprocessor(chat_template=template, **options)
+    plain = tiny.preprocessor(**options)
+    words = processor._tokenize([f"no. {i}: " for i in (1, 2, 3)])
+    words = sum(len(ids) for ids in words)
+    assert processor.vision_length == plain.vision_length + words
+    image = np.zeros((16, 16, 3), "uint8")
+    x = {"images": [[image, image]], "videos": [tiny.video()], "prompts": ["?"]}
+    assert processor.generate_preprocess(x)["vision_mask"].any()
