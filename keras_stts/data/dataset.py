@@ -15,6 +15,7 @@ from keras_stts.data.order import plan_epoch
 from keras_stts.data.reading_ahead import Batches
 from keras_stts.data.reading_ahead import Clock
 from keras_stts.data.rows import RowReader
+from keras_stts.data.rows import example
 from keras_stts.data.source import name_of
 from keras_stts.data.video import SampledVideo
 
@@ -102,7 +103,7 @@ class VideoDataset(keras.utils.PyDataset):
         super().__init__(**kwargs)
         buckets = tuple(buckets or ())
         _check(rows, batch_size, shard, buckets, on_error, report)
-        self.rows = list(rows)
+        self.rows = _named(rows)
         self.preprocessor = preprocessor
         self.batch_size = batch_size
         self.shuffle, self.seed, self.shard = shuffle, seed, tuple(shard)
@@ -198,10 +199,21 @@ class VideoDataset(keras.utils.PyDataset):
             return None
         try:
             return function(self.rows[number])
-        except (ValueError, OSError) as error:
-            if self.on_error == "raise":
+        except Exception as error:  # A row may hold anything.
+            known = isinstance(error, (ValueError, OSError))
+            reason = str(error)
+            if not known:
+                reason = (
+                    "A row must hold what can be trained on. Received: row "
+                    f"{self.rows[number]['id']}, which raises "
+                    f"{type(error).__name__}: {error}"
+                )
+            if self.on_error != "raise":
+                self._leave_out(number, reason)
+            elif known:
                 raise
-            self._leave_out(number, str(error))
+            else:
+                raise ValueError(reason) from error
 
     def _start(self, batch):
         """Begin to make a batch; a function that waits for it."""
@@ -221,21 +233,18 @@ class VideoDataset(keras.utils.PyDataset):
 
     def _example(self, row, read):
         """A batch of one."""
-        return self._preprocess(
-            SampledVideo(*read()), row["prompt"], row["response"]
-        )
+        return self._preprocess(SampledVideo(*read()), example(row))
 
-    def _preprocess(self, video, prompt, response):
-        return self.preprocessor(
-            {"videos": [video], "prompts": [prompt], "responses": [response]}
-        )
+    def _preprocess(self, video, words):
+        return self.preprocessor({"videos": [video], **words})
 
     def _blank(self):
         """One black frame that nothing is learnt from."""
         height, width = self.preprocessor.video_converter.image_size
         frames = np.zeros((1, height, width, 3), "uint8")
         x, y, weights = self._preprocess(
-            SampledVideo(frames, np.zeros(1)), "?", "."
+            SampledVideo(frames, np.zeros(1)),
+            {"prompts": ["?"], "responses": ["."]},
         )
         return x, y, np.zeros_like(weights)
 
@@ -264,6 +273,21 @@ class VideoDataset(keras.utils.PyDataset):
 
     def __exit__(self, *error):
         self.close()
+
+
+def _named(rows):
+    """Rows with an `"id"`, by default their number."""
+    rows = list(rows)
+    wrong = [row for row in rows if not isinstance(row, dict)]
+    if wrong:
+        raise ValueError(
+            "`rows` must be dicts, as `keras_stts.data.read_manifest` gives "
+            f"them. Received: a {type(wrong[0]).__name__}."
+        )
+    return [
+        row if row.get("id") is not None else {**row, "id": f"row {i + 1}"}
+        for i, row in enumerate(rows)
+    ]
 
 
 def _check(rows, batch_size, shard, buckets, on_error, report):

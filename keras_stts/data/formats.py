@@ -53,7 +53,8 @@ def video_dataset_from_manifest(
             f"`format` must be one of {', '.join(FORMATS)}. Received: "
             f"format={format!r}."
         )
-    rows = read_manifest(path, folder, columns)
+    keep = kwargs.get("on_error", "raise") != "raise"
+    rows = read_manifest(path, folder, columns, "keep" if keep else "raise")
     data = VideoDataset(rows, preprocessor, batch_size, **kwargs)
     return FORMATS[format](data)
 

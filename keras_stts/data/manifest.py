@@ -1,12 +1,14 @@
 """Tables of videos, questions and answers."""
 
-import csv
-import json
+import functools
 import os
 import pathlib
 
 from keras_stts.data.source import is_address
 from keras_stts.data.source import is_row
+from keras_stts.data.tables import Damage
+from keras_stts.data.tables import fail
+from keras_stts.data.tables import read_table
 
 # What columns may be called.
 COLUMNS = {
@@ -14,57 +16,64 @@ COLUMNS = {
     "prompt": ("prompt", "question"),
     "response": ("response", "answer"),
 }
-FORMATS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".tfrecord")
 
 
-def read_manifest(path, folder=None, columns=None):
+def read_manifest(path, folder=None, columns=None, on_error="raise"):
     """Read a table of videos, questions and answers.
 
     Args:
         path: Path of a JSONL, JSON (list of objects), CSV, TSV, Parquet or
-            TFRecord (of `tf.train.Example`) file.
-        folder: Optional path, what videos' paths are relative to. Defaults to
-            the table's own folder.
+            TFRecord (of `tf.train.Example`) file. Text is UTF-8, or UTF-16
+            with a byte order mark.
+        folder: Optional path, what videos' paths are relative to, and do not
+            lead out of. Defaults to the table's own folder, of which they
+            may lead out.
         columns: Optional dict of `"video"`, `"prompt"` and `"response"` to the
             names of the columns. Defaults to the first that is there of
             `video`, `video_path`, `path`, `file`; `prompt`, `question`;
             `response`, `answer`.
+        on_error: What happens with a row that cannot be read: `"raise"`, or
+            `"keep"` it as a dict of `"id"` and `"damage"`, the reason.
 
     Returns:
         List of dicts with `"id"` (its own, or table and number of the row),
-        `"video"`, `"prompt"`, `"response"` if there is such a column, and all
-        other columns as they are.
+        `"video"`, `"prompt"`, a str or list of messages, `"response"` if
+        there is such a column, and all other columns as they are.
 
     Raises:
         FileNotFoundError: If there is no such table.
-        ValueError: If it is empty, damaged, of an unknown kind, or lacks a
-            column.
+        ValueError: If it is empty, damaged, of an unknown kind or encoding,
+            lacks a column, or leads out of `folder`.
 
     Example:
 
     >>> rows = read_manifest("train.jsonl", "videos")  # doctest: +SKIP
     """
-    path = pathlib.Path(path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"`path` must be a table. Received: {str(path)!r}, which does not "
-            "exist. Check the path."
-        )
-    if path.suffix.lower() not in FORMATS:
+    if on_error not in ("raise", "keep"):
         raise ValueError(
-            f"`path` must end in one of {', '.join(FORMATS)}. Received: "
-            f"{str(path)!r}. Convert it."
+            '`on_error` must be "raise" or "keep". Received: '
+            f"on_error={on_error!r}."
         )
-    rows = READERS[path.suffix.lower()](path)
+    path = pathlib.Path(path)
+    keep = on_error == "keep"
+    rows = read_table(path, keep)
+    whole = [row for row in rows if not isinstance(row, Damage)]
     if not rows:
-        _fail(path, "which has no row. Check how it was written.")
-    names = _column_names(path, rows, columns or {})
-    folder = path.parent if folder is None else folder
-    return [_row(row, i, path, names, folder) for i, row in enumerate(rows)]
-
-
-def _fail(path, what):
-    raise ValueError(f"A table must be whole. Received: {str(path)!r}, {what}")
+        fail(path, "which has no row. Check how it was written.")
+    if not whole:
+        fail(path, rows[0].reason)
+    names = _column_names(path, whole, columns or {})
+    place = _Place(path.parent if folder is None else folder, folder)
+    result = []
+    for i, row in enumerate(rows):
+        name = f"{path.name}:{i + 1}"
+        row = row if isinstance(row, Damage) else _row(row, name, names, place)
+        if isinstance(row, Damage):
+            if not keep:
+                fail(path, row.reason)
+            row = {"id": name, "damage": f"{str(path)!r}, {row.reason}"}
+        result.append(row)
+    return result
 
 
 def _column_names(path, rows, columns):
@@ -82,117 +91,76 @@ def _column_names(path, rows, columns):
         if found:
             names[role] = found[0]
         elif role != "response" or role in columns:
-            _fail(
+            fail(
                 path,
                 f"which has no column {' or '.join(wanted)}, but "
-                f"{', '.join(sorted(there))}. Name it with `columns`.",
+                f"{', '.join(sorted(map(str, there)))}. Name it with "
+                "`columns`.",
             )
     return names
 
 
-def _row(row, number, path, names, folder):
+def _row(row, name, names, place):
+    """A row as `read_manifest` gives it, or `Damage`."""
     result = {k: v for k, v in row.items() if k not in names.values()}
-    for role, name in names.items():
-        result[role] = row.get(name)
-    result["video"] = _place(result["video"], folder)
-    result.setdefault("id", f"{path.name}:{number + 1}")
+    for role, column in names.items():
+        result[role] = row.get(column)
+    if result.get("id") in (None, ""):
+        result["id"] = name
+    if not isinstance(result["id"], (str, int, float)):
+        kind = type(result["id"]).__name__
+        return Damage(f"row {name} has an id that is a {kind}, no text.")
+    try:
+        result["video"] = place.of(result["video"])
+    except ValueError as error:
+        return Damage(f"row {name} {error}")
     return result
 
 
-def _place(video, folder):
-    """A path relative to a folder; addresses and contents as they are."""
-    if is_row(video) and video.get("bytes") is None:
-        return _place(video["path"], folder)
-    if isinstance(video, str) and video and not is_address(video):
-        return os.path.join(folder, video)
-    return video
+class _Place:
+    """Where the paths of videos start.
 
+    Args:
+        folder: Path.
+        limit: Path that they may not leave, or `None`.
+    """
 
-def _read_jsonl(path):
-    rows = []
-    with open(path, encoding="utf-8-sig") as file:
-        for number, line in enumerate(file, 1):
-            if line.strip():
-                rows.append(_parse(path, line, f"line {number}"))
-    return rows
+    def __init__(self, folder, limit):
+        self.folder = os.fspath(folder)
+        self.limit = None if limit is None else os.path.realpath(limit)
+        # Rows have few folders, so these are looked up once.
+        self._real = functools.lru_cache(None)(os.path.realpath)
 
+    def of(self, video):
+        """A video as a row names it, from here.
 
-def _read_json(path):
-    rows = _parse(path, path.read_text(encoding="utf-8-sig"), "which", list)
-    if not all(isinstance(row, dict) for row in rows):
-        _fail(path, "which is not a list of objects. Convert it.")
-    return rows
+        Raises:
+            ValueError: If it is elsewhere and must not be.
+        """
+        if is_row(video) and video.get("bytes") is None:
+            video = video.get("path")
+        if not isinstance(video, str) or not video:
+            return video
+        if is_address(video):
+            self._check(video, self.limit is None)
+            return video
+        path = os.path.join(self.folder, video)
+        self._check(video, self.limit is None or self._is_inside(path))
+        return path
 
+    def _is_inside(self, path):
+        if "\0" in path:
+            return True  # No path: to be refused as a video.
+        folder, name = os.path.split(path)
+        real = os.path.join(self._real(folder), name)
+        if name in ("", ".", "..") or os.path.islink(real):
+            real = os.path.realpath(real)
+        return pathlib.Path(real).is_relative_to(self.limit)
 
-def _parse(path, text, where, kind=dict):
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError as error:
-        _fail(path, f"{where} is not JSON ({error}). Correct it.")
-    if not isinstance(value, kind):
-        _fail(path, f"{where} is not a JSON {kind.__name__}. Correct it.")
-    return value
-
-
-def _read_csv(path):
-    delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file, delimiter=delimiter, strict=True)
-        try:
-            rows = list(reader)
-        except csv.Error as error:
-            _fail(path, f"line {reader.line_num} is damaged ({error}).")
-    bad = [i for i, row in enumerate(rows, 2) if None in row]
-    if bad:
-        _fail(path, f"line {bad[0]} has more fields than the header.")
-    return rows
-
-
-def _read_parquet(path):
-    try:
-        import pyarrow.parquet
-    except ImportError as error:
-        raise ImportError(
-            "Parquet is read with pyarrow. Install it with `pip install "
-            "keras-stts[parquet]`."
-        ) from error
-    try:
-        return pyarrow.parquet.read_table(path).to_pylist()
-    except (OSError, pyarrow.ArrowInvalid) as error:
-        _fail(path, f"which is no Parquet file, or damaged ({error}).")
-
-
-def _read_tfrecord(path):
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise ImportError(
-            "TFRecord is read with TensorFlow. Install it with `pip install "
-            "keras-stts[tensorflow]`."
-        ) from error
-    try:
-        return [
-            _features(tf.train.Example.FromString(record.numpy()))
-            for record in tf.data.TFRecordDataset(str(path))
-        ]
-    except (tf.errors.DataLossError, Exception) as error:
-        _fail(path, f"which is no TFRecord of examples, or damaged ({error}).")
-
-
-def _features(example):
-    row = {}
-    for name, feature in example.features.feature.items():
-        values = list(getattr(feature, feature.WhichOneof("kind")).value)
-        values = [v.decode() if isinstance(v, bytes) else v for v in values]
-        row[name] = values[0] if len(values) == 1 else values
-    return row
-
-
-READERS = {
-    ".jsonl": _read_jsonl,
-    ".json": _read_json,
-    ".csv": _read_csv,
-    ".tsv": _read_csv,
-    ".parquet": _read_parquet,
-    ".tfrecord": _read_tfrecord,
-}
+    def _check(self, video, allowed):
+        if not allowed:
+            raise ValueError(
+                f"names {video!r}, which leads out of folder="
+                f"{self.folder!r}. Put the video there, or leave `folder` out "
+                "if you trust the table."
+            )

@@ -1,10 +1,13 @@
 """From a row of a table to the frames of its video."""
 
+import numbers
 import os
 
 import numpy as np
 
 from keras_stts.data.source import is_media
+from keras_stts.data.subtitles import as_subtitles
+from keras_stts.data.text import is_whole
 from keras_stts.data.workers import DecodePool
 
 
@@ -85,12 +88,76 @@ class _Frameless:
 
 def check_row(row):
     """Raise if a row is unusable whatever its video is."""
-    for name in ("video", "prompt", "response"):
-        value = row.get(name)
-        if name == "video" and value and is_media(value):
-            continue
-        if not isinstance(value, (str, os.PathLike)) or not str(value).strip():
+    if "damage" in row:
+        raise ValueError(
+            f"A row must be whole. Received: row {row['id']} of {row['damage']}"
+        )
+    for name, good in (
+        ("video", _is_video),
+        ("prompt", _is_prompt),
+        ("response", _is_response),
+    ):
+        if not good(row.get(name)):
             raise ValueError(
                 f"A row must have a {name}. Received: row {row['id']} with "
-                f"{name}={value!r}."
+                f"{name}={_shown(row.get(name))}."
             )
+        if isinstance(row[name], str) and not is_whole(row[name]):
+            raise ValueError(
+                "A text must have no half of a surrogate pair. Received: row "
+                f"{row['id']} with {name}={_shown(row[name])}. Write it again."
+            )
+
+
+def _shown(value):
+    text = repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def _is_text(value):
+    return isinstance(value, str) and bool(value.strip())
+
+
+def _is_video(value):
+    is_path = isinstance(value, os.PathLike) or _is_text(value)
+    return is_path or is_media(value)
+
+
+def _is_prompt(value):
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    is_conversation = isinstance(value, (list, tuple)) and len(value) > 0
+    return _is_text(value) or is_conversation
+
+
+def _is_response(value):
+    if isinstance(value, (bool, np.bool_)):
+        return False
+    return _is_text(value) or (
+        isinstance(value, numbers.Number) and _is_finite(value)
+    )
+
+
+def _is_finite(value):
+    # Of numbers of any size and kind, only these are not equal to a real one.
+    return value == value and value not in (float("inf"), float("-inf"))
+
+
+def example(row):
+    """The words of a row, as a preprocessor takes them."""
+    prompt = row["prompt"]
+    if not isinstance(prompt, str):
+        prompt = [without_none(message) for message in prompt]
+    words = {"prompts": [prompt], "responses": [str(row["response"])]}
+    if row.get("subtitles") is not None:
+        words["subtitles"] = [as_subtitles(row["subtitles"])]
+    return words
+
+
+def without_none(value):
+    """Without the keys that tables fill with `None` where a row has none."""
+    if isinstance(value, dict):
+        return {k: without_none(v) for k, v in value.items() if v is not None}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [without_none(item) for item in value]
+    return value

@@ -9,13 +9,14 @@ import pathlib
 import re
 
 from keras_stts.data.manifest import read_manifest
-from keras_stts.evaluation.files import as_subtitles
+from keras_stts.data.subtitles import as_subtitles
+from keras_stts.data.subtitles import read_srt
+from keras_stts.data.subtitles import seconds
 from keras_stts.evaluation.files import find
 from keras_stts.evaluation.files import find_video
 from keras_stts.evaluation.files import read_json
-from keras_stts.evaluation.files import read_srt
 from keras_stts.evaluation.files import rows
-from keras_stts.evaluation.files import seconds
+from keras_stts.evaluation.manifests import from_manifest
 from keras_stts.evaluation.questions import LETTERS
 from keras_stts.evaluation.questions import Benchmark
 
@@ -423,29 +424,6 @@ BENCHMARKS = {
         Benchmark("shapes", _shapes),
     )
 }
-
-
-def from_manifest(path):
-    """A benchmark of the user's own table.
-
-    Args:
-        path: Path of a table, see `keras_stts.data.read_manifest`, of videos,
-            prompts and responses. Answers count as right if they are the
-            response, but for capitals, spaces and a full stop.
-
-    Returns:
-        `Benchmark`, whose folder is what the videos' paths start from.
-    """
-    path = pathlib.Path(path)
-
-    def read(folder):
-        for row in read_manifest(path, folder):
-            known = ("id", "video", "clip", "fps", "subtitles", "categories")
-            given = {name: row[name] for name in known if row.get(name)}
-            answer = row.get("response")
-            yield given | {"question": row["prompt"], "answer": answer}
-
-    return Benchmark(path.stem, read)
 
 
 def get_benchmark(name):

@@ -1,9 +1,9 @@
 """Annotation files and videos as benchmarks publish them."""
 
 import json
-import re
 
-from keras_stts.data.manifest import READERS
+from keras_stts.data.tables import read_table
+from keras_stts.data.text import read_text
 
 ENDINGS = (".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov")
 
@@ -28,12 +28,12 @@ def find(folder, *patterns):
 def rows(folder, *patterns):
     """Rows of tables (Parquet, CSV, JSON, JSONL), as dicts."""
     for path in find(folder, *patterns):
-        yield from READERS[path.suffix.lower()](path)
+        yield from read_table(path)
 
 
 def read_json(path):
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path, "A file of annotations"))
     except json.JSONDecodeError as error:
         raise ValueError(
             f"A file of annotations must be JSON. Received: {str(path)!r}, "
@@ -59,46 +59,3 @@ def find_video(folder, *places):
             if found.exists():
                 return found
     return folder / places[0]
-
-
-def seconds(clock):
-    """Seconds of a number, or of "1:02:03.5" or "1:02:03,5"."""
-    if isinstance(clock, (int, float)):
-        return float(clock)
-    total = 0.0
-    for part in str(clock).replace(",", ".").split(":"):
-        total = 60 * total + float(part)
-    return total
-
-
-def read_srt(path):
-    """Subtitles of an SRT file: a list of (start, end, text)."""
-    lines = []
-    text = path.read_text(encoding="utf-8-sig")
-    for block in re.split(r"\n\s*\n", text.strip()):
-        clock, found, words = block.partition(" --> ")
-        if found:
-            end, _, words = words.partition("\n")
-            words = re.sub(r"<[^>]+>", "", words)
-            start = clock.split("\n")[-1]
-            lines.append(
-                (seconds(start), seconds(end), " ".join(words.split()))
-            )
-    return lines
-
-
-def as_subtitles(value):
-    """Subtitles from JSON: a list of (start, end, text).
-
-    Args:
-        value: List of triples or of dicts with start, end and text; or a dict
-            of "(start, end)" to text.
-    """
-    if isinstance(value, dict):
-        return [
-            (*map(float, re.findall(r"\d+\.?\d*", times)[:2]), text)
-            for times, text in value.items()
-        ]
-    if value and isinstance(value[0], dict):
-        value = [(line["start"], line["end"], line["text"]) for line in value]
-    return [(seconds(a), seconds(b), text) for a, b, text in value]

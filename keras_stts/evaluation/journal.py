@@ -4,6 +4,7 @@ import json
 import os
 import pathlib
 
+from keras_stts.data.disk import writing
 from keras_stts.data.locks import lock
 from keras_stts.datasets._shapes_files import replace_when_done
 
@@ -35,8 +36,9 @@ class Journal:
         self._file = None
         if self.folder is None:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.folder / PREDICTIONS, "ab+")
+        with writing(self.folder / PREDICTIONS):
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._file = open(self.folder / PREDICTIONS, "ab+")
         try:
             self._lock()
             self._check_settings(json.loads(json.dumps(settings)))
@@ -59,7 +61,7 @@ class Journal:
         path = self.folder / SETTINGS
         if not path.exists():
             write_json(path, settings)
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = _read_settings(path)
         names = sorted(set(found) | set(settings))
         other = [n for n in names if found.get(n) != settings.get(n)]
         if other:
@@ -96,9 +98,10 @@ class Journal:
         self.entries |= {entry["id"]: entry for entry in entries}
         if self._file is not None:
             lines = [json.dumps(e, ensure_ascii=False) + "\n" for e in entries]
-            self._file.write("".join(lines).encode())
-            self._file.flush()
-            os.fsync(self._file.fileno())
+            with writing(self.folder / PREDICTIONS):
+                self._file.write("".join(lines).encode())
+                self._file.flush()
+                os.fsync(self._file.fileno())
 
     def write(self, name, value):
         """Write JSON beside the predictions."""
@@ -107,7 +110,8 @@ class Journal:
 
     def close(self):
         if self._file is not None:
-            self._file.close()
+            with writing(self.folder / PREDICTIONS):
+                self._file.close()
 
     def __enter__(self):
         return self
@@ -116,9 +120,23 @@ class Journal:
         self.close()
 
 
+def _read_settings(path):
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        found = error
+    if not isinstance(found, dict):
+        raise ValueError(
+            "The settings of a folder of predictions must be a JSON object. "
+            f"Received: {str(path)!r}, which is damaged. Choose another "
+            "`output`, or delete this folder."
+        )
+    return found
+
+
 def write_json(path, value):
     """Write a JSON file that is whole or not there."""
-    with replace_when_done(path) as temporary:
+    with writing(path), replace_when_done(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(value, file, indent=2, ensure_ascii=False)
             file.write("\n")

@@ -27,7 +27,8 @@ class Question:
     Attributes:
         id: Str, unlike any other of the benchmark.
         video: Str. Path of a video file, or of a folder of images.
-        prompt: Str, as the model is asked.
+        prompt: Str, as the model is asked, or the messages of a
+            conversation.
         answer: Int, which of the choices is right; or a str.
         choices: Tuple of str.
         categories: Dict such as `{"duration": "short"}`, of str to str or to
@@ -40,7 +41,7 @@ class Question:
 
     id: str
     video: str
-    prompt: str
+    prompt: str | list
     answer: int | str
     choices: tuple = ()
     categories: dict = dataclasses.field(default_factory=dict)
@@ -188,14 +189,43 @@ class Benchmark:
         return question
 
     def _prompt(self, lines):
+        def filled(words):
+            return self.prompt.format(**{**lines, "question": words})
+
         try:
-            return self.prompt.format(**lines)
+            return with_words(lines["question"], filled)
         except KeyError as error:
             raise ValueError(
                 "`prompt` may name what the rows of questions hold, and "
                 f"{{options}}. Received: prompt={self.prompt!r}, and question "
                 f"{lines['id']} of {self.name} without {error}."
             ) from None
+
+
+def with_words(prompt, change):
+    """A prompt with other words, the last ones of a conversation.
+
+    Args:
+        prompt: Str, or a list of messages as `keras_stts.models.chat` has
+            them.
+        change: Function of the words.
+    """
+    if not isinstance(prompt, (list, tuple)):
+        return change(prompt)
+    *before, last = prompt
+    content = last.get("content") if isinstance(last, dict) else None
+    if isinstance(content, str):
+        return [*before, {**last, "content": change(content)}]
+    places = [i for i, part in enumerate(content or ()) if "text" in part]
+    if not places:
+        raise ValueError(
+            "The last message of a conversation must have words. Received: "
+            f"{repr(last)[:300]}."
+        )
+    content = list(content)
+    part = content[places[-1]]
+    content[places[-1]] = {**part, "text": change(part["text"])}
+    return [*before, {**last, "content": content}]
 
 
 def options(choices):

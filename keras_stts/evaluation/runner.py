@@ -18,6 +18,7 @@ from keras_stts.evaluation.answering import Answerer
 from keras_stts.evaluation.answering import with_frames
 from keras_stts.evaluation.benchmarks import get_benchmark
 from keras_stts.evaluation.journal import Journal
+from keras_stts.evaluation.manifests import from_manifest
 from keras_stts.evaluation.results import summarize
 from keras_stts.evaluation.scores import mark
 from keras_stts.models.video_vlm import VideoVLM
@@ -71,10 +72,10 @@ def evaluate(
             guessed or dropped where the authors' code does so, instead of
             being wrong. See `Benchmark.unparsed`. It changes the results, not
             the predictions, whose `"right"` is without it.
-        on_error: What happens with a video that cannot be read: `"raise"`; or
-            `"skip"` its questions, which count neither as right nor as wrong,
-            and say how many; or `"report"`, which also writes them to
-            `unreadable.json`.
+        on_error: What happens with a video that cannot be read, or a question
+            that cannot be asked: `"raise"`; or `"skip"` the questions, which
+            count neither as right nor as wrong, and say how many; or
+            `"report"`, which also writes them to `unreadable.json`.
         num_workers: Int. Processes that decode.
         time_limit: Number. Seconds that a video may take.
         progress: Bool. Whether to show a progress bar.
@@ -214,6 +215,10 @@ class _Run:
                 if _source(later) not in reading:
                     reading[_source(later)] = self._submit(pool, later)
             try:
+                # What its words raise, which are asked in batches.
+                self.answerer.preprocessor.text_lengths(
+                    {"prompts": [question.prompt]}
+                )
                 video = reading[_source(question)].result()
             except (ValueError, OSError) as error:
                 if on_error == "raise":
@@ -307,7 +312,7 @@ def _find(benchmark, folder):
                 "`folder` must hold the benchmark's files, unless it is a "
                 f"table. Received: folder=None, benchmark={benchmark!r}."
             )
-        folder = pathlib.Path(benchmark).parent
+        return from_manifest(benchmark, True), pathlib.Path(benchmark).parent
     return found, folder
 
 

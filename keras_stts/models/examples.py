@@ -10,6 +10,7 @@ from keras_stts.data.image import read_image
 from keras_stts.data.image import tile_image
 from keras_stts.data.source import is_media
 from keras_stts.data.source import name_of
+from keras_stts.data.text import is_whole
 from keras_stts.models.chat import IMAGE
 from keras_stts.models.chat import VIDEO
 from keras_stts.models.packed_rows import take_rows_apart
@@ -131,6 +132,11 @@ def check_text(text):
 
 
 def _check_words(text):
+    if not is_whole(text):
+        raise ValueError(
+            "Prompts and responses must have no half of a surrogate pair. "
+            f"Received: {text!r}. Write it again."
+        )
     found = [t for t in (*VISION_TOKENS.values(), IMAGE, VIDEO) if t in text]
     if found:
         raise ValueError(

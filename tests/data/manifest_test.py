@@ -93,7 +93,7 @@ def test_columns(tmp_path):
         ("a.json", b"{}", "which is not a JSON list"),
         ("a.json", b"[1]", "not a list of objects"),
         ("a.csv", b"video,prompt\na,b,c\n", "line 2 has more fields"),
-        ("a.csv", b'video,prompt\n"a,b\n', "line 1 is damaged"),
+        ("a.csv", b'video,prompt\n"a,b\n', "line 2 is damaged"),
         ("a.parquet", b"not parquet", "no Parquet file"),
         ("a.tfrecord", b"not a record at all", "no TFRecord of examples"),
         ("a.txt", b"", "must end in one of .jsonl"),

@@ -11,7 +11,8 @@ from keras_stts.models.chat_limits import SOURCE
 from tests.models.hostile_templates import GOOD
 from tests.models.hostile_templates import HOSTILE
 from tests.models.hostile_templates import made
-from tests.models.hostile_templates import tried
+from tests.models.hostile_templates import outcome
+from tests.watched import watched
 
 pytestmark = pytest.mark.once
 # Those that are harmless after all, as they are to transformers.
@@ -34,7 +35,7 @@ SEEDS = 40
 def test_hostile():
     """None crashes, hangs, fills the memory or is let through."""
     templates = [*HOSTILE.items(), *((i, made(i)) for i in range(SEEDS))]
-    results = {name: result for name, result, _ in tried(templates)}
+    results = {name: result for name, result, _ in watched(outcome, templates)}
     assert set(results.values()) == set(GOOD)
     rendered = {n for n, r in results.items() if r == "rendered"}
     assert rendered & set(HOSTILE) <= HARMLESS

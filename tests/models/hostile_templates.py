@@ -6,14 +6,12 @@ a table of what became of them.
 """
 
 import argparse
-import collections
-import multiprocessing
 import random
-import sys
-import time
+
+from tests.watched import print_table
+from tests.watched import watched
 
 N = 10**9
-MEMORY = 2**30  # Bytes that a template may need at most.
 GOOD = ("limit", "refused", "rendered")
 
 
@@ -369,7 +367,7 @@ def outcome(template):
     from keras_stts.models import chat
 
     try:
-        text = chat.render(template, "hi")
+        text = chat.render(template or "", "hi")
     except ValueError as error:
         message = str(error)
         if "must keep to limits" in message:
@@ -379,54 +377,6 @@ def outcome(template):
     return "rendered" if len(text) < 2_000_000 else "too long"
 
 
-def _peak():
-    """Bytes of memory that this process has had, where it can be known."""
-    try:
-        import resource
-    except ImportError:
-        return 0  # Windows.
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
-def _serve(pipe):
-    before = _peak()
-    while True:
-        result = outcome(pipe.recv())
-        pipe.send("memory" if _peak() - before > MEMORY else result)
-        before = max(before, _peak())
-
-
-def tried(templates, seconds=20.0):
-    """Yield (name, what became of it, seconds), in a process of its own."""
-    server = None
-    for name, template in templates:
-        if server is None:
-            context = multiprocessing.get_context("spawn")
-            pipe, end = context.Pipe()
-            server = context.Process(target=_serve, args=(end,), daemon=True)
-            server.start()
-            end.close()
-            pipe.send("{{ 1 }}")
-            pipe.recv()  # It has imported what it needs.
-        start = time.monotonic()
-        pipe.send(template)
-        result = "hang"
-        try:
-            if pipe.poll(seconds):
-                result = pipe.recv()
-        except EOFError:
-            result = "crash"
-        yield name, result, time.monotonic() - start
-        if result in ("hang", "crash"):
-            server.kill()
-            server.join()
-            server = None
-    if server is not None:
-        server.kill()
-        server.join()
-
-
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=1000)
@@ -434,17 +384,8 @@ def main():
     options = parser.parse_args()
     seeds = range(options.seed, options.seed + options.count)
     templates = [*HOSTILE.items(), *((f"seed {i}", made(i)) for i in seeds)]
-    counts, slowest = collections.Counter(), collections.Counter()
-    for name, result, seconds in tried(templates):
-        counts[result] += 1
-        slowest[name] = seconds
-        if result not in GOOD:
-            print(f"{name}: {result}")
-    print(f"{len(templates)} templates")
-    for result, count in counts.most_common():
-        print(f"{result:>10} {count}")
-    print("slowest:", slowest.most_common(5))
+    return print_table(watched(outcome, templates), GOOD)
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

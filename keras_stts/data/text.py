@@ -1,0 +1,95 @@
+"""Text files of other programs, in whatever encoding these write."""
+
+import codecs
+
+# What a file may begin with; the longer mark first.
+MARKS = {
+    codecs.BOM_UTF8: "utf-8",
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+SAVE = (
+    "Save it as UTF-8, in a spreadsheet as `CSV UTF-8`, or convert it with "
+    "`iconv -f {} -t UTF-8`."
+)
+
+
+def decoded(data, errors="strict"):
+    """Text of a file's bytes, as its byte order mark says, else UTF-8.
+
+    Args:
+        data: Bytes.
+        errors: `"strict"`, or `"surrogateescape"`: bytes that are no UTF-8
+            become lone surrogates.
+
+    Raises:
+        UnicodeDecodeError: If it is in another encoding.
+    """
+    for mark, encoding in MARKS.items():
+        if data.startswith(mark):
+            return data[len(mark) :].decode(encoding)
+    return data.decode("utf-8", errors)
+
+
+def problem(data):
+    """Why bytes are no text, and what to do; `None` if they are."""
+    try:
+        text = decoded(data)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        if error.encoding != "utf-8":
+            return (
+                f"which is marked as {error.encoding.upper()} and is not at "
+                f"byte {error.start}. Write it again."
+            )
+        return (
+            f"which is not UTF-8: line {line} has the byte "
+            f"0x{data[error.start]:02x}. {SAVE.format(_guess(data))}"
+        )
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        wide = data[:1] == b"\0" or data[1:2] == b"\0"
+        what = "UTF-16 without a mark" if wide else "no text"
+        return (
+            f"which is {what}: line {line} has a zero. {SAVE.format('UTF-16')}"
+        )
+    return None
+
+
+def _guess(data):
+    """The encoding that is likeliest, for `iconv`."""
+    try:
+        data.decode("windows-1252")
+    except UnicodeDecodeError:
+        return "SHIFT-JIS"
+    return "WINDOWS-1252"
+
+
+def read_text(path, what):
+    """Text of a file in UTF-8, or in UTF-16 or UTF-32 with a mark.
+
+    Args:
+        path: `pathlib.Path`.
+        what: Str, what to call it in an error.
+
+    Raises:
+        ValueError: If it is in another encoding.
+    """
+    data = path.read_bytes()
+    wrong = problem(data)
+    if wrong:
+        raise ValueError(
+            f"{what} must be text in UTF-8. Received: {str(path)!r}, {wrong}"
+        )
+    return decoded(data)
+
+
+def is_whole(text):
+    """Whether a text has no half of a surrogate pair, and can be written."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
