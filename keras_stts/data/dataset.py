@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from keras_stts.data.cache import FrameCache
+from keras_stts.data.disk import writing
 from keras_stts.data.order import plan_epoch
 from keras_stts.data.reading_ahead import Batches
 from keras_stts.data.reading_ahead import Clock
@@ -115,6 +116,7 @@ class VideoDataset(keras.utils.PyDataset):
         self.report = None if report is None else pathlib.Path(report)
         self.prefetch = prefetch
         self.left_out = {}
+        self._closed = False
         self._lock = threading.RLock()
         self._reader = RowReader(
             preprocessor.video_converter, cache, num_workers, time_limit
@@ -250,7 +252,7 @@ class VideoDataset(keras.utils.PyDataset):
 
     def _leave_out(self, number, reason):
         with self._lock:
-            if number in self.left_out:
+            if number in self.left_out or self._closed:
                 return
             self.left_out[number] = reason
             if self.on_error == "report":
@@ -260,11 +262,15 @@ class VideoDataset(keras.utils.PyDataset):
                     "video": name_of(row.get("video")),
                     "reason": reason,
                 }
-                with open(self.report, "a", encoding="utf-8") as file:
+                with (
+                    writing(self.report),
+                    open(self.report, "a", encoding="utf-8") as file,
+                ):
                     file.write(json.dumps(line, default=str) + "\n")
 
     def close(self):
         """End the processes that decode."""
+        self._closed = True  # What is read ahead fails from here on.
         self._reader.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 

@@ -1,5 +1,6 @@
 """From a row of a table to the frames of its video."""
 
+import decimal
 import numbers
 import os
 
@@ -33,7 +34,7 @@ class RowReader:
 
     def frames(self, row):
         """Start to read; a function that gives (frames, times)."""
-        settings = {"size": self.image_size, "fps": row.get("fps")}
+        settings = {"size": self.image_size, "fps": _rate(row)}
         return self._start(self._pool.submit, row, settings)
 
     def times(self, row):
@@ -43,7 +44,7 @@ class RowReader:
                 self._pool.submit_times(source, **kwargs)
             ),
             row,
-            {"fps": row.get("fps")},
+            {"fps": _rate(row)},
         )
         return lambda: found()[1]
 
@@ -109,6 +110,20 @@ def check_row(row):
             )
 
 
+def _rate(row):
+    """Frames a second of a row, which a CSV file has as text."""
+    rate = row.get("fps")
+    if rate is None or rate == "":
+        return None
+    try:
+        return float(rate)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            "`fps` of a row must be a number. Received: row "
+            f"{row['id']} with fps={_shown(rate)}."
+        ) from error
+
+
 def _shown(value):
     text = repr(value)
     return text if len(text) <= 300 else f"{text[:300]}…"
@@ -119,8 +134,10 @@ def _is_text(value):
 
 
 def _is_video(value):
-    is_path = isinstance(value, os.PathLike) or _is_text(value)
-    return is_path or is_media(value)
+    if _is_text(value):
+        return "\0" not in value
+    is_path = isinstance(value, os.PathLike)
+    return is_path or (is_media(value) and bool(value))
 
 
 def _is_prompt(value):
@@ -133,14 +150,10 @@ def _is_prompt(value):
 def _is_response(value):
     if isinstance(value, (bool, np.bool_)):
         return False
-    return _is_text(value) or (
-        isinstance(value, numbers.Number) and _is_finite(value)
-    )
-
-
-def _is_finite(value):
-    # Of numbers of any size and kind, only these are not equal to a real one.
-    return value == value and value not in (float("inf"), float("-inf"))
+    if isinstance(value, (numbers.Real, decimal.Decimal)):
+        # What is not a number is unlike itself.
+        return value == value and abs(value) != float("inf")
+    return _is_text(value)
 
 
 def example(row):
@@ -149,7 +162,7 @@ def example(row):
     if not isinstance(prompt, str):
         prompt = [without_none(message) for message in prompt]
     words = {"prompts": [prompt], "responses": [str(row["response"])]}
-    if row.get("subtitles") is not None:
+    if row.get("subtitles") not in (None, ""):
         words["subtitles"] = [as_subtitles(row["subtitles"])]
     return words
 

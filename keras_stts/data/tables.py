@@ -148,7 +148,7 @@ def _read_csv(path):
         text = decoded(data, "surrogateescape")
     except UnicodeDecodeError as error:
         fail(path, wrong, error)
-    if wrong and "\0" in text:
+    if wrong and "UTF-16" in wrong:
         fail(path, wrong)
     delimiter = "\t" if path.suffix.lower() == ".tsv" else ","
     reader = csv.reader(
@@ -185,14 +185,16 @@ def _record(header, fields, line, wrong):
     if len(fields) > len(header):
         return Damage(f"line {line} has more fields than the header.")
     if not _is_clean(fields):
-        return Damage(f"line {line} is in another encoding; {wrong}")
+        return Damage(f"line {line} is no text in UTF-8; {wrong}")
     fields = fields + [None] * (len(header) - len(fields))
     return dict(zip(header, fields))
 
 
 def _is_clean(fields):
-    """Whether no byte of them was no UTF-8."""
-    return not any("\udc80" <= c <= "\udcff" for f in fields for c in f)
+    """Whether all bytes of them were text."""
+    return not any(
+        c == "\0" or "\udc80" <= c <= "\udcff" for f in fields for c in f
+    )
 
 
 def _read_parquet(path):

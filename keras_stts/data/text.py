@@ -35,25 +35,26 @@ def decoded(data, errors="strict"):
 
 def problem(data):
     """Why bytes are no text, and what to do; `None` if they are."""
+    marked = any(data.startswith(mark) for mark in MARKS)
+    if not marked and b"\0" in data:
+        line = data[: data.index(b"\0")].count(b"\n") + 1
+        # Of each letter of the alphabet one byte is zero in UTF-16.
+        wide = data.count(b"\0") > len(data) // 4
+        what = "UTF-16 without a mark" if wide else "no text"
+        advice = SAVE.format("UTF-16") if wide else "Write it again."
+        return f"which is {what}: line {line} has a zero. {advice}"
     try:
-        text = decoded(data)
+        decoded(data)
     except UnicodeDecodeError as error:
-        line = data[: error.start].count(b"\n") + 1
         if error.encoding != "utf-8":
             return (
                 f"which is marked as {error.encoding.upper()} and is not at "
                 f"byte {error.start}. Write it again."
             )
+        line = data[: error.start].count(b"\n") + 1
         return (
             f"which is not UTF-8: line {line} has the byte "
             f"0x{data[error.start]:02x}. {SAVE.format(_guess(data))}"
-        )
-    if "\0" in text:
-        line = text[: text.index("\0")].count("\n") + 1
-        wide = data[:1] == b"\0" or data[1:2] == b"\0"
-        what = "UTF-16 without a mark" if wide else "no text"
-        return (
-            f"which is {what}: line {line} has a zero. {SAVE.format('UTF-16')}"
         )
     return None
 

@@ -47,7 +47,7 @@ def _question(row):
             "A table to evaluate must name videos by their paths. Received: "
             f"row {row['id']} with video={repr(video)[:300]}. Copy them here."
         )
-    if row.get("subtitles") is not None:
+    if row.get("subtitles") not in (None, ""):
         given["subtitles"] = tuple(as_subtitles(row["subtitles"]))
     choices = _choices(row)
     prompt, answer = without_none(row["prompt"]), row.get("response")

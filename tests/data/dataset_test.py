@@ -351,3 +351,77 @@ def test_wrong_arguments(rows, preprocessor, change, message):
         VideoDataset(rows, preprocessor, **arguments)
     with pytest.raises(ValueError, match="`rows` must not be empty"):
         VideoDataset([], preprocessor, 2)
+
+
+def test_conversations_and_numbers(rows):
+    """As the same prompts and answers by hand; keys without value go."""
+    preprocessor = tiny.preprocessor(sequence_length=64)
+    turns = [
+        {"role": "user", "content": "who?", "style": None},
+        {"role": "assistant", "content": "she"},
+        {"role": "user", "content": [{"type": "text", "text": "when?"}]},
+    ]
+    named = {"role": "user", "content": [{"type": "video", "image": None}]}
+    changes = [
+        {"prompt": turns, "response": 7},
+        {"prompt": np.array([named]), "response": 0, "id": 0},
+        {"response": 1.5, "subtitles": [[0, 9, "hi"]]},
+    ]
+    rows = [{**row, **more} for row, more in zip(rows, changes)]
+    with VideoDataset(rows, preprocessor, 3, shuffle=False) as data:
+        ours = data[0]
+    bare = {"role": "user", "content": [{"type": "video"}]}
+    wanted = preprocessor(
+        {
+            "videos": [row["video"] for row in rows],
+            "prompts": [turns, [bare], rows[2]["prompt"]],
+            "responses": ["7", "0", "1.5"],
+            "subtitles": [None, None, [(0, 9, "hi")]],
+        }
+    )
+    same(ours, wanted)
+
+
+@pytest.mark.parametrize("policy", ["raise", "report"])
+def test_whatever_a_row_raises(
+    rows, preprocessor, tmp_path, policy, monkeypatch
+):
+    report = tmp_path / "report.jsonl" if policy == "report" else None
+    data = VideoDataset(
+        rows, preprocessor, 3, shuffle=False, on_error=policy, report=report
+    )
+    example = data._example
+
+    def fail(row, read):
+        if row["id"] == "row 1":
+            raise RecursionError("too deep")
+        return example(row, read)
+
+    monkeypatch.setattr(data, "_example", fail)
+    with data:
+        if policy == "raise":
+            with pytest.raises(ValueError, match="row row 1, which raises Rec"):
+                data[0]
+            return
+        assert data[0][2].any(-1).tolist() == [True, False, True]
+    line = json.loads(report.read_text())
+    assert line["id"] == "row 1" and "RecursionError" in line["reason"]
+
+
+def test_rows_without_ids(rows, preprocessor):
+    bare = [{k: v for k, v in row.items() if k != "id"} for row in rows]
+    with VideoDataset(bare, preprocessor, 3) as data:
+        assert [row["id"] for row in data.rows[:2]] == ["row 1", "row 2"]
+    with pytest.raises(ValueError, match="must be dicts.* Received: a str"):
+        VideoDataset(["a"], preprocessor, 1)
+
+
+def test_a_report_that_cannot_be_written(rows, preprocessor, tmp_path):
+    rows[0] = {**rows[0], "prompt": ""}
+    report = tmp_path / "none" / "report.jsonl"
+    data = VideoDataset(
+        rows, preprocessor, 3, on_error="report", report=report, shuffle=False
+    )
+    with data:
+        with pytest.raises(FileNotFoundError, match="choose a .*report.jsonl"):
+            data[0]

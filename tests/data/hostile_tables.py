@@ -78,7 +78,6 @@ FAULTS = {
     "token in a turn": {"prompt": conversation([part(text="<|video|>")])},
     "token in a style": {"prompt": conversation([part(style="<im_end>")])},
     "surrogate in a turn": {"prompt": conversation("\ud83d")},
-    "deep turn": {"prompt": conversation([part(more=deep(60))] * 2)},
     "deeper turn": {"prompt": conversation([part(more=deep(300))])},
     "deepest turn": {"prompt": deep(700)},
     "list as an id": {"id": ["a"]},
@@ -94,8 +93,22 @@ FAULTS = {
     "an address": {"video": "https://127.0.0.1:9/clip.mp4"},
     "a file's address": {"video": "file:///etc/passwd"},
 }
+# Formats that hold these otherwise, and what becomes of them there.
+OTHERWISE = {
+    "csv: number as a prompt": "read",
+    "tsv: number as a prompt": "read",
+    "tfrecord: list as a video": "read",
+    "tfrecord: list as an id": "read",
+    # Too deep for a schema.
+    "parquet: deep turn": None,
+    "parquet: deeper turn": None,
+    "parquet: deepest turn": None,
+    "parquet: deep id": None,
+}
 # What a row may have and is used with.
 FINE = {
+    "deep turn": {"prompt": conversation([part(more=deep(60))] * 2)},
+    "rate": {"fps": 2, "video": "pictures"},
     "number": {"response": 7},
     "zero": {"response": 0},
     "decimal": {"response": 1.5},
@@ -248,7 +261,8 @@ def cases():
             for name, change in changes.items():
                 data = written(suffix, rows(change))
                 if data is not None:
-                    yield f"{suffix}: {name}", (suffix, data, wanted)
+                    name = f"{suffix}: {name}"
+                    yield name, (suffix, data, OTHERWISE.get(name, wanted))
         for name, data in RAW.items():
             yield f"{suffix}: {name}", (suffix, data, None)
         for encoding in ENCODINGS if suffix not in FORMATS[4:] else ():

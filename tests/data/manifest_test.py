@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import pytest
 
@@ -113,3 +114,117 @@ def test_damaged_tables(tmp_path, name, content, message):
 def test_missing_table(tmp_path):
     with pytest.raises(FileNotFoundError, match="none.jsonl', which does not"):
         read_manifest(tmp_path / "none.jsonl")
+
+
+ENCODED = {
+    "csv": "video,prompt,response\na.mp4,é,1\nb.mp4,what,2\n",
+    "jsonl": '{"video": "a", "prompt": "é"}\n{"video": "b", "prompt": "c"}\n',
+    "json": '[{"video": "a", "prompt": "é"}, {"video": "b", "prompt": ""}]',
+}
+
+
+@pytest.mark.parametrize("suffix", ENCODED)
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_byte_order_marks(tmp_path, suffix, encoding):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(ENCODED[suffix].encode(encoding))
+    rows = read_manifest(path)
+    assert [row["prompt"] for row in rows][0] == "é" and len(rows) == 2
+
+
+@pytest.mark.parametrize("suffix", ENCODED)
+@pytest.mark.parametrize(
+    ("encoding", "message"),
+    [
+        ("cp1252", "not UTF-8: line . has the byte 0xe9. .*-f WINDOWS-1252"),
+        ("utf-16-le", "UTF-16 without a mark: .* -f UTF-16 -t UTF-8"),
+    ],
+)
+def test_other_encodings(tmp_path, suffix, encoding, message):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(ENCODED[suffix].encode(encoding))
+    with pytest.raises(ValueError, match=f"a.{suffix}', .*{message}"):
+        read_manifest(path)
+
+
+def test_damaged_rows_are_kept(tmp_path):
+    path = tmp_path / "a.jsonl"
+    row = b'{"video": "a.mp4", "prompt": "c"}\n'
+    path.write_bytes(row + b'{"video": "\xff"}\n\n' + row + b"{")
+    with pytest.raises(
+        ValueError, match="a.jsonl', .*line 2 has the byte 0xff"
+    ):
+        read_manifest(path)
+    rows = read_manifest(path, on_error="keep")
+    assert [row["id"] for row in rows] == [f"a.jsonl:{i}" for i in (1, 2, 3, 4)]
+    assert [set(row) == {"id", "damage"} for row in rows] == [0, 1, 0, 1]
+    assert "line 2" in rows[1]["damage"] and "line 5" in rows[3]["damage"]
+    with pytest.raises(ValueError, match='"raise" or "keep". Received: on_er'):
+        read_manifest(path, on_error="skip")
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"a": ' + "9" * 5000 + "}", "line 1 is not JSON .*4300 digits"),
+        ("[" * 99_999, "line 1 is nested too deep"),
+        ('{"a": ' + "[" * 300 + "]" * 300 + "}", "deeper than 100"),
+        ('{"prompt": 1, "prompt": 2}', "it names 'prompt' twice"),
+        ('{"id": [1], "video": "a", "prompt": "b"}', "an id that is a list"),
+    ],
+)
+def test_json_of_no_use(tmp_path, line, message):
+    path = tmp_path / "a.jsonl"
+    path.write_text(line)
+    with pytest.raises(ValueError, match=f"a.jsonl', .*{message}"):
+        read_manifest(path)
+
+
+def test_ids(tmp_path):
+    """0 is one, nothing is none."""
+    rows = [{"id": i, "video": "a", "prompt": "b"} for i in (0, None, "", 1.5)]
+    path = write(tmp_path / "a.jsonl", rows)
+    ids = [row["id"] for row in read_manifest(path)]
+    assert ids == [0, "a.jsonl:2", "a.jsonl:3", 1.5]
+
+
+PLACES = {
+    "a.mp4": True,
+    "./b/../a.mp4": True,
+    "../a.mp4": False,
+    "b/../../a.mp4": False,
+    "/a.mp4": False,
+    "link.mp4": False,
+    "linked/a.mp4": False,
+    "https://a.b/c.mp4": False,
+    "file:///a.mp4": False,
+}
+
+
+@pytest.mark.parametrize("video", PLACES)
+def test_a_table_leads_nowhere_else(tmp_path, video):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "link.mp4").symlink_to(tmp_path / "a.mp4")
+    (folder / "linked").symlink_to(tmp_path)
+    path = write(folder / "t.jsonl", [{"video": video, "prompt": "?"}])
+    if PLACES[video]:
+        found = read_manifest(path, folder)[0]["video"]
+        assert found == str(folder / video) or found == f"{folder}/{video}"
+    else:
+        with pytest.raises(ValueError, match=f"t.jsonl:1 names '{video}', whi"):
+            read_manifest(path, folder)
+    # Without `folder` the table alone is named, and trusted.
+    found = read_manifest(path)[0]["video"]
+    assert found == (video if "://" in video else os.path.join(folder, video))
+
+
+def test_rows_with_bytes(tmp_path):
+    """As Hugging Face's datasets hold them."""
+    whole = {"bytes": b"1", "path": "/x.mp4"}
+    rows = [{"video": v, "prompt": "?"} for v in (whole, {"path": "a.mp4"})]
+    parquet = pytest.importorskip("pyarrow.parquet")
+    table = pytest.importorskip("pyarrow").Table.from_pylist(rows)
+    parquet.write_table(table, tmp_path / "a.parquet")
+    rows = read_manifest(tmp_path / "a.parquet", tmp_path)
+    assert [row["video"] for row in rows] == [whole, str(tmp_path / "a.mp4")]
