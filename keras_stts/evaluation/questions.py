@@ -155,6 +155,8 @@ class Benchmark:
                 yield row
                 last = row.get("id")
         except FORMAT_ERRORS as error:
+            if "Received: " in str(error):
+                raise  # It says already what to do.
             raise ValueError(
                 f"The annotations of {self.name} must be as published. "
                 f"Received: {type(error).__name__}: {error} after question "
