@@ -32,7 +32,8 @@ JOINED = ("mpegts", "mpeg")
 WHOLE = ("matroska,webm", "flv", "asf")
 # A gap that no header knows, so long and so much longer than all others.
 LONG_GAP, GAP_SHARE = 60.0, 10.0
-MOST_LEADING = 64  # Packets before a stream can be decoded.
+# Packets before a stream can be decoded, and frames that show that it can.
+MOST_LEADING, FIRST_SHOWN = 64, 16
 COPY = "Copy or download it again."
 TOO_LARGE = "needs more memory than there is. Scale it down."
 
@@ -57,14 +58,21 @@ def index_source(source, damage):
         rate = _rate(stream)
         pts, scale = packets.pts, stream.time_base
         is_joined = packets.leaps and container.format.name in JOINED
+        delay = stream.codec_context.has_b_frames
         unclear = None in pts or len(set(pts)) < len(pts) or not packets.keys
+        # AVI tells when frames are decoded, not when they are shown.
+        unclear |= bool(delay) and container.format.name == "avi"
         if unclear or is_joined:
             if is_joined:
                 damage.warn("has times that leap, as if it had been joined.")
-            return VideoIndex(np.arange(len(pts)) / rate, rate, None, None)
+            return _without_times(pts, rate)
         promised = _promised(container, stream, packets)
-    if packets.leading:
-        pts = _without_leading(source, packets, damage)
+    if packets.leading or delay and len(packets.delays) < 2:
+        shown = _first_shown(source, packets, damage)
+        if sorted(shown) != shown:  # Its times are those of decoding.
+            return _without_times(pts, rate)
+        last = max(shown, default=pts[0])
+        pts = [time for time in pts if time > last or time in shown] or pts
     pts = np.sort(pts)
     times = _seconds(pts, scale)
     # The last frame stays as long as the others, if nothing is said.
@@ -88,6 +96,7 @@ class _Packets:
 
     def __init__(self, container, stream, damage):
         self.pts, self.keys, self.length, self.count = [], [], 0, 0
+        self.delays = set()  # From decoding to showing; at most two are kept.
         self.leading = False  # Whether the first need others before them.
         self.is_corrupt = self.last_is_corrupt = self.leaps = False
         self.may_be_cut = False
@@ -109,8 +118,11 @@ class _Packets:
         if packet.is_keyframe:
             self.keys.append(packet.pts)
         if packet.is_discard:
+            self.leading = True
             return
         self.pts.append(packet.pts)
+        if len(self.delays) < 2 and None not in (packet.pts, packet.dts):
+            self.delays.add(packet.pts - packet.dts)
         self.length = packet.duration or self.length
         if not self.keys:
             self.leading = True
@@ -183,17 +195,21 @@ def _strange_gap(times, promised):
     return gap if gap > max(LONG_GAP, GAP_SHARE * rest) else None
 
 
-def _without_leading(source, packets, damage):
-    """Times without those of first frames that need others before them."""
-    key = packets.keys[0]
-    shown = set()
+def _without_times(pts, rate):
+    return VideoIndex(np.arange(len(pts)) / rate, rate, None, None)
+
+
+def _first_shown(source, packets, damage):
+    """Times of the first frames that come out, in their order."""
+    shown = []
     with open_video(source, damage, is_strict=False) as (container, stream):
         for number, packet in enumerate(container.demux(stream)):
             with contextlib.suppress(av.FFmpegError):
-                shown |= {frame.pts for frame in packet.decode()}
-            if shown and max(shown) >= key or number > MOST_LEADING:
+                shown += [frame.pts for frame in packet.decode()]
+            enough = shown and (shown[-1] or 0) >= packets.keys[0]
+            if enough and len(shown) >= FIRST_SHOWN or number > MOST_LEADING:
                 break
-    return [pts for pts in packets.pts if pts >= key or pts in shown]
+    return [pts for pts in shown if pts is not None]
 
 
 def _last_is_broken(source, pts, packets, damage):
