@@ -29,6 +29,7 @@ class Damage:
                 f"on_error={on_error!r}."
             )
         self.name, self.on_error = name, on_error
+        self._said = set()
 
     @property
     def is_tolerated(self):
@@ -50,7 +51,10 @@ class Damage:
         ) from cause
 
     def warn(self, what):
-        """Say what is strange, and go on."""
+        """Say what is strange, once, and go on."""
+        if what in self._said:
+            return
+        self._said.add(what)
         warnings.warn(
             f"The video {self.name!r} {what}", UserWarning, stacklevel=2
         )

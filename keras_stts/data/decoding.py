@@ -16,7 +16,11 @@ from keras_stts.data.resize import resize_frames
 ZEROS = re.compile(rb"\0{16}\0*(?![\0\1]|\Z)")
 WITHOUT_ZEROS = (
     "h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3",
+    "h263", "flv1", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2",
 )  # fmt: skip
+# In frames of these so many would be a wonder.
+MANY_ZEROS = re.compile(rb"\0{48}\0*[^\0]")
+SELDOM_ZEROS = ("vp8", "vp9", "av1", "libdav1d", "mjpeg", "theora")
 
 
 class _Broken(Exception):
@@ -72,7 +76,7 @@ def _seek(source, index, wanted, size, damage):
             sought = decoder is None or start > last
             if sought:
                 container.seek(start, stream=stream)
-                decoder = decode(container, stream, set(wanted), start)
+                decoder = decode(container, stream, damage, set(wanted), start)
             for frame in decoder:
                 if sought and not frame.key_frame:
                     raise _Broken("a frame said to be a keyframe is none")
@@ -91,7 +95,7 @@ def _scan(source, index, wanted, size, damage):
     slots = {pts: slot for slot, pts in enumerate(wanted)}
     start, known = int(index.key_pts[0]), set(index.pts.tolist())
     with open_video(source, damage) as (container, stream):
-        for frame in decode(container, stream, slots, start, known):
+        for frame in decode(container, stream, damage, slots, start, known):
             if frame.pts in slots:
                 taken.put(slots.pop(frame.pts), frame)
             if not slots:
@@ -99,26 +103,27 @@ def _scan(source, index, wanted, size, damage):
     raise _Broken("a frame does not come out")
 
 
-def decode(container, stream, wanted, start, known=()):
+def decode(container, stream, damage, wanted, start, known=()):
     """Decode frames, but for those not wanted that no other one needs.
 
     Args:
         container, stream: Where to go on.
+        damage: `Damage`, which is told.
         wanted: Times of frames, set or dict.
         start: Time of the keyframe to begin with. Earlier frames may need
             others before it, and are left out.
         known: Set of times before `start` at which frames do come out.
     """
     context = stream.codec_context
-    checks = context.name in WITHOUT_ZEROS
-    is_first = bool(known)  # What comes before the first may be cut away.
+    is_first = None
     for packet in packets_of(container, stream):
         pts = packet.pts
         if pts is not None and pts < start and not packet.is_discard:
             if pts not in known:
                 continue
-        if checks and ZEROS.search(bytes(packet)):
-            raise _Broken("zeros stand in a frame")
+        if is_first is None:  # What it needs may have been cut away.
+            is_first = bool(known) and pts not in known
+        _check_zeros(packet, context.name, damage)
         needed = pts is None or pts in wanted
         context.skip_frame = "DEFAULT" if needed else "NONREF"
         try:
@@ -128,7 +133,22 @@ def decode(container, stream, wanted, start, known=()):
                 raise
             continue
         is_first &= not frames
-        yield from frames
+        yield from _sound(frames)
+
+
+def _check_zeros(packet, codec, damage):
+    """Tell of a frame in which a zone was not written, or wiped."""
+    if codec in WITHOUT_ZEROS and ZEROS.search(bytes(packet)):
+        raise _Broken("zeros stand in a frame")
+    if codec in SELDOM_ZEROS and MANY_ZEROS.search(bytes(packet)):
+        damage.warn("may be damaged: many zeros stand in a frame.")
+
+
+def _sound(frames):
+    """Frames, unless the decoder says that one is corrupt."""
+    if any(frame.is_corrupt for frame in frames):
+        raise _Broken("a frame is corrupt")
+    return frames
 
 
 def packets_of(container, stream):
@@ -165,21 +185,21 @@ def frames_in_order(source, damage, is_strict):
         `FAULTS`: If it is strict and anything is damaged.
     """
     with open_video(source, damage, is_strict) as (container, stream):
-        checks = is_strict and stream.codec_context.name in WITHOUT_ZEROS
+        codec = stream.codec_context.name
         packets = packets_of(container, stream)
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                if checks and ZEROS.search(bytes(packet)):
-                    raise _Broken("zeros stand in a frame")
+                if is_strict:
+                    _check_zeros(packet, codec, damage)
                 frames = packet.decode()
             except av.FFmpegError:
                 if is_strict:
                     raise
                 continue
-            yield from frames
+            yield from _sound(frames) if is_strict else frames
 
 
 def times_in_order(source, fps, damage):

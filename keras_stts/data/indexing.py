@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 from keras_stts.data.containers import find_damage
+from keras_stts.data.containers import gif
 from keras_stts.data.containers import may_be_cut
 from keras_stts.data.containers import names_other_files
 from keras_stts.data.opening import OTHERS
@@ -147,6 +148,8 @@ def _check(container, stream, packets, file, damage):
         found = "is truncated or damaged: a frame is not whole."
     if found:
         damage.found(found)
+    elif kind == "gif" and gif.is_strange(file):
+        damage.warn("may be damaged: Pillow cannot read all of its pictures.")
 
 
 def _missing_samples(stream, packets, file):

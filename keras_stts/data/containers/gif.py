@@ -1,5 +1,8 @@
 """GIF: blocks, and a mark at the end."""
 
+import PIL.Image
+import PIL.ImageSequence
+
 from keras_stts.data.containers.view import damaged
 
 EXTENSION, IMAGE, END = 0x21, 0x2C, 0x3B
@@ -43,3 +46,14 @@ def _skip_blocks(data, at):
             return at + 1
         at += 1 + data[at]
     return at
+
+
+def is_strange(file):
+    """Whether Pillow, which is stricter than FFmpeg, cannot read a GIF."""
+    try:
+        with PIL.Image.open(file, formats=["GIF"]) as image:
+            for frame in PIL.ImageSequence.Iterator(image):
+                frame.load()
+    except (OSError, SyntaxError, EOFError, ValueError):
+        return True
+    return False
