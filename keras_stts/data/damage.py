@@ -60,12 +60,13 @@ class Damage:
         )
 
     def compare_seconds(self, promised, found):
-        """Warn if there is much less than a header says."""
+        """Warn if there is much less, or more, than a header says."""
         if promised is None:
             return
         most = max(MOST_WRONG_SECONDS, MOST_WRONG_SHARE * promised)
-        if promised - found > most:
+        if abs(promised - found) > most:
+            cut = "; it may be cut short" if promised > found else ""
             self.warn(
                 f"has {found:.1f} s of pictures where its header says "
-                f"{promised:.1f} s; it may be cut short."
+                f"{promised:.1f} s{cut}."
             )

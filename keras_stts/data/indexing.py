@@ -73,7 +73,13 @@ def index_source(source, damage):
         if sorted(shown) != shown:  # Its times are those of decoding.
             return _without_times(pts, rate)
         last = max(shown, default=pts[0])
+        count, shown = len(pts), set(shown)
         pts = [time for time in pts if time > last or time in shown] or pts
+        if len(pts) < count:
+            damage.warn(
+                f"begins with {count - len(pts)} frames that need others "
+                "before them: they are left out."
+            )
     pts = np.sort(pts)
     times = _seconds(pts, scale)
     # The last frame stays as long as the others, if nothing is said.
