@@ -95,6 +95,8 @@ def _scan(source, index, wanted, size, damage):
     slots = {pts: slot for slot, pts in enumerate(wanted)}
     start, known = int(index.key_pts[0]), set(index.pts.tolist())
     with open_video(source, damage) as (container, stream):
+        if start not in known:  # Errors are to be those of their packets.
+            stream.thread_type = "SLICE"
         for frame in decode(container, stream, damage, slots, start, known):
             if frame.pts in slots:
                 taken.put(slots.pop(frame.pts), frame)
@@ -124,7 +126,7 @@ def decode(container, stream, damage, wanted, start, known=()):
         if is_first is None:  # What it needs may have been cut away.
             is_first = bool(known) and pts not in known
         _check_zeros(packet, context.name, damage)
-        needed = pts is None or pts in wanted
+        needed = is_first or pts is None or pts in wanted
         context.skip_frame = "DEFAULT" if needed else "NONREF"
         try:
             frames = packet.decode()

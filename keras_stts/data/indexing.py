@@ -1,6 +1,7 @@
 """Where the frames of a video file are, found without decoding them."""
 
 import contextlib
+import os
 from collections import namedtuple
 
 import av
@@ -161,7 +162,7 @@ def _check(container, stream, packets, file, damage):
 def _missing_samples(stream, packets, file):
     """What the table of an MP4 promises and the file does not hold."""
     samples = [entry for entry in stream.index_entries if entry.size]
-    size = file.seek(0, 2)
+    size = file.seek(0, os.SEEK_END)
     end = max((entry.pos + entry.size for entry in samples), default=0)
     if end > size:
         return f"is truncated: its table goes on for {end - size} bytes more."
