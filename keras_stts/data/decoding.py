@@ -300,7 +300,10 @@ class Frames:
 
 def _upright(pixels, frame, damage):
     """Pixels turned and flipped as the file says they are to be shown."""
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    try:
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # Of a kind that PyAV does not know stands beside it.
+        return np.rot90(pixels, round(frame.rotation / 90))
     if matrix is None:
         return pixels
     # x of a place that is shown is a * x + c * y, and y is b * x + d * y.

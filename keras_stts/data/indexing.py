@@ -91,6 +91,8 @@ def index_source(source, damage):
     damage.compare_seconds(promised, total)
     if packets.may_be_cut and _last_is_broken(source, pts, packets, damage):
         damage.found("is truncated: its last frame is not whole.")
+    if packets.is_mpeg and _has_gap_at_end(pts, delay):
+        damage.warn("may be cut short: frames before its last are missing.")
     gap = _strange_gap(times, promised)
     if gap is not None:
         damage.found(f"is damaged: its times leap by {gap:.0f} s.")
@@ -108,6 +110,7 @@ class _Packets:
         self.leading = False  # Whether the first need others before them.
         self.is_corrupt = self.last_is_corrupt = self.leaps = False
         self.may_be_cut = False
+        self.is_mpeg = container.format.name in JOINED
         before, leap = None, LEAP_SECONDS / stream.time_base
         with reading(damage):
             for packet in container.demux(stream):
@@ -148,7 +151,7 @@ def _check(container, stream, packets, file, damage):
     found = find_damage(file)
     if found is None and kind.startswith("mov"):
         found = _missing_samples(stream, packets, file)
-    if kind == "mpegts":  # Packets are corrupt where recordings are joined.
+    if kind in JOINED:  # Packets are corrupt where recordings are joined.
         packets.is_corrupt = packets.last_is_corrupt
         packets.may_be_cut = may_be_cut(file, stream.id)
     if found is None and packets.is_corrupt:
@@ -222,18 +225,32 @@ def _first_shown(source, packets, damage):
     return [pts for pts in shown if pts is not None]
 
 
+def _has_gap_at_end(pts, delay):
+    """Whether frames that are decoded after the last ones shown are not there.
+
+    Args:
+        pts: Int (n,), rising.
+        delay: Int. Frames that come in another order than they are shown.
+    """
+    steps = np.diff(pts)
+    body, tail = steps[: -delay - 1], steps[-delay - 1 :]
+    steady = len(body) > 2 and body.max() - body.min() <= 1
+    return bool(delay) and steady and tail.max() > 1.5 * body.max()
+
+
 def _last_is_broken(source, pts, packets, damage):
     """Whether what comes after the last keyframe cannot be decoded."""
-    start, shown = max(packets.keys), set()
+    keys, shown = np.sort(packets.keys), set()
     with open_video(source, damage) as (container, stream):
-        container.seek(start, stream=stream)
+        # Seeking in MPEG files may come too late.
+        container.seek(int(keys[-2:][0]), stream=stream)
         try:
             for packet in container.demux(stream):
-                if packet.pts is None or packet.pts >= start:
+                if packet.pts is None or packet.pts >= keys[-1]:
                     shown |= {frame.pts for frame in packet.decode()}
         except av.FFmpegError:
             return True
-    return pts[-1] not in shown
+    return keys[-1] in shown and pts[-1] not in shown
 
 
 def _seconds(pts, scale):

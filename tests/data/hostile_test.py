@@ -219,29 +219,18 @@ def test_enormous_pictures_are_not_decoded(tmp_path, name):
     assert "time_limit" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm", "a.avi"])
+@pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.avi", "a.mjpeg"])
 def test_enormous_videos_are_not_decoded(tmp_path, name):
-    codec = "libvpx-vp9" if name == "a.webm" else "mjpeg"
-    path = write(tmp_path / name, f"-c:v {codec}", seconds=1)
-    data, frame = path.read_bytes(), b"\xff\xc0\0\x11\x08"
-    for old, new in (
-        (struct.pack(">HH", 64, 48), struct.pack(">HH", 60000, 60000)),
-        (struct.pack("<II", 64, 48), struct.pack("<II", 60000, 60000)),
-        (b"\xb0\x81\x40", b"\xb0\x81\xff"),
-        (
-            b"\xff\xc0\0\x11\x08\0\x30\0\x40",
-            b"\xff\xc0\0\x11\x08\xff\xff\xff\xff",
-        ),
-    ):
-        data = data.replace(old, new)
-    path.write_bytes(data)
+    path = write(tmp_path / name, "-c:v mjpeg", seconds=1)
+    head = b"\xff\xc0\0\x11\x08"  # Height and width of a frame follow it.
+    data, size = path.read_bytes(), head + b"\0\x30\0\x40"
+    assert size in data
+    path.write_bytes(data.replace(size, head + b"\xf0" * 4))
     with DecodePool(1, time_limit=20, memory_limit=2**31) as pool:
-        try:
-            frames, _ = pool.submit(path, 4).result()
-            assert frames.shape[1:3] == (48, 64)
-        except ValueError as error:
-            assert "time_limit" not in str(error)
-            assert "crash" not in str(error)
+        with pytest.raises(ValueError, match=f"{name}', which ") as error:
+            pool.submit(path, 4).result()
+    assert "time_limit" not in str(error.value)
+    assert "crash" not in str(error.value)
 
 
 def test_no_program_is_run_for_an_image(tmp_path):

@@ -48,7 +48,7 @@ def _walk(view, at, end, places):
                 at -= 1  # The chunk before was not filled up.
                 continue
             return damaged(at, "there is no chunk")
-        if at + 8 + length > view.size + SLOPPY:
+        if at + 8 + length > view.size:
             return view.beyond("a chunk", at, length + 8)
         if at + 8 + length > end + SLOPPY:
             return damaged(at, "a chunk is longer than its list")
