@@ -1,6 +1,7 @@
 """AdamW with a learning rate for each part of a model."""
 
 import keras
+from keras import ops
 
 from keras_stts.models.parts import PARTS
 from keras_stts.models.parts import part_of
@@ -17,8 +18,12 @@ class PartwiseAdamW(keras.optimizers.AdamW):
             `"connector"`, `"language_model"`) to the factor of its learning
             rate. Defaults to the paper's: 10 for the scorer, 0.5 for vision
             encoder and connector. Weight decay is the same for all.
-        **kwargs: See `keras.optimizers.AdamW`; `beta_2` is 0.95 and
-            `clipnorm` 1.0 by default, as in the paper.
+        clipnorm: Optional float. Norm that all gradients of a part together
+            are clipped to, each part by itself, as the published training
+            does; Keras' own clips each variable by itself. Defaults to `1.0`,
+            unless `global_clipnorm` or `clipvalue` is given.
+        **kwargs: See `keras.optimizers.AdamW`; `beta_2` is 0.95 by default,
+            as in the paper.
 
     Example:
     ```python
@@ -46,8 +51,10 @@ class PartwiseAdamW(keras.optimizers.AdamW):
                 f"`multipliers` may name the parts {', '.join(PARTS)}. "
                 f"Received: {', '.join(unknown)}."
             )
-        kwargs = {"beta_2": 0.95, "clipnorm": 1.0, **kwargs}
-        kwargs.setdefault("name", "partwise_adamw")
+        defaults = {"beta_2": 0.95, "name": "partwise_adamw", "clipnorm": 1.0}
+        if kwargs.get("global_clipnorm") or kwargs.get("clipvalue"):
+            defaults.pop("clipnorm")
+        kwargs = {**defaults, **kwargs}
         super().__init__(learning_rate, **kwargs)
         self.multipliers = dict(multipliers)
 
@@ -59,6 +66,27 @@ class PartwiseAdamW(keras.optimizers.AdamW):
             for variable in variables
             for handle in (variable, variable.value)
         }
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        # Keras clips gradients without saying whose they are.
+        self._parts = [part_of(variable) for variable in trainable_variables]
+        super()._backend_apply_gradients(grads, trainable_variables)
+
+    def _clip_gradients(self, grads):
+        if not self.clipnorm:
+            return super()._clip_gradients(grads)
+        grads = [_dense(gradient) for gradient in grads]
+        scales = {
+            part: _scale(
+                [g for g, p in zip(grads, self._parts) if p == part],
+                self.clipnorm,
+            )
+            for part in set(self._parts)
+        }
+        return [
+            gradient * ops.cast(scales[part], gradient.dtype)
+            for gradient, part in zip(grads, self._parts)
+        ]
 
     def update_step(self, gradient, variable, learning_rate):
         factor = self._factors[id(variable)]
@@ -86,3 +114,19 @@ def default_learning_rate(hidden_dim):
     (1e-05, 0.001)
     """
     return min(1e-3, 1e-5 * max(1.0, (2560 / hidden_dim) ** 2))
+
+
+def _dense(gradient):
+    """TensorFlow's gradient of an embedding names rows, some repeatedly."""
+    if hasattr(gradient, "indices") and hasattr(gradient, "dense_shape"):
+        import tensorflow as tf
+
+        return tf.convert_to_tensor(gradient)
+    return gradient
+
+
+def _scale(grads, clipnorm):
+    """What gradients are multiplied by, to have this norm together at most."""
+    squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads]
+    norm = ops.sqrt(ops.sum(ops.stack(squares)))
+    return clipnorm / ops.maximum(norm, clipnorm)

@@ -149,8 +149,7 @@ def _identity_of_address(address):
 
 def _is_content(data):
     long = not data or len(data) > LONGEST_PATH
-    # What the text of a file has in it, and no path.
-    return long or any(mark in data for mark in (b"\0", b"\n", b"\r", b"<"))
+    return long or any(mark in data for mark in (b"\0", b"\n", b"\r"))
 
 
 def _content_source(data, name=None):
@@ -187,11 +186,7 @@ def _file_source(file):
 
 def _is_sought_cheaply(file):
     """Whether a file object is memory or a file on disk, open for reading."""
-    inner = file
-    if isinstance(file, tempfile.SpooledTemporaryFile):
-        inner = file._file
-    elif isinstance(file, tempfile._TemporaryFileWrapper):
-        inner = file.file
+    inner = getattr(file, "file", None) or getattr(file, "_file", None) or file
     if not isinstance(inner, (io.BytesIO, io.FileIO)):
         if not isinstance(inner, (io.BufferedReader, io.BufferedRandom)):
             return False

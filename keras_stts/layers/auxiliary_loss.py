@@ -2,6 +2,20 @@ import keras
 from keras import ops
 
 from keras_stts.ops import auxiliary_loss
+from keras_stts.ops.scoring import frame_pairs
+
+
+def is_traced(tensor):
+    """Whether a tensor has no value of its own."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        return isinstance(tensor, jax.core.Tracer)
+    if keras.config.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.is_symbolic_tensor(tensor)
+    return False
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -32,7 +46,10 @@ class AuxiliaryLoss(keras.layers.Layer):
         `inputs`.
 
     Attributes:
-        value: The mean squared error of the last call, without coefficient.
+        value: The mean squared error of the last call, without coefficient;
+            `None` if there was none, or it was traced, to be compiled.
+        last: Tuple of that, traced or not, and of the number of frames with a
+            frame before them, over which it is the mean.
 
     Example:
     ```python
@@ -59,8 +76,8 @@ class AuxiliaryLoss(keras.layers.Layer):
             )
         self.coefficient = coefficient
         self.stop_gradient_target = stop_gradient_target
-        self.value = None
         self.iterations = None
+        self.last = (None, None)
 
     def build(self, *args, **kwargs):
         if callable(self.coefficient):
@@ -91,8 +108,14 @@ class AuxiliaryLoss(keras.layers.Layer):
             if training:
                 self.iterations.assign(self.iterations + 1)
         self.add_loss(coefficient * value)
-        self.value = ops.stop_gradient(value)
+        pairs = ops.sum(frame_pairs(scores, frame_mask, segments))
+        self.last = (ops.stop_gradient(value), pairs)
         return inputs
+
+    @property
+    def value(self):
+        value, _ = self.last
+        return None if value is None or is_traced(value) else value
 
     def compute_output_spec(self, inputs, *args, **kwargs):
         return keras.tree.map_structure(

@@ -25,10 +25,18 @@ def prepare(model, data, batch_size=None, shuffle=False, labelled=False):
         A dataset of preprocessed batches.
 
     Raises:
-        ValueError: If the data are of a kind that cannot be iterated over, or
-            are not labelled and ought to be.
+        ValueError: If the data are of a kind that cannot be iterated over,
+            are not labelled and ought to be, or have labels or weights that
+            would not count.
     """
     x, y, sample_weight = (*data, None, None)[:3]
+    if not isinstance(x, dict) and not (y is None and sample_weight is None):
+        raise ValueError(
+            "`y` and `sample_weight` belong to a dict; a dataset and a "
+            "generator give them in their batches, as tuples (x, y, "
+            f"sample_weight). Received: {type(x).__name__} and "
+            f"{'`y`' if sample_weight is None else '`sample_weight`'}."
+        )
     if isinstance(x, VideoDataset) and keras.config.backend() == "tensorflow":
         return as_tf_dataset(x)
     if isinstance(x, keras.utils.PyDataset):
@@ -64,7 +72,7 @@ def _prepare_tf_data(model, dataset, labelled):
     if is_preprocessed(x):
         return dataset
     dataset = dataset.map(
-        lambda *batch: model.preprocessor(batch[0]),
+        lambda *batch: model.preprocessor(*batch),
         num_parallel_calls=tf.data.AUTOTUNE,
     )
     return dataset.prefetch(tf.data.AUTOTUNE)
@@ -90,7 +98,7 @@ def preprocess_batch(model, batch, labelled=False):
     if is_preprocessed(x):
         check_inputs(model.backbone, x)
         return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-    return model.preprocessor(x)
+    return model.preprocessor(x, y, sample_weight)
 
 
 def _check_kind(model, x, y, labelled):
@@ -107,12 +115,6 @@ def _check_kind(model, x, y, labelled):
             "A model without preprocessor takes preprocessed inputs, a dict "
             f"of {', '.join(model.backbone.input)}. Load the model with its "
             "tokenizer, or set `model.preprocessor`."
-        )
-    if y is not None:
-        raise ValueError(
-            'The answers to raw videos belong into `x`, as "responses"; the '
-            "preprocessor makes labels and weights of them. Received: a `y` "
-            "beside raw videos."
         )
     if labelled and isinstance(x, dict) and "responses" not in x:
         raise ValueError(

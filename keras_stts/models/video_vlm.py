@@ -47,7 +47,10 @@ class VideoVLM(keras_hub.models.CausalLM):
             the model preprocessed inputs.
         aux_coefficient: Float, schedule or `None`. Weight of the temporal
             auxiliary loss, see `keras_stts.layers.AuxiliaryLoss`. Defaults to
-            `0.5`.
+            `0.5`. The metric `aux_loss` is that loss without weight, the mean
+            over all real frames but the first of each video, whatever the
+            size of batches; after `fit` and `evaluate` it is
+            `model.auxiliary_loss.value`, too.
         stop_gradient_target: Bool, see `keras_stts.layers.AuxiliaryLoss`.
         trainable_parts: Optional list of `"scorer"`, `"vision_encoder"`,
             `"connector"` and `"language_model"`: what is trained, the rest
@@ -234,8 +237,16 @@ class VideoVLM(keras_hub.models.CausalLM):
     def compute_loss(self, *args, **kwargs):
         loss = super().compute_loss(*args, **kwargs)
         if self.auxiliary_loss is not None:
-            self.aux_tracker.update_state(self.auxiliary_loss.value)
+            # So the mean of all batches does not depend on their size.
+            value, weight = self.auxiliary_loss.last
+            self.aux_tracker.update_state(value, sample_weight=weight)
         return loss
+
+    def _keep_auxiliary_loss(self):
+        """Put numbers in the place of what a train or test step traced."""
+        if self.auxiliary_loss is not None:
+            tracker = self.aux_tracker
+            self.auxiliary_loss.last = (tracker.result(), tracker.count * 1.0)
 
     def fit(
         self,
@@ -262,9 +273,11 @@ class VideoVLM(keras_hub.models.CausalLM):
                 `sample_weight`; or a `tf.data.Dataset`, a
                 `keras.utils.PyDataset`, a Grain dataset or a generator of
                 batches of either.
-            y: See `x`.
+            y: Labels of preprocessed inputs.
             batch_size: Int. Defaults to 32.
-            sample_weight: See `x`.
+            sample_weight: Of preprocessed inputs, the weight of each label.
+                Beside raw videos, a number for each example, by which the
+                tokens of its response count.
             validation_data: A tuple, or as `x`.
             validation_split: Float. Share of a dict's examples, the last, to
                 validate on.
@@ -278,8 +291,14 @@ class VideoVLM(keras_hub.models.CausalLM):
 
         Raises:
             ValueError: If the data are of no known kind, do not fit the
-                model, or lack responses.
+                model, or lack responses; or `class_weight` is given.
         """
+        if kwargs.pop("class_weight", None) is not None:
+            raise ValueError(
+                "`class_weight` weighs examples by the one class each is of, "
+                "and a response is many tokens. Received: a `class_weight`. "
+                "Pass `sample_weight`, a number for each example."
+            )
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = model_inputs.split(
                 (x, y, sample_weight), validation_split
@@ -305,7 +324,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             dataset = model_inputs.prepare(
                 self, (x, y, sample_weight), batch_size, shuffle, labelled=True
             )
-            return keras.Model.fit(
+            history = keras.Model.fit(
                 self,
                 dataset,
                 validation_data=validation_data,
@@ -315,6 +334,8 @@ class VideoVLM(keras_hub.models.CausalLM):
                 callbacks=callbacks,
                 **kwargs,
             )
+            self._keep_auxiliary_loss()
+            return history
 
         with model_inputs.keep_variables(self):
             if not batch:
@@ -355,7 +376,9 @@ class VideoVLM(keras_hub.models.CausalLM):
             data = (x, y, sample_weight)
             x = model_inputs.prepare(self, data, batch_size, labelled=True)
         with model_inputs.keep_variables(self):
-            return keras.Model.evaluate(self, x, **kwargs)
+            results = keras.Model.evaluate(self, x, **kwargs)
+        self._keep_auxiliary_loss()
+        return results
 
     def predict(self, x, batch_size=None, **kwargs):
         """Logits (B, S', V) of the text part; see `fit` for `x`."""

@@ -17,6 +17,7 @@ from keras_stts.models.packed_rows import join
 from keras_stts.models.packed_rows import join_videos
 from keras_stts.models.packed_rows import segments
 from keras_stts.models.preset_mixin import PresetMixin
+from keras_stts.models.sample_weights import weighted
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
@@ -285,7 +286,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             batch = ({**inputs, **text}, *rest)
         if single:
             batch = keras.tree.map_structure(lambda array: array[0], batch)
-        return batch
+        return weighted(batch, y, sample_weight)
 
     def text_lengths(self, x):
         """Tokens that each sample's text takes, for `plan_rows`.
@@ -307,7 +308,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     def _call_tf(self, x, y=None, sample_weight=None, sequence_length=None):
         from keras_stts.models.tf_data import call_in_graph
 
-        return call_in_graph(self, x, sequence_length)
+        batch = call_in_graph(self, x, sequence_length)
+        return weighted(batch, y, sample_weight)
 
     def _generate_preprocess_python(self, x, sequence_length=None):
         outputs = self._call_python(

@@ -86,15 +86,29 @@ def auxiliary_loss(
     if stop_gradient_target:
         target = ops.stop_gradient(target)
     error = ops.square(ops.cast(scores, "float32") - target)[:, 1:]
-    if frame_mask is None:
-        real = ops.ones_like(error[..., :1])
-    else:
-        real = ops.cast(frame_mask, "float32")[:, 1:, None]
-    if segments is not None:
-        follows = segments[:, 1:] == segments[:, :-1]
-        real = real * ops.cast(follows, "float32")[..., None]
+    real = frame_pairs(scores, frame_mask, segments)[..., None]
     count = ops.sum(real) * error.shape[-1]
     return ops.sum(error * real) / ops.maximum(count, 1.0)
+
+
+def frame_pairs(scores, frame_mask=None, segments=None):
+    """Which frames but the first are real and follow one of their video.
+
+    Args:
+        scores: Tensor (B, T, P).
+        frame_mask: Optional bool tensor (B, T), False for padding frames.
+        segments: Optional int tensor (B, T), see `select_blocks`.
+
+    Returns:
+        Float32 tensor (B, T - 1), 1 or 0.
+    """
+    real = ops.ones_like(scores[:, 1:, 0], dtype="float32")
+    if frame_mask is not None:
+        real = ops.cast(frame_mask, "float32")[:, 1:]
+    if segments is not None:
+        follows = segments[:, 1:] == segments[:, :-1]
+        real = real * ops.cast(follows, "float32")
+    return real
 
 
 def check_rescale(axis, minimum):

@@ -112,3 +112,13 @@ def test_coefficient_that_does_not_do(coefficient):
     message = rf"at least 0 or a schedule.*coefficient={coefficient}"
     with pytest.raises(ValueError, match=message):
         AuxiliaryLoss(coefficient)
+
+
+def test_value_is_never_a_tracer():
+    layer = AuxiliaryLoss()
+    assert layer.value is None
+    inputs = [keras.Input((2, 1)), keras.Input((2, 1))]
+    model = keras.Model(inputs, layer(inputs[0], *inputs))
+    model.compile("sgd", jit_compile=keras.config.backend() != "torch")
+    model.fit([SCORES, SIMILARITY], verbose=0)
+    assert layer.value is None or float(to_numpy(layer.value)) == 1 / 16

@@ -197,6 +197,26 @@ def test_labels_in_the_wrong_place(model, batch):
         model.fit(raw, validation_split=0.9, verbose=0)
 
 
+def test_labels_and_weights_that_would_not_count(model, batch):
+    raw = tiny.raw()
+    for weights in ([1.0], np.ones((3, 2)), ["a", "b", "c"], [[1], [1, 1], 1]):
+        with pytest.raises(ValueError, match="a number for each example|same"):
+            model.fit(raw, sample_weight=weights, batch_size=3, verbose=0)
+    with pytest.raises(ValueError, match="examples without responses"):
+        model.preprocessor(tiny.raw(responses=False), sample_weight=[1.0] * 3)
+    with pytest.raises(ValueError, match="the one class each is of"):
+        model.fit(raw, class_weight={0: 1.0}, verbose=0)
+    data = iter([raw])
+    generator = (batch for batch in data)
+    for labels in ({"y": batch[1]}, {"sample_weight": np.ones(3)}):
+        with pytest.raises(ValueError, match="in their batches, as tuples"):
+            model.fit(generator, verbose=0, **labels)
+    with pytest.raises(ValueError, match='`x`, as "responses"'):
+        model.fit(raw, y=batch[1], batch_size=3, verbose=0)
+    with pytest.raises(ValueError, match='`x`, as "responses"'):
+        model.preprocessor(raw, batch[1])
+
+
 def test_model_without_preprocessor(batch):
     bare = tiny.compile_to_train(tiny.model())
     bare.preprocessor = None

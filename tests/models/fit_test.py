@@ -156,6 +156,39 @@ def test_on_batch(model, wanted, raw, batch):
     assert model.predict_on_batch(raw).shape == (*y.shape, 320)
 
 
+def test_sample_weights_beside_raw_videos(model, batch, raw, paths):
+    """An example of weight 2 counts as if it were there twice."""
+    x, y, weights = batch
+    examples = np.array([1.0, 0.0, 2.0], "float32")
+    total = evaluate(model, x, y, weights * examples[:, None])
+    check(model, total, raw, sample_weight=examples.tolist())
+    data = (raw, None, ops.convert_to_tensor(examples))
+    check(model, total, Batches(data), batch_size=None)
+    weighted = tf_batches(({**raw, "videos": paths}, examples))
+    weighted = weighted.map(lambda x, weights: (x, None, weights))
+    check(model, total, weighted, batch_size=None)
+    values = model.test_on_batch(*data, return_dict=True)
+    np.testing.assert_allclose(values["loss"], total["loss"], atol=1e-5)
+    wanted = {"val_loss": total["loss"]}
+    check(model, wanted, raw, validation_data=data)
+
+
+def test_auxiliary_loss_is_that_of_any_batch_size(model):
+    """The mean over frames, however many those of a batch are."""
+    x = tiny.raw((4, 1, 2, 4))
+    values = []
+    for size in (1, 2, 3, 4):
+        found = model.evaluate(x, batch_size=size, verbose=0, return_dict=True)
+        values.append(found["aux_loss"])
+        kept = float(ops.convert_to_numpy(model.auxiliary_loss.value))
+        np.testing.assert_allclose(kept, found["aux_loss"], rtol=1e-6)
+    np.testing.assert_allclose(values, values[-1], rtol=1e-5)
+    history = model.fit(x, batch_size=3, verbose=0).history
+    kept = float(ops.convert_to_numpy(model.auxiliary_loss.value))
+    np.testing.assert_allclose(kept, history["aux_loss"][-1], rtol=1e-6)
+    assert np.isfinite(kept)
+
+
 def cross_entropy(logits, labels, weights):
     """By hand: the weighted mean."""
     logits = logits.astype("float64")

@@ -11,17 +11,9 @@ PARTS = {
     0x1549A966: "Info", 0x1C53BB6B: "Cues", 0x1941A469: "Attachments",
     0x1043A770: "Chapters", 0x1254C367: "Tags", VOID: "Void", CRC: "CRC-32",
 }  # fmt: skip
-# Parts that consist of parts, and some within them: Seek, TrackEntry, Video,
-# Audio, CuePoint, CueTrackPositions, Tag, Targets, SimpleTag.
-MASTERS = {TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1043A770, 0x1254C367}
-INNER = {0x4DBB, 0xAE, 0xE0, 0xE1, 0xBB, 0xB7, 0x7373, 0x63C0, 0x67C8}
 SIMPLE_BLOCK, GROUP, BLOCK = 0xA3, 0xA0, 0xA1
 # Timestamp, Position, PrevSize, SilentTracks, EncryptedBlock.
 IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0x5854, 0xAF, SIMPLE_BLOCK, GROUP, VOID, CRC}
-# Parts that consist of parts, and some within them: Seek, TrackEntry, Video,
-# Audio, CuePoint, CueTrackPositions, Tag, Targets, SimpleTag.
-MASTERS = {TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1043A770, 0x1254C367}
-INNER = {0x4DBB, 0xAE, 0xE0, 0xE1, 0xBB, 0xB7, 0x7373, 0x63C0, 0x67C8}
 LARGEST = 2**28  # Bytes of a part that is read at once.
 
 
@@ -83,8 +75,6 @@ def _check(kind, data, start, tracks):
             return damaged(start, f"{PARTS[kind]} does not fit its checksum")
     if kind == TRACKS:
         tracks |= _track_numbers(data)
-    if kind in MASTERS and not _is_nested(data):
-        return damaged(start, f"{PARTS[kind]} has parts that do not fit it")
     if kind != CLUSTER:
         return None
     at = 0
@@ -99,20 +89,6 @@ def _check(kind, data, start, tracks):
             return damaged(start + at, "a block is of no track")
         at += head + length
     return None
-
-
-def _is_nested(data):
-    """Whether elements fill up what they are in."""
-    at = 0
-    while at < len(data):
-        kind, head, length = _element(data, at)
-        if kind is None or length is None or at + head + length > len(data):
-            return False
-        inner = data[at + head : at + head + length]
-        if kind in INNER and not _is_nested(inner):
-            return False
-        at += head + length
-    return True
 
 
 def _walk_open_cluster(view, at, end, tracks):

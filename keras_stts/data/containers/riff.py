@@ -6,7 +6,6 @@ from keras_stts.data.containers.view import damaged
 
 # Of streams, indices, padding and lists.
 CHUNK = re.compile(rb"\d\d[\w ]{2}|ix\d\d|JUNK|LIST|idx1|rec |[A-Za-z]{4}")
-LISTS = 16  # Chunks before those of frames, at most.
 SLOPPY = 16  # Bytes that a RIFF may count too many.
 
 
@@ -26,21 +25,15 @@ def find_damage(view):
             return view.beyond("its RIFF", at, length + 8)
         # Recorders that were stopped leave no size.
         end = min(at + 8 + length, view.size) if length else view.size
-        found = _walk(view, at + 12, end, [])
+        found = _walk(view, at + 12, end)
         if found:
             return found
         at = end + end % 2
     return None
 
 
-def _walk(view, at, end, places):
-    """Look through the lists and chunks of a RIFF or of a list of frames.
-
-    Args:
-        view: `View`.
-        at, end: Ints.
-        places: List of places of chunks in lists of frames: added to.
-    """
+def _walk(view, at, end):
+    """Look through the lists and chunks of a RIFF."""
     while at + 8 <= end:
         kind, length = _head(view, at)
         if not CHUNK.fullmatch(kind):
@@ -48,38 +41,15 @@ def _walk(view, at, end, places):
                 at -= 1  # The chunk before was not filled up.
                 continue
             return damaged(at, "there is no chunk")
-        if at + 8 + length > view.size:
-            return view.beyond("a chunk", at, length + 8)
-        if at + 8 + length > end + SLOPPY:
-            return damaged(at, "a chunk is longer than its list")
         if kind == b"LIST" and view.read(at + 8, 4) in (b"movi", b"rec "):
-            inner = at + 8 + length if length > 4 else end
-            places.append(at + 12)
-            found = _walk(view, at + 12, inner, places)
-            if found:
-                return found
-            length = inner - at - 8
-        elif kind == b"idx1":
-            if _is_wrong(view.read(at + 8, length), places):
-                return damaged(at, "the index does not fit the frames")
-        else:
-            places.append(at)
+            if at + 8 + length > view.size + SLOPPY:
+                return view.beyond("its list of frames", at, length + 8)
+            at += 12
+            continue
+        if at + 8 + length > end + SLOPPY:
+            return view.beyond("a chunk", at, length + 8)
         at += 8 + length + length % 2
     return None
-
-
-def _is_wrong(index, places):
-    """Whether an index names some of the chunks, and not others."""
-    starts = [
-        int.from_bytes(index[i + 8 : i + 12], "little")
-        for i in range(0, len(index) - 15, 16)
-    ]
-    known = set(places)
-    # They count from the file's beginning, or from that of a list of frames.
-    bases = {0} | {place - 4 for place in places[:LISTS]}
-    hits = max(sum(start + base in known for start in starts) for base in bases)
-    rises = all(a < b for a, b in zip(starts, starts[1:]))
-    return hits > len(starts) / 2 and (hits < len(starts) or not rises)
 
 
 def _find_in_webp(view):

@@ -87,15 +87,6 @@ def _is_text(value):
     return isinstance(value, (str, os.PathLike)) and bool(str(value).strip())
 
 
-def _words(value):
-    """A text, a number as text, or all texts of a conversation."""
-    if isinstance(value, dict):
-        value = value.get("content", value.get("text"))
-    if isinstance(value, (list, tuple)):
-        return " ".join(filter(None, map(_words, value)))
-    return "" if value is None or value != value else str(value)
-
-
 def _features(row, facts):
     features = {
         name: facts[name.removeprefix("video_")]
@@ -103,11 +94,10 @@ def _features(row, facts):
         if "error" not in facts
     }
     for name in TEXT:
-        words = _words(row.get(name))
-        if words.strip():
-            features[f"{name}_length"] = len(words)
+        if _is_text(row.get(name)):
+            features[f"{name}_length"] = len(row[name])
     if "response_length" in features:
-        features["response"] = _words(row["response"])
+        features["response"] = row["response"]
     for name, value in row.items():
         if name in ("id", "video", *TEXT) or value is None or value == "":
             continue
