@@ -15,7 +15,9 @@ def benchmark(model, inputs, phases=("prefill", "decode"), repeats=5):
     """Time the phases of a `VideoVLM`, compilation apart.
 
     Args:
-        model: A `VideoVLM`; to time its train step, compiled.
+        model: A `VideoVLM`; to time its train step, compiled. Or a dict of
+            several by their names, to be compared: they run in turns, so that
+            whatever else the machine does slows all of them alike.
         inputs: Dict as `generate` takes it, or `fit` for the train step, or
             already preprocessed.
         phases: Which of `"prefill"` (videos and prompts, once a request),
@@ -25,7 +27,8 @@ def benchmark(model, inputs, phases=("prefill", "decode"), repeats=5):
 
     Returns:
         Dict of phase to a dict of seconds: `"compile"` (the first run),
-        `"median"` and `"spread"` (largest less smallest) of the repeats.
+        `"median"` and `"spread"` (largest less smallest) of the repeats. For
+        a dict of models a dict of name to such a dict.
 
     Example:
     ```python
@@ -41,26 +44,48 @@ def benchmark(model, inputs, phases=("prefill", "decode"), repeats=5):
             f"`phases` must be of {', '.join(PHASES)}, `repeats` at least 1. "
             f"Received: phases={tuple(phases)}, repeats={repeats}."
         )
-    batch = model_inputs.preprocess_batch(model, inputs)
-    runs = make_runs(model, batch, phases)
+    models = model if isinstance(model, dict) else {None: model}
+    if not models:
+        raise ValueError(
+            "There must be a model to time. Received: an empty dict."
+        )
+    runs = {}
     try:
-        return {name: measure(run, repeats) for name, run in runs.items()}
+        for name, one in models.items():
+            batch = model_inputs.preprocess_batch(one, inputs)
+            for phase, run in make_runs(one, batch, phases).items():
+                runs.setdefault(phase, {})[name] = run
+        times = {p: measure_in_turns(runs[p], repeats) for p in runs}
     finally:
-        for run in runs.values():
+        for run in (run for named in runs.values() for run in named.values()):
             run.restore()
+    found = {name: {p: times[p][name] for p in times} for name in models}
+    return found if isinstance(model, dict) else found[None]
 
 
 def measure(run, repeats=5):
     """Seconds of a function's first call, and of those after."""
+    return measure_in_turns({None: run}, repeats)[None]
+
+
+def measure_in_turns(runs, repeats=5):
+    """The same of several functions by their names, one call each in turn."""
+    rounds = [
+        {name: _seconds(run) for name, run in runs.items()}
+        for _ in range(repeats + 2)
+    ]
+    return {name: _summary([r[name] for r in rounds]) for name in runs}
+
+
+def _seconds(run):
     start = time.perf_counter()
     run()
-    first = time.perf_counter() - start
-    run()
-    times = []
-    for _ in range(repeats):
-        start = time.perf_counter()
-        run()
-        times.append(time.perf_counter() - start)
+    return time.perf_counter() - start
+
+
+def _summary(seconds):
+    """Of a call that compiles, one that warms up, and those that count."""
+    first, _, *times = seconds
     return {
         "compile": first,
         "median": float(np.median(times)),

@@ -1,5 +1,7 @@
 """Counting operations, and timing that at least ran."""
 
+import importlib
+
 import numpy as np
 import pytest
 
@@ -8,6 +10,9 @@ from keras_stts.flops import block_flops
 from keras_stts.flops import packed_pairs
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
+
+# The function of that name stands before it.
+module = importlib.import_module("keras_stts.benchmark")
 
 
 def test_block_flops_by_hand():
@@ -113,3 +118,34 @@ def test_benchmark_bad_input():
     x, *_ = tiny_batch(model)
     with pytest.raises(ValueError, match="train step the inputs need"):
         keras_stts.benchmark(model, x, phases=("train_step",))
+
+
+def test_models_are_timed_in_turns(monkeypatch):
+    """By a clock that the runs themselves put on."""
+    called, now = [], [0.0]
+
+    def run(name, seconds):
+        seconds = iter(seconds)
+
+        def call():
+            called.append(name)
+            now[0] += next(seconds)
+
+        return call
+
+    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    runs = {"a": run("a", [9, 5, 1, 2, 4]), "b": run("b", [8, 5, 3, 3, 3])}
+    found = module.measure_in_turns(runs, repeats=3)
+    assert called == ["a", "b"] * 5
+    assert found["a"] == {"compile": 9.0, "median": 2.0, "spread": 3.0}
+    assert found["b"] == {"compile": 8.0, "median": 3.0, "spread": 0.0}
+
+
+def test_benchmark_of_several_models():
+    models = {ratio: tiny_model(prune_ratio=ratio) for ratio in (0.0, 0.5)}
+    inputs = tiny_batch(models[0.0])
+    found = keras_stts.benchmark(models, inputs, ("prefill",), repeats=1)
+    assert list(found) == [0.0, 0.5]
+    assert all(row["prefill"]["median"] > 0 for row in found.values())
+    with pytest.raises(ValueError, match="must be a model.*an empty dict"):
+        keras_stts.benchmark({}, inputs)

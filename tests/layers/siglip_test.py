@@ -1,4 +1,4 @@
-"""The layers in a vision transformer of someone else's."""
+"""The layers in a vision transformer of someone else's, as README shows."""
 
 import functools
 
@@ -10,11 +10,12 @@ from keras_hub.src.models.siglip.siglip_layers import SigLIPEncoderLayer
 
 from keras_stts.ops import attention
 from keras_stts.ops import spread_to_patches
+from tests import readme
 from tests.harness import compiled
 from tests.harness import to_numpy
-from tests.layers.siglip_example import PrunedBlocks
-from tests.layers.siglip_example import run_block
 
+DEFINED = readme.run(readme.block("class PrunedBlocks").split("\nsiglip =")[0])
+PrunedBlocks, run_block = DEFINED["PrunedBlocks"], DEFINED["run_block"]
 B, T, N, D = 2, 3, 36, 8  # Videos, frames, patches of 6x6, width.
 
 
@@ -33,7 +34,7 @@ def patches():
 
 
 def pruned(prune_ratio, blocks):
-    layer = PrunedBlocks(blocks, prune_ratio, prune_layer=0)
+    layer = PrunedBlocks(blocks, (6, 6), prune_ratio, prune_layer=0)
     layer(keras.Input((T, N, D)))
     return layer
 
@@ -106,3 +107,20 @@ def test_fit_trains_the_scorer(blocks):
             new = to_numpy(variable.value)
             assert np.isfinite(new).all()
             assert (new != old).any(), variable.path
+
+
+def test_readmes_block_is_saved_and_loaded_again(tmp_path, monkeypatch):
+    """With 14x14 patches, which 3x3 blocks do not divide."""
+    monkeypatch.chdir(tmp_path)
+    made = readme.run(readme.block("class PrunedBlocks"))
+    again, pruned = made["model"], made["pruned"]
+    x = np.random.default_rng(0).normal(size=(1, 8, 196, 32)).astype("float32")
+    wanted, selection = pruned(keras.ops.convert_to_tensor(x))
+    assert tuple(wanted.shape) == (1, 8 * 25 // 2 * 9, 32)
+    got = again(keras.ops.convert_to_tensor(x))
+    np.testing.assert_allclose(
+        to_numpy(got), to_numpy(wanted), rtol=1e-4, atol=1e-4
+    )
+    grid = to_numpy(pruned.packing.unpack(wanted, selection))
+    assert grid.shape == (1, 8, 196, 32) and np.isfinite(grid).all()
+    assert len(again.weights) == len(pruned.weights)
