@@ -28,6 +28,7 @@ VOCABULARIES = {
     "vocab.json",
     "vocabulary.json",
 }
+WEIGHTS = (".h5", ".safetensors")
 _loading = contextvars.ContextVar("loading", default=None)
 
 
@@ -110,15 +111,19 @@ def manifest(preset):
 
 
 def check_complete(preset):
-    """Raise unless a folder holds all files that its manifest lists.
+    """Raise unless a folder holds all that its manifest lists, as it was.
 
-    Files of a handle are looked for when they are read.
+    Weights, and files of a handle, are looked at when they are read.
     """
     preset = os.fspath(preset)
-    if "://" not in preset:
-        for name in manifest(preset) or ():
-            check_name(name, f"{MANIFEST} of {preset}")
+    if "://" in preset:
+        return
+    for name in manifest(preset) or ():
+        check_name(name, f"{MANIFEST} of {preset}")
+        if name.endswith(WEIGHTS):
             _locate(preset, name)
+        else:
+            find(preset, name)
 
 
 def _verify(path, files, preset, name):

@@ -44,8 +44,10 @@ def parse_json(text, where):
     except json.JSONDecodeError as error:
         place = f"line {error.lineno}, column {error.colno}"
         raise _not_json(where, f"is not, at {place}") from error
-    except ValueError as error:
+    except _TwiceError as error:
         raise _not_json(where, str(error)) from error
+    except ValueError as error:
+        raise _not_json(where, "holds a number that is too long") from error
     if not isinstance(result, dict):
         kind = type(result).__name__
         raise _not_json(where, f"holds a {kind}")
@@ -61,12 +63,16 @@ def _not_json(where, reason):
     )
 
 
+class _TwiceError(ValueError):
+    """A key that a JSON object has twice."""
+
+
 def _unique(pairs):
     result = dict(pairs)
     if len(result) < len(pairs):
         seen = set()
         twice = next(k for k, _ in pairs if k in seen or seen.add(k))
-        raise ValueError(f"names {twice[:100]!r} twice")
+        raise _TwiceError(f"names {twice[:100]!r} twice")
     return result
 
 

@@ -112,7 +112,7 @@ def _complete(folder, part, kind):
     manifest = listed(folder)
     old = set(_names(folder, FILES[kind]))
     if CONFIG in new:
-        old |= set(_names(folder, _format(folder)))
+        old |= set(_names(folder, _other_format(folder, kind)))
     kept = {}
     if kind in WHOLE:
         old |= set(manifest["files"])
@@ -160,17 +160,17 @@ def _names(folder, pattern):
     ]
 
 
-def _format(folder):
-    """Pattern of the files of the preset that is in a folder, if one is."""
+def _other_format(folder, kind):
+    """Pattern of the files of a preset in a folder, if of another format."""
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
-        if "registered_name" in config:
-            return FILES["task"]
-        if config.get("model_type") == "molmo2":
-            return FILES["molmo2"]
+        is_keras = "registered_name" in config
+        is_molmo2 = config.get("model_type") == "molmo2"
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
-        pass
-    return NOTHING
+        return NOTHING
+    if is_keras and kind == "molmo2":
+        return FILES["task"]
+    return FILES["molmo2"] if is_molmo2 and kind != "molmo2" else NOTHING
 
 
 def _check_target(folder, name):
