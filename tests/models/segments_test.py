@@ -143,14 +143,14 @@ def test_loss_and_gradients_are_those_apart():
         loss_and_slopes(with_even_scores(model), batch)
         for model, batch in zip(models(sharp=False), batches())
     )
-    np.testing.assert_allclose(packed_value, value, rtol=1e-6)
+    np.testing.assert_allclose(packed_value, value, rtol=1e-5)
     assert set(slopes) == set(packed_slopes)
     for path, wanted in slopes.items():
         if wanted is None:
             assert packed_slopes[path] is None
             continue
         np.testing.assert_allclose(
-            packed_slopes[path], wanted, rtol=1e-4, atol=1e-5, err_msg=path
+            packed_slopes[path], wanted, rtol=1e-4, atol=1e-4, err_msg=path
         )
     scorer = [s for p, s in slopes.items() if "scorer" in p and s is not None]
     assert max(np.abs(s).max() for s in scorer) > 1e-3
@@ -201,8 +201,8 @@ def test_fit_and_evaluate_rows():
     batch = tf.data.Dataset.from_tensor_slices(batches()[1]).batch(2)
     again = packed.fit(batch, verbose=0).history
     for name, value in wanted.items():
-        np.testing.assert_allclose(found[name], value, atol=1e-5)
-        np.testing.assert_allclose(again[name], value, atol=1e-5)
+        np.testing.assert_allclose(found[name], value, atol=1e-4)
+        np.testing.assert_allclose(again[name], value, atol=1e-4)
     assert packed.predict(rows, verbose=0).shape == (2, 72, 320)
 
 

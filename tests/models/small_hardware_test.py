@@ -99,7 +99,7 @@ def test_rematerialization_changes_no_gradient():
     x, _, _ = models[0].preprocessor(tiny.raw())
     results = [gradients(model, x) for model in models]
     for one, other in zip(*results, strict=True):
-        tiny.close(one, other, atol=1e-5 * max(1.0, np.abs(one).max()))
+        tiny.close(one, other, atol=1e-4 * max(1.0, np.abs(one).max()))
     assert any(np.abs(gradient).max() > 1e-3 for gradient in results[0])
 
 

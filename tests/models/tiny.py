@@ -106,7 +106,7 @@ def same(one, other):
     )
 
 
-def close(one, other, atol=1e-5):
+def close(one, other, atol=1e-4):
     np.testing.assert_allclose(
         keras.ops.convert_to_numpy(one),
         keras.ops.convert_to_numpy(other),
