@@ -12,6 +12,7 @@ from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import inputs as model_inputs
+from keras_stts.models import lora
 from keras_stts.models import preset_files
 from keras_stts.models import preset_saving
 from keras_stts.models import tf_steps
@@ -572,11 +573,60 @@ class VideoVLM(keras_hub.models.CausalLM):
     def enable_lora(self, rank, target_layer_names=None):
         """Train LoRA factors and the scorer only; the rest is frozen.
 
-        Compile the model anew afterwards. See
-        `VideoVLMBackbone.enable_lora`, and there `save_lora_weights`.
+        Compile the model anew afterwards.
+
+        Args:
+            rank: Int. Rank of the factors.
+            target_layer_names: Optional list of str, names of the layers that
+                get factors; `"lm_head"` is the output head. Defaults to
+                `["query", "value"]`, of vision encoder, connector and
+                language model. The scorer is trained whole.
+
+        Raises:
+            ValueError: If no layer that can have factors has such a name.
         """
-        self.backbone.enable_lora(rank, target_layer_names)
-        self.lm_head.trainable = False
+        encoder = self.backbone.vision_encoder
+        names = target_layer_names or self.backbone.default_lora_layer_names()
+        lora.enable(self, encoder.scorer, rank, names, encoder.uses_scorer)
+
+    def save_lora_weights(self, filepath):
+        """Save LoRA factors, the head's too, and the scorer.
+
+        Args:
+            filepath: Path that ends in `.lora.h5`.
+
+        Raises:
+            ValueError: If it ends otherwise, or the model has no factors.
+            OSError: If it cannot be written, such as on a full disk. Then a
+                file that was there is as it was.
+
+        Example:
+        ```python
+        model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
+        model.enable_lora(4)
+        model.save_lora_weights("tuned.lora.h5")  # After training it.
+        model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
+        model.load_lora_weights("tuned.lora.h5")
+        ```
+        """
+        lora.save(self, self.backbone.vision_encoder.scorer, filepath)
+
+    def load_lora_weights(self, filepath):
+        """Load what `save_lora_weights` saved.
+
+        Layers of a model without factors get those of the file; compile it
+        anew to train on.
+
+        Args:
+            filepath: Path.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is damaged, refers to other files, or is of
+                another model, or of other factors.
+        """
+        scorer = self.backbone.vision_encoder.scorer
+        lora.load(self, scorer, filepath, self.enable_lora)
 
     def quantize(self, mode, filters=None, **kwargs):
         """Quantize all layers but the scorer, whose ranks decide what stays.

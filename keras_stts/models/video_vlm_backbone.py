@@ -1,4 +1,3 @@
-import h5py
 import keras
 import keras_hub
 from keras import ops
@@ -6,7 +5,7 @@ from keras import ops
 from keras_stts.data.image import largest_tiling
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import keras_format
-from keras_stts.models import safe_hdf5
+from keras_stts.models import lora
 from keras_stts.models.activations import get_activation
 from keras_stts.models.backbone_bounds import check_backbone
 from keras_stts.models.connector import Connector
@@ -722,60 +721,21 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         References:
             LoRA (arXiv 2106.09685).
         """
+        encoder = self.vision_encoder
         names = target_layer_names or self.default_lora_layer_names()
-        scorer = self.vision_encoder.scorer
-        whole = {id(layer) for layer in scorer._flatten_layers()}
-        layers = self._flatten_layers(include_self=False)
-        for layer in layers:
-            layer.trainable = False
-        self._lora_rank, self._lora_enabled_layers = rank, []
-        # Numbered as `save_lora_weights` does.
-        layers = [layer for layer in layers if layer.weights]
-        for i, layer in enumerate(layers):
-            if layer.name in names and id(layer) not in whole:
-                layer.trainable = True
-                layer.enable_lora(rank)
-                if layer.bias is not None:
-                    layer.bias.trainable = False
-                self._lora_enabled_layers.append(i)
-        if not self._lora_enabled_layers:
-            raise ValueError(
-                "`target_layer_names` must name layers of the model. "
-                f"Received: {names}."
-            )
-        scorer.trainable = self.vision_encoder.uses_scorer
+        lora.enable(self, encoder.scorer, rank, names, encoder.uses_scorer)
 
     def default_lora_layer_names(self):
         return ["query", "value"]
 
     def save_lora_weights(self, filepath):
-        """Save the LoRA factors and the scorer, to a `.lora.h5` file.
-
-        Raises:
-            OSError: If it cannot be written, such as on a full disk. Then a
-                file that was there is as it was.
-        """
-        with safe_hdf5.replacing(filepath) as part:
-            super().save_lora_weights(part)
-            with h5py.File(part, "a") as file:
-                for i, weight in enumerate(self.vision_encoder.scorer.weights):
-                    file[f"scorer/{i}"] = ops.convert_to_numpy(
-                        ops.cast(weight, "float32")
-                    )
+        """Save the LoRA factors and the scorer; see `VideoVLM`."""
+        lora.save(self, self.vision_encoder.scorer, filepath)
 
     def load_lora_weights(self, filepath):
-        """Load what `save_lora_weights` saved.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is damaged, refers to other files, or does
-                not fit the model.
-        """
-        with safe_hdf5.reading(filepath):
-            super().load_lora_weights(filepath)
-            with h5py.File(filepath) as file:
-                for i, weight in enumerate(self.vision_encoder.scorer.weights):
-                    weight.assign(file[f"scorer/{i}"][()])
+        """Load what `save_lora_weights` saved; see `VideoVLM`."""
+        scorer = self.vision_encoder.scorer
+        lora.load(self, scorer, filepath, self.enable_lora)
 
     def load_weights(self, filepath, **kwargs):
         """See `keras.Model.load_weights`; damaged files are named."""

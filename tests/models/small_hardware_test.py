@@ -47,19 +47,78 @@ def test_lora(tmp_path):
         assert moved <= (variable.path in trained), variable.path
     answers = model.generate(tiny.raw(responses=False))
     path = str(tmp_path / "tuned.lora.h5")
-    model.backbone.save_lora_weights(path)
+    model.save_lora_weights(path)
     other = tiny.model(sharp=True)
     other.set_weights(start)
-    other.backbone.load_lora_weights(path)
+    other.load_lora_weights(path)
     for one, two in zip(model.backbone.weights, other.backbone.weights):
         tiny.same(one, two)
     other.compile(sampler="greedy")
     assert other.generate(tiny.raw(responses=False)) == answers
+    other.backbone.load_lora_weights(path)  # They are all of the backbone.
 
 
-def test_lora_of_unknown_layers():
-    with pytest.raises(ValueError, match="must name layers of the model"):
-        tiny.model().enable_lora(2, ["queries"])
+def test_lora_of_chosen_layers(tmp_path):
+    model = tiny.model()
+    model.enable_lora(2, ["lm_head", "gate"])
+    trained = {v.path for v in model.trainable_variables}
+    trained = {path for path in trained if "scorer" not in path}
+    layers = ("connector/gate", "lm_head")
+    assert trained == {
+        f"{layer}/lora_kernel_{factor}" for layer in layers for factor in "ab"
+    }
+    for variable in model.trainable_variables:
+        variable.assign(np.full(variable.shape, 0.5))
+    path = str(tmp_path / "tuned.lora.h5")
+    model.save_lora_weights(path)
+    other = tiny.model()
+    other.load_lora_weights(path)
+    assert {v.path for v in other.trainable_variables} == {
+        v.path for v in model.trainable_variables
+    }
+    for one, two in zip(model.weights, other.weights, strict=True):
+        tiny.same(one, two)
+    # A model that is shown nothing has its layers in another order.
+    text = tiny.model(num_frames=0)
+    text.load_lora_weights(path)
+    factor = text.backbone.connector.gate.lora_kernel_a
+    tiny.same(factor, np.full(factor.shape, 0.5))
+    with pytest.raises(ValueError, match="lm_head is unknown"):
+        tiny.model().backbone.load_lora_weights(path)
+
+
+def test_lora_files_of_others(tmp_path):
+    path = str(tmp_path / "tuned.lora.h5")
+    model = tiny.model()
+    with pytest.raises(ValueError, match="without any. Call `enable_lora"):
+        model.save_lora_weights(path)
+    with pytest.raises(FileNotFoundError, match="must exist. Received"):
+        model.load_lora_weights(path)
+    model.enable_lora(2)
+    with pytest.raises(ValueError, match=r"must end in `.lora.h5`"):
+        model.save_lora_weights(str(tmp_path / "tuned.h5"))
+    model.save_lora_weights(path)
+    other = tiny.model()
+    other.enable_lora(2, ["query"])
+    with pytest.raises(ValueError, match="/value is unknown"):
+        other.load_lora_weights(path)
+    other = tiny.model()
+    other.enable_lora(3)
+    with pytest.raises(ValueError, match="of the same rank.*query/lora"):
+        other.load_lora_weights(path)
+    with open(path, "r+b") as file:
+        file.truncate(100)
+    with pytest.raises(ValueError, match="must be a whole HDF5 file"):
+        model.load_lora_weights(path)
+
+
+@pytest.mark.parametrize("names", [["queries"], ["query", "queries"], []])
+def test_lora_of_unknown_layers(names):
+    if not names:
+        tiny.model().enable_lora(2, names)  # The default.
+        return
+    with pytest.raises(ValueError, match="queries is unknown. Known.* query"):
+        tiny.model().enable_lora(2, names)
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
