@@ -49,6 +49,7 @@ def test_room_changes_no_answer(model):
     assert tight.generate(inputs) == model.generate(inputs)
 
 
+@pytest.mark.skipif(keras.config.backend() != "torch", reason="One is enough.")
 def test_the_default_fit_learns():
     """README's call: a lesson that the preset knows nothing of."""
     keras.utils.set_random_seed(0)
@@ -60,8 +61,8 @@ def test_the_default_fit_learns():
         "prompts": [asked["question"] for _, asked in rows],
         "responses": [asked["answer"] + "!" for _, asked in rows],
     }
-    losses = model.fit(data, batch_size=8, epochs=2, verbose=0).history["loss"]
-    assert losses[-1] < 0.8 * losses[0]
+    losses = model.fit(data, batch_size=8, epochs=4, verbose=0).history["loss"]
+    assert losses[-1] < 0.7 * losses[0]
 
 
 def test_learning_rates_by_width():
