@@ -52,7 +52,8 @@ def get(pruning):
             or `ToMe`.
 
     Raises:
-        ValueError: If it is none of these.
+        ValueError: If it is none of these, or of a class that is not
+            registered, so that a model of it could not be loaded.
     """
     method = pruning
     if isinstance(pruning, str) and pruning in METHODS:
@@ -60,7 +61,7 @@ def get(pruning):
     if isinstance(pruning, dict):
         method = keras.saving.deserialize_keras_object(pruning)
     if isinstance(method, (Ranking, ToMe)):
-        return method
+        return language.check_registered(method)
     raise ValueError(
         f"`pruning` must be one of {', '.join([*METHODS, *language.METHODS])}, "
         "an instance of one of their classes or of your own subclass of "

@@ -199,10 +199,13 @@ def get(identifier):
         A `LanguagePruning`, or `None`.
 
     Raises:
-        ValueError: If there is no such method.
+        ValueError: If there is no such method, or its class is not
+            registered.
     """
-    if identifier is None or isinstance(identifier, LanguagePruning):
-        return identifier
+    if identifier is None:
+        return None
+    if isinstance(identifier, LanguagePruning):
+        return check_registered(identifier)
     name, config = identifier, {}
     if isinstance(identifier, dict):
         if "registered_name" in identifier:
@@ -216,6 +219,23 @@ def get(identifier):
             f"Received: {identifier!r}."
         )
     return METHODS[name.lower()](**config)
+
+
+def check_registered(method):
+    """The method, if a model of it can be saved and loaded.
+
+    Raises:
+        ValueError: If its class is not registered with Keras.
+    """
+    name = keras.saving.get_registered_name(type(method))
+    if keras.saving.get_registered_object(name) is not type(method):
+        raise ValueError(
+            "A class of pruning must be registered, or the model can be saved "
+            f"but not loaded. Received: {type(method).__name__}. Write "
+            '`@keras.saving.register_keras_serializable("my_project")` above '
+            "it."
+        )
+    return method
 
 
 def attention_logits(query, key):

@@ -200,3 +200,21 @@ def test_the_encoder_alone_takes_methods_of_its_place():
     config |= {"prune_ratio": 0.5, "pruning": "evs"}
     with pytest.raises(ValueError, match="whose place is 'connector'. Give"):
         VisionEncoder(**config)
+
+
+def test_methods_that_could_not_be_loaded_are_refused():
+    """When the model is made, not when it is saved."""
+
+    class Mine(pruning.Random):
+        pass
+
+    class Inside(pruning.FastV):
+        pass
+
+    for methods in (Mine(), Inside(layer=1), ["random", Inside(layer=1)]):
+        with pytest.raises(ValueError, match="must be registered.*Received"):
+            tiny.model(pruning=methods)
+    with pytest.raises(ValueError, match="must be registered.*Inside"):
+        tiny.model(language_pruning=Inside(layer=1))
+    with keras.saving.custom_object_scope({"Mine": Mine}):
+        tiny.model(pruning=Mine())
