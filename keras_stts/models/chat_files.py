@@ -11,8 +11,12 @@ MORE_TEMPLATES = "additional_chat_templates"
 PROCESSOR = "processor_config.json"
 TOKENIZER = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
-# Those that templates are given, by name.
-TOKEN_NAMES = ("bos", "eos", "unk", "sep", "pad", "cls", "mask")
+# Beside all whose names end in `_token`, these by names of their own.
+MORE_TOKENS = (
+    "additional_special_tokens",
+    "extra_special_tokens",
+    "model_specific_special_tokens",
+)
 
 
 def load(preset):
@@ -59,14 +63,16 @@ def special_tokens(preset):
     config = _settings(preset, TOKENIZER)
     if "added_tokens_decoder" not in config:
         config = {**config, **_settings(preset, SPECIAL_TOKENS)}
-    tokens = {}
-    for name in (f"{name}_token" for name in TOKEN_NAMES):
-        token = config.get(name)
-        if isinstance(token, dict):
-            token = token.get("content")
-        if token is not None:
-            tokens[name] = str(token)
-    return tokens
+    tokens = {k: v for k, v in config.items() if k.endswith("_token")}
+    for name in MORE_TOKENS:
+        if isinstance(config.get(name), dict):
+            tokens |= config[name]
+    tokens = {
+        name: token.get("content") if isinstance(token, dict) else token
+        for name, token in tokens.items()
+    }
+    # Switches such as `add_bos_token` are no tokens.
+    return {k: v for k, v in tokens.items() if isinstance(v, str)}
 
 
 def _checked(template, preset, name):

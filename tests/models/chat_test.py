@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -200,33 +201,56 @@ FILES = {
 NAMED = [{"name": "x", "template": "no"}, {"name": "default", "template": "t"}]
 
 
-@pytest.mark.parametrize(
-    ("files", "wanted"),
-    [
-        ({}, None),
-        ({"tokenizer": {"chat_template": "t"}}, "t"),
-        ({"tokenizer": {"chat_template": NAMED}}, "t"),
-        ({"tokenizer": {"chat_template": "t"}, "jinja": "é\r\n"}, "é\n"),
-        ({"jinja": "j", "default": "d", "rag": "r"}, "j"),
-        (
-            {"default": "d", "rag": "r", "tokenizer": {"chat_template": "t"}},
-            "d",
-        ),
-        ({"jinja": "j", "old": {"chat_template": "o"}}, "o"),
-        (
-            {
-                "processor": {"chat_template": "p"},
-                "old": {"chat_template": "o"},
-                "jinja": "j",
-            },
-            "p",
-        ),
-        ({"processor": {"chat_template": None}, "jinja": "j"}, "j"),
-    ],
-)
+WHICH = [
+    ({}, None),
+    ({"tokenizer": {"chat_template": "t"}}, "t"),
+    ({"tokenizer": {"chat_template": NAMED}}, "t"),
+    ({"tokenizer": {"chat_template": "t"}, "jinja": "é\r\n"}, "é\n"),
+    ({"jinja": "j", "default": "d", "rag": "r"}, "j"),
+    (
+        {"default": "d", "rag": "r", "tokenizer": {"chat_template": "t"}},
+        "d",
+    ),
+    ({"jinja": "j", "old": {"chat_template": "o"}}, "o"),
+    (
+        {
+            "processor": {"chat_template": "p"},
+            "old": {"chat_template": "o"},
+            "jinja": "j",
+        },
+        "p",
+    ),
+    ({"processor": {"chat_template": None}, "jinja": "j"}, "j"),
+]
+
+
+@pytest.mark.parametrize(("files", "wanted"), WHICH)
 def test_which_file(tmp_path, files, wanted):
     write(tmp_path, **files)
     assert chat_files.load(str(tmp_path)) == wanted
+
+
+def test_which_file_in_transformers(tmp_path):
+    """The same, read by transformers' own processor."""
+    molmo2 = pytest.importorskip("tests.models.hugging_face").molmo2
+    for i, (files, wanted) in enumerate(WHICH):
+        folder = tmp_path / str(i)
+        shutil.copytree(tiny.MOLMO2, folder)
+        (folder / "chat_template.jinja").unlink()
+        for name in ("processor", "tokenizer"):  # Beside what is there.
+            there = json.loads((folder / FILES[name]).read_text())
+            there.pop("chat_template", None)
+            files = {**files, name: {**there, **files.get(name, {})}}
+        write(folder, **files)
+        processor = molmo2.Molmo2Processor.from_pretrained(str(folder))
+        if processor.chat_template is None:
+            found = processor.tokenizer.chat_template
+            found = found["default"] if isinstance(found, dict) else found
+        else:
+            found = processor._resolve_chat_template(None)
+        assert found == wanted
+        tokens = processor.tokenizer.special_tokens_map
+        assert chat_files.special_tokens(str(folder)) == tokens
 
 
 @pytest.mark.parametrize(
@@ -255,8 +279,14 @@ def test_bad_encoding(tmp_path):
 
 def test_special_tokens_of_files(tmp_path):
     tokens = {"bos_token": None, "eos_token": {"content": "</s>"}}
-    write(tmp_path, tokenizer={**tokens, "other_token": "x"})
-    assert chat_files.special_tokens(str(tmp_path)) == {"eos_token": "</s>"}
+    more = {"extra_special_tokens": {"a_token": "y"}, "add_bos_token": True}
+    write(tmp_path, tokenizer={**tokens, **more, "other_token": "x"})
+    assert chat_files.special_tokens(str(tmp_path)) == {
+        "eos_token": "</s>",
+        "other_token": "x",
+        "a_token": "y",
+    }
+    write(tmp_path, tokenizer=tokens)
     write(tmp_path, special={"pad_token": "<p>", "eos_token": "<e>"})
     assert chat_files.special_tokens(str(tmp_path)) == {
         "eos_token": "<e>",
