@@ -7,7 +7,6 @@ import keras_hub
 import numpy as np
 from keras import ops
 
-from keras_stts.models import chat
 from keras_stts.models import molmo2_saved
 from keras_stts.models.checkpoint import WEIGHTS
 from keras_stts.models.checkpoint import WEIGHTS_INDEX
@@ -329,8 +328,6 @@ def _write_tokenizer(directory, preprocessor):
         "eos_token": tokenizer.end_token,
         "pad_token": tokenizer.pad_token,
         "additional_special_tokens": sorted(special),
-        "image_token": chat.IMAGE,
-        "video_token": chat.VIDEO,
         "clean_up_tokenization_spaces": False,
     }
     _write_json(directory / "tokenizer_config.json", config)

@@ -548,10 +548,11 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
 def _special_tokens(tokenizer):
     """What a template is given beside the messages."""
     names = {"bos": "start", "eos": "end", "pad": "pad"}
-    return {
+    tokens = {
         f"{name}_token": getattr(tokenizer, f"{ours}_token")
         for name, ours in names.items()
     }
+    return {**tokens, "image_token": IMAGE, "video_token": VIDEO}
 
 
 def _without_responses(x):

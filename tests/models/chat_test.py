@@ -173,8 +173,12 @@ def test_special_tokens():
     )
     tiny.same(with_start(x)["vision_token_ids"], without(x)["vision_token_ids"])
     tokens = with_start.special_tokens
-    assert tokens == dict.fromkeys(["bos_token", "eos_token"], "<|im_end|>") | {
-        "pad_token": "<|endoftext|>"
+    assert tokens == {
+        "bos_token": "<|im_end|>",
+        "eos_token": "<|im_end|>",
+        "pad_token": "<|endoftext|>",
+        "image_token": "<|image|>",
+        "video_token": "<|video|>",
     }
     config = with_start.get_config()
     assert config["special_tokens"] == tokens
