@@ -502,7 +502,10 @@ class VideoVLM(keras_hub.models.CausalLM):
             Dict of `"frames"`, uint8 (T, H, W, 3), those that the model sees,
             of the video's own size;
             `"timestamps"`, seconds (T,); `"kept"`, bool (T, P); `"scores"`,
-            float32 (T, P), or `None` if no blocks are pruned.
+            float32 (T, P), or `None` if no blocks are pruned. Where blocks do
+            not fill the grid of patches, draw `keras_stts.ops.
+            spread_to_patches(kept[None], window, (side, side))[0]`: those at
+            the rim are smaller.
         """
         if self.preprocessor is None:
             raise ValueError(

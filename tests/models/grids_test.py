@@ -5,7 +5,9 @@ import numpy as np
 import pytest
 
 from keras_stts.models import vision_encoder
+from keras_stts.ops import spread_to_patches
 from keras_stts.pruning import FastV
+from keras_stts.visualize import overlay
 from tests.models import tiny
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
@@ -62,6 +64,18 @@ def test_methods(settings):
     model = model_of(10, **settings)
     assert np.isfinite(tiny.run(model, model, inputs_of(model))).all()
     assert model.flops()["total"] > 0
+
+
+@pytest.mark.once
+def test_pictures():
+    """By patches, for blocks at the rim are smaller: 2, 3, 3 and 2 of 10."""
+    kept = np.zeros((1, 16), bool)
+    kept[0, 5] = True
+    patches = spread_to_patches(kept[None], 3, (10, 10))[0]
+    patches = keras.ops.convert_to_numpy(patches)
+    frames = np.full((1, 20, 20, 3), 200, "uint8")
+    bright = (overlay(frames, patches) == 200).all(-1)[0]
+    assert bright[4:10, 4:10].all() and bright.sum() == 36
 
 
 def test_refill_saves_nothing_in_the_vision_encoder():
