@@ -76,7 +76,7 @@ def test_a_kerashub_that_does_not_know_its_keras(tmp_path):
     hub = tmp_path / "keras_hub"
     hub.mkdir()
     (hub / "__init__.py").write_text("from keras.src.backend import gone")
-    path = os.pathsep.join([str(tmp_path), os.getcwd()])
+    path = os.pathsep.join([str(tmp_path), *sys.path])
     run = subprocess.run(
         [sys.executable, "-c", "import keras_stts"],
         env={**os.environ, "PYTHONPATH": path},

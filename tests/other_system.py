@@ -139,7 +139,7 @@ def worker_alone(path):
         sys.platform, sys.argv = "darwin", ["_worker.py", "0"]
         _worker.main()
         answers.seek(0)
-        kind, value = pickle.load(io.BytesIO(answers.read()[len(header) :]))
+        kind, value, *_ = pickle.load(io.BytesIO(answers.read()[len(header) :]))
     assert kind == "value" and len(value[0]) == 2, (kind, value)
 
 
