@@ -1,4 +1,4 @@
-"""Moving pictures that are no video files: folders, animated WebP and PNG."""
+"""Pictures that are no video files: folders, WebP, PNG, JPEG."""
 
 import contextlib
 import os
@@ -21,12 +21,22 @@ def is_animation(source):
     if source.is_path and not os.path.isfile(source.file):
         return os.path.isdir(source.file)
     with opened(source) as file:
-        return _is_picture(file.read(12))
+        start = file.read(12)
+        is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
+        is_png = start[:8] == b"\x89PNG\r\n\x1a\n"
+        return is_webp or is_png or _is_photo(start, file)
 
 
-def _is_picture(start):
-    is_webp = start[:4] == b"RIFF" and start[8:12] == b"WEBP"
-    return is_webp or start[:8] == b"\x89PNG\r\n\x1a\n"
+def _is_photo(start, file):
+    """Whether a JPEG is one picture, and not many in a row."""
+    if start[:3] != b"\xff\xd8\xff":
+        return False
+    last = b""
+    while piece := file.read(2**20):
+        if b"\xff\xd9\xff\xd8\xff" in last + piece:
+            return False
+        last = piece[-4:]
+    return True
 
 
 class Animation:
@@ -47,7 +57,7 @@ class Animation:
 
 @contextlib.contextmanager
 def open_animation(source, fps, damage):
-    """Open a folder of images, or a WebP or PNG file.
+    """Open a folder of images, or a WebP, PNG or JPEG file.
 
     Args:
         source: `Source`.

@@ -9,6 +9,7 @@ import pathlib
 import tempfile
 import threading
 import time
+import warnings
 import zipfile
 
 import numpy as np
@@ -54,6 +55,7 @@ class FrameCache:
         self.max_bytes = max_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
         self._room = None
+        self._has_warned = False
 
     def key(self, source, **settings):
         """Str that changes with the file and with how it is sampled."""
@@ -81,7 +83,7 @@ class FrameCache:
         return frames, times
 
     def write(self, key, frames, times):
-        """Keep frames and times. A full disk is no error: nothing is kept."""
+        """Keep frames and times. A full disk is a warning: nothing is kept."""
         path = self._path(key)
         memory = io.BytesIO()
         np.savez(memory, frames=frames, times=times)
@@ -98,9 +100,21 @@ class FrameCache:
             except BaseException:
                 os.unlink(temporary)
                 raise
-        except OSError:
+        except OSError as error:
+            self._warn(error)
             return
         self._make_room(len(data))
+
+    def _warn(self, error):
+        """Say once that nothing is kept, and why."""
+        if not self._has_warned:
+            self._has_warned = True
+            warnings.warn(
+                f"The cache {str(self.folder)!r} cannot be written "
+                f"({error.strerror}), so videos are decoded again in each "
+                "epoch. Free some space, or lower `max_bytes`.",
+                stacklevel=3,
+            )
 
     def _make_room(self, added):
         # The folder is walked at first, then whenever this process alone has

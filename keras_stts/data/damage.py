@@ -29,6 +29,7 @@ class Damage:
                 f"on_error={on_error!r}."
             )
         self.name, self.on_error = name, on_error
+        self._said = set()
 
     @property
     def is_tolerated(self):
@@ -50,18 +51,22 @@ class Damage:
         ) from cause
 
     def warn(self, what):
-        """Say what is strange, and go on."""
+        """Say what is strange, once, and go on."""
+        if what in self._said:
+            return
+        self._said.add(what)
         warnings.warn(
             f"The video {self.name!r} {what}", UserWarning, stacklevel=2
         )
 
     def compare_seconds(self, promised, found):
-        """Warn if there is much less than a header says."""
+        """Warn if there is much less, or more, than a header says."""
         if promised is None:
             return
         most = max(MOST_WRONG_SECONDS, MOST_WRONG_SHARE * promised)
-        if promised - found > most:
+        if abs(promised - found) > most:
+            cut = "; it may be cut short" if promised > found else ""
             self.warn(
                 f"has {found:.1f} s of pictures where its header says "
-                f"{promised:.1f} s; it may be cut short."
+                f"{promised:.1f} s{cut}."
             )

@@ -7,6 +7,7 @@ import numpy as np
 from av.sidedata.sidedata import Type
 
 from keras_stts.data.indexing import COPY
+from keras_stts.data.indexing import JOINED
 from keras_stts.data.indexing import LEAP_SECONDS
 from keras_stts.data.opening import open_video
 from keras_stts.data.resize import resize_frames
@@ -15,7 +16,11 @@ from keras_stts.data.resize import resize_frames
 ZEROS = re.compile(rb"\0{16}\0*(?![\0\1]|\Z)")
 WITHOUT_ZEROS = (
     "h264", "hevc", "vvc", "mpeg1video", "mpeg2video", "mpeg4", "vc1", "wmv3",
+    "h263", "flv1", "msmpeg4v1", "msmpeg4v2", "msmpeg4", "wmv1", "wmv2",
 )  # fmt: skip
+# In frames of these so many would be a wonder.
+MANY_ZEROS = re.compile(rb"\0{48}\0*[^\0]")
+SELDOM_ZEROS = ("vp8", "vp9", "av1", "libdav1d", "mjpeg", "theora")
 
 
 class _Broken(Exception):
@@ -38,11 +43,10 @@ def read_indexed(source, index, chosen, size, damage):
     Returns:
         Uint8 (T, H, W, 3).
     """
-    wanted, known = index.pts[chosen].tolist(), set(index.pts.tolist())
-    for seeks in (True, False):
-        keys = index.key_pts if seeks else index.key_pts[:0]
+    wanted = index.pts[chosen].tolist()
+    for read in (_seek, _scan):
         try:
-            return _read(source, wanted, known, keys, size, damage)
+            return read(source, index, wanted, size, damage)
         except FAULTS as error:
             reason = error
         except MemoryError as error:
@@ -59,20 +63,24 @@ def _say(reason):
     return "frames cannot be decoded"
 
 
-def _read(source, wanted, known, keys, size, damage):
-    """Decode from the keyframe before each wanted frame, or from the first."""
+def _seek(source, index, wanted, size, damage):
+    """Decode from the keyframe before each wanted frame."""
     taken = Frames(len(wanted), size, damage)
     with open_video(source, damage) as (container, stream):
         decoder, last = None, None
         for slot, target in enumerate(wanted):
-            before = keys[keys <= target]
-            start = int(before[-1]) if len(before) else None
-            if decoder is None or start is not None and start > last:
-                if start is not None:
-                    container.seek(start, stream=stream)
-                decoder = decode(container, stream, set(wanted), known, start)
+            keys = index.key_pts[index.key_pts <= target]
+            if not len(keys):
+                raise _Broken("a frame has no keyframe before it")
+            start = int(keys[-1])
+            sought = decoder is None or start > last
+            if sought:
+                container.seek(start, stream=stream)
+                decoder = decode(container, stream, damage, set(wanted), start)
             for frame in decoder:
-                last = frame.pts
+                if sought and not frame.key_frame:
+                    raise _Broken("a frame said to be a keyframe is none")
+                sought, last = False, frame.pts
                 if last is None or last >= target:
                     break
             if last != target:
@@ -81,27 +89,75 @@ def _read(source, wanted, known, keys, size, damage):
     return taken.array
 
 
-def decode(container, stream, wanted, known, start=None):
+def _scan(source, index, wanted, size, damage):
+    """Decode from the first frame to the last that is wanted."""
+    taken = Frames(len(wanted), size, damage)
+    slots = {pts: slot for slot, pts in enumerate(wanted)}
+    start, known = int(index.key_pts[0]), set(index.pts.tolist())
+    with open_video(source, damage) as (container, stream):
+        if start not in known:  # Errors are to be those of their packets.
+            stream.thread_type = "SLICE"
+        for frame in decode(container, stream, damage, slots, start, known):
+            if frame.pts in slots:
+                taken.put(slots.pop(frame.pts), frame)
+            if not slots:
+                return taken.array
+    raise _Broken("a frame does not come out")
+
+
+def decode(container, stream, damage, wanted, start, known=()):
     """Decode frames, but for those not wanted that no other one needs.
 
     Args:
         container, stream: Where to go on.
-        wanted: Set of times of frames.
-        known: Set of times of all frames. Packets of others are left out.
-        start: Optional time before which no frame is needed.
+        damage: `Damage`, which is told.
+        wanted: Times of frames, set or dict.
+        start: Time of the keyframe to begin with. Earlier frames may need
+            others before it, and are left out.
+        known: Set of times before `start` at which frames do come out.
     """
     context = stream.codec_context
-    checks = context.name in WITHOUT_ZEROS
-    for packet in container.demux(stream):
+    is_first = None
+    for packet in packets_of(container, stream):
         pts = packet.pts
-        if pts is not None and not packet.is_discard:
-            if pts not in known or start is not None and pts < start:
+        if pts is not None and pts < start and not packet.is_discard:
+            if pts not in known:
                 continue
-        if checks and ZEROS.search(bytes(packet)):
-            raise _Broken("zeros stand in a frame")
-        needed = pts is None or pts in wanted
+        if is_first is None:  # What it needs may have been cut away.
+            is_first = bool(known) and pts not in known
+        _check_zeros(packet, context.name, damage)
+        needed = is_first or pts is None or pts in wanted
         context.skip_frame = "DEFAULT" if needed else "NONREF"
-        yield from packet.decode()
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            if not is_first:
+                raise
+            continue
+        is_first &= not frames
+        yield from _sound(frames)
+
+
+def _check_zeros(packet, codec, damage):
+    """Tell of a frame in which a zone was not written, or wiped."""
+    if codec in WITHOUT_ZEROS and ZEROS.search(bytes(packet)):
+        raise _Broken("zeros stand in a frame")
+    if codec in SELDOM_ZEROS and MANY_ZEROS.search(bytes(packet)):
+        damage.warn("may be damaged: many zeros stand in a frame.")
+
+
+def _sound(frames):
+    """Frames, unless the decoder says that one is corrupt."""
+    if any(frame.is_corrupt for frame in frames):
+        raise _Broken("a frame is corrupt")
+    return frames
+
+
+def packets_of(container, stream):
+    """Packets but for empty ones, which say that a picture stays."""
+    for packet in container.demux(stream):
+        if packet.size or packet.pts is None:
+            yield packet
 
 
 def _read_what_is_left(source, wanted, size, damage):
@@ -131,21 +187,21 @@ def frames_in_order(source, damage, is_strict):
         `FAULTS`: If it is strict and anything is damaged.
     """
     with open_video(source, damage, is_strict) as (container, stream):
-        checks = is_strict and stream.codec_context.name in WITHOUT_ZEROS
-        packets = container.demux(stream)
+        codec = stream.codec_context.name
+        packets = packets_of(container, stream)
         while True:
             try:
                 packet = next(packets, None)
                 if packet is None:
                     return
-                if checks and ZEROS.search(bytes(packet)):
-                    raise _Broken("zeros stand in a frame")
+                if is_strict:
+                    _check_zeros(packet, codec, damage)
                 frames = packet.decode()
             except av.FFmpegError:
                 if is_strict:
                     raise
                 continue
-            yield from frames
+            yield from _sound(frames) if is_strict else frames
 
 
 def times_in_order(source, fps, damage):
@@ -166,28 +222,38 @@ def times_in_order(source, fps, damage):
         damage.found(f"is truncated or damaged: {_say(error)}.")
         is_strict = False
         found = _in_order(source, damage, is_strict)
-    pts, scale = found
+    pts, scale, may_be_joined = found
     if not pts:
         damage.fail(f"has no frame. {COPY}")
     if None in pts:
         return np.arange(len(pts)) / fps, is_strict
     times = np.array(pts) * scale.numerator / scale.denominator
-    steps = np.diff(times)
-    good = (steps > 0) & (steps <= LEAP_SECONDS)
-    if good.mean() < 0.5 and len(steps):
+    if may_be_joined:
+        return _without_leaps(times, fps), is_strict
+    if len(set(pts)) < len(pts):
         return np.arange(len(pts)) / fps, is_strict
-    # Where a clock was set anew, a frame stays as long as others do.
-    usual = np.median(steps[good]) if good.any() else 1 / fps
-    steps = np.where(good, steps, usual)
-    return np.concatenate([[0.0], np.cumsum(steps)]), is_strict
+    # A file may number them in the order of decoding.
+    return np.sort(times) - times.min(), is_strict
 
 
 def _in_order(source, damage, is_strict):
-    pts, scale = [], None
-    for frame in frames_in_order(source, damage, is_strict):
-        pts.append(frame.pts)
-        scale = frame.time_base
-    return pts, scale
+    """Times of frames as they come out, their unit, whether they may leap."""
+    with open_video(source, damage) as (container, stream):
+        scale, may_be_joined = stream.time_base, container.format.name in JOINED
+    frames = frames_in_order(source, damage, is_strict)
+    return [frame.pts for frame in frames], scale, may_be_joined
+
+
+def _without_leaps(times, fps):
+    """Times without leaps, where a clock was set anew."""
+    steps = np.diff(times)
+    good = (steps > 0) & (steps <= LEAP_SECONDS)
+    if good.mean() < 0.5 and len(steps):
+        return np.arange(len(times)) / fps
+    # Where a clock was set anew, a frame stays as long as others do.
+    usual = np.median(steps[good]) if good.any() else 1 / fps
+    steps = np.where(good, steps, usual)
+    return np.concatenate([[0.0], np.cumsum(steps)])
 
 
 def read_in_order(source, chosen, size, is_strict, damage):
@@ -234,7 +300,10 @@ class Frames:
 
 def _upright(pixels, frame, damage):
     """Pixels turned and flipped as the file says they are to be shown."""
-    matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    try:
+        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+    except ValueError:  # Of a kind that PyAV does not know stands beside it.
+        return np.rot90(pixels, round(frame.rotation / 90))
     if matrix is None:
         return pixels
     # x of a place that is shown is a * x + c * y, and y is b * x + d * y.

@@ -1,14 +1,18 @@
 """Where the frames of a video file are, found without decoding them."""
 
 import contextlib
+import os
 from collections import namedtuple
 
 import av
 import numpy as np
 
+from keras_stts.data.containers import boxes
 from keras_stts.data.containers import find_damage
+from keras_stts.data.containers import gif
 from keras_stts.data.containers import may_be_cut
 from keras_stts.data.containers import names_other_files
+from keras_stts.data.containers.view import View
 from keras_stts.data.opening import OTHERS
 from keras_stts.data.opening import open_video
 from keras_stts.data.source import opened
@@ -32,7 +36,8 @@ JOINED = ("mpegts", "mpeg")
 WHOLE = ("matroska,webm", "flv", "asf")
 # A gap that no header knows, so long and so much longer than all others.
 LONG_GAP, GAP_SHARE = 60.0, 10.0
-MOST_LEADING = 64  # Packets before a stream can be decoded.
+# Packets before a stream can be decoded, and frames that show that it can.
+MOST_LEADING, FIRST_SHOWN = 64, 16
 COPY = "Copy or download it again."
 TOO_LARGE = "needs more memory than there is. Scale it down."
 
@@ -57,14 +62,27 @@ def index_source(source, damage):
         rate = _rate(stream)
         pts, scale = packets.pts, stream.time_base
         is_joined = packets.leaps and container.format.name in JOINED
+        delay = stream.codec_context.has_b_frames
         unclear = None in pts or len(set(pts)) < len(pts) or not packets.keys
+        # AVI tells when frames are decoded, not when they are shown.
+        unclear |= bool(delay) and container.format.name == "avi"
         if unclear or is_joined:
             if is_joined:
                 damage.warn("has times that leap, as if it had been joined.")
-            return VideoIndex(np.arange(len(pts)) / rate, rate, None, None)
+            return _without_times(pts, rate)
         promised = _promised(container, stream, packets)
-    if packets.leading:
-        pts = _without_leading(source, packets, damage)
+    if packets.leading or delay and len(packets.delays) < 2:
+        shown = _first_shown(source, packets, damage)
+        if sorted(shown) != shown:  # Its times are those of decoding.
+            return _without_times(pts, rate)
+        last = max(shown, default=pts[0])
+        count, shown = len(pts), set(shown)
+        pts = [time for time in pts if time > last or time in shown] or pts
+        if len(pts) < count:
+            damage.warn(
+                f"begins with {count - len(pts)} frames that need others "
+                "before them: they are left out."
+            )
     pts = np.sort(pts)
     times = _seconds(pts, scale)
     # The last frame stays as long as the others, if nothing is said.
@@ -75,6 +93,8 @@ def index_source(source, damage):
     damage.compare_seconds(promised, total)
     if packets.may_be_cut and _last_is_broken(source, pts, packets, damage):
         damage.found("is truncated: its last frame is not whole.")
+    if packets.is_mpeg and _has_gap_at_end(pts, delay):
+        damage.warn("may be cut short: frames before its last are missing.")
     gap = _strange_gap(times, promised)
     if gap is not None:
         damage.found(f"is damaged: its times leap by {gap:.0f} s.")
@@ -88,9 +108,11 @@ class _Packets:
 
     def __init__(self, container, stream, damage):
         self.pts, self.keys, self.length, self.count = [], [], 0, 0
+        self.delays = set()  # From decoding to showing; at most two are kept.
         self.leading = False  # Whether the first need others before them.
         self.is_corrupt = self.last_is_corrupt = self.leaps = False
         self.may_be_cut = False
+        self.is_mpeg = container.format.name in JOINED
         before, leap = None, LEAP_SECONDS / stream.time_base
         with reading(damage):
             for packet in container.demux(stream):
@@ -109,8 +131,11 @@ class _Packets:
         if packet.is_keyframe:
             self.keys.append(packet.pts)
         if packet.is_discard:
+            self.leading = True
             return
         self.pts.append(packet.pts)
+        if len(self.delays) < 2 and None not in (packet.pts, packet.dts):
+            self.delays.add(packet.pts - packet.dts)
         self.length = packet.duration or self.length
         if not self.keys:
             self.leading = True
@@ -128,24 +153,29 @@ def _check(container, stream, packets, file, damage):
     found = find_damage(file)
     if found is None and kind.startswith("mov"):
         found = _missing_samples(stream, packets, file)
-    if kind == "mpegts":  # Packets are corrupt where recordings are joined.
+    if kind in JOINED:  # Packets are corrupt where recordings are joined.
         packets.is_corrupt = packets.last_is_corrupt
         packets.may_be_cut = may_be_cut(file, stream.id)
     if found is None and packets.is_corrupt:
         found = "is truncated or damaged: a frame is not whole."
     if found:
         damage.found(found)
+    elif kind == "gif" and gif.is_strange(file):
+        damage.warn(
+            "may be damaged: a picture has too few pixels, or too many."
+        )
 
 
 def _missing_samples(stream, packets, file):
     """What the table of an MP4 promises and the file does not hold."""
     samples = [entry for entry in stream.index_entries if entry.size]
-    size = file.seek(0, 2)
+    size = file.seek(0, os.SEEK_END)
     end = max((entry.pos + entry.size for entry in samples), default=0)
     if end > size:
         return f"is truncated: its table goes on for {end - size} bytes more."
-    if packets.count < len(samples):
-        what = f"{packets.count} of {len(samples)} frames are there"
+    count = max(len(samples), boxes.count_in_fragments(View(file), stream.id))
+    if packets.count < count:
+        what = f"{packets.count} of {count} frames are there"
         return f"is truncated or damaged: {what}."
     return None
 
@@ -183,31 +213,49 @@ def _strange_gap(times, promised):
     return gap if gap > max(LONG_GAP, GAP_SHARE * rest) else None
 
 
-def _without_leading(source, packets, damage):
-    """Times without those of first frames that need others before them."""
-    key = packets.keys[0]
-    shown = set()
+def _without_times(pts, rate):
+    return VideoIndex(np.arange(len(pts)) / rate, rate, None, None)
+
+
+def _first_shown(source, packets, damage):
+    """Times of the first frames that come out, in their order."""
+    shown = []
     with open_video(source, damage, is_strict=False) as (container, stream):
         for number, packet in enumerate(container.demux(stream)):
             with contextlib.suppress(av.FFmpegError):
-                shown |= {frame.pts for frame in packet.decode()}
-            if shown and max(shown) >= key or number > MOST_LEADING:
+                shown += [frame.pts for frame in packet.decode()]
+            enough = shown and (shown[-1] or 0) >= packets.keys[0]
+            if enough and len(shown) >= FIRST_SHOWN or number > MOST_LEADING:
                 break
-    return [pts for pts in packets.pts if pts >= key or pts in shown]
+    return [pts for pts in shown if pts is not None]
+
+
+def _has_gap_at_end(pts, delay):
+    """Whether frames that are decoded after the last ones shown are not there.
+
+    Args:
+        pts: Int (n,), rising.
+        delay: Int. Frames that come in another order than they are shown.
+    """
+    steps = np.diff(pts)
+    body, tail = steps[: -delay - 1], steps[-delay - 1 :]
+    steady = len(body) > 2 and body.max() - body.min() <= 1
+    return bool(delay) and steady and tail.max() > 1.5 * body.max()
 
 
 def _last_is_broken(source, pts, packets, damage):
     """Whether what comes after the last keyframe cannot be decoded."""
-    start, shown = max(packets.keys), set()
+    keys, shown = np.sort(packets.keys), set()
     with open_video(source, damage) as (container, stream):
-        container.seek(start, stream=stream)
+        # Seeking in MPEG files may come too late.
+        container.seek(int(keys[-2:][0]), stream=stream)
         try:
             for packet in container.demux(stream):
-                if packet.pts is None or packet.pts >= start:
+                if packet.pts is None or packet.pts >= keys[-1]:
                     shown |= {frame.pts for frame in packet.decode()}
         except av.FFmpegError:
             return True
-    return pts[-1] not in shown
+    return keys[-1] in shown and pts[-1] not in shown
 
 
 def _seconds(pts, scale):

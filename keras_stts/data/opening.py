@@ -113,7 +113,7 @@ def _find_stream(container, damage, is_strict):
     stream.thread_type = "AUTO"
     options = {"max_pixels": str(MAX_PIXELS)}
     if is_strict:
-        options["err_detect"] = "crccheck+explode"
+        options["err_detect"] = "crccheck+bitstream+buffer+explode"
     context.options = options
     return stream
 

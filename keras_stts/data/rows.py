@@ -87,12 +87,17 @@ class _Frameless:
         return np.zeros(0, "uint8"), self.future.result()
 
 
-def check_row(row):
-    """Raise if a row is unusable whatever its video is."""
+def check_damage(row):
+    """Raise if a row could not be read, see `read_manifest`."""
     if "damage" in row:
         raise ValueError(
             f"A row must be whole. Received: row {row['id']} of {row['damage']}"
         )
+
+
+def check_row(row):
+    """Raise if a row is unusable whatever its video is."""
+    check_damage(row)
     for name, good in (
         ("video", _is_video),
         ("prompt", _is_prompt),

@@ -149,7 +149,8 @@ def _identity_of_address(address):
 
 def _is_content(data):
     long = not data or len(data) > LONGEST_PATH
-    return long or any(mark in data for mark in (b"\0", b"\n", b"\r"))
+    # What the text of a file has in it, and no path.
+    return long or any(mark in data for mark in (b"\0", b"\n", b"\r", b"<"))
 
 
 def _content_source(data, name=None):
@@ -186,7 +187,11 @@ def _file_source(file):
 
 def _is_sought_cheaply(file):
     """Whether a file object is memory or a file on disk, open for reading."""
-    inner = getattr(file, "file", None) or getattr(file, "_file", None) or file
+    inner = file
+    if isinstance(file, tempfile.SpooledTemporaryFile):
+        inner = file._file
+    elif isinstance(file, tempfile._TemporaryFileWrapper):
+        inner = file.file
     if not isinstance(inner, (io.BytesIO, io.FileIO)):
         if not isinstance(inner, (io.BufferedReader, io.BufferedRandom)):
             return False

@@ -61,7 +61,7 @@ class Journal:
         path = self.folder / SETTINGS
         if not path.exists():
             write_json(path, settings)
-        found = _read_settings(path)
+        found = read_json(path)
         names = sorted(set(found) | set(settings))
         other = [n for n in names if found.get(n) != settings.get(n)]
         if other:
@@ -120,16 +120,21 @@ class Journal:
         self.close()
 
 
-def _read_settings(path):
+def read_json(path):
+    """Dict of a JSON file that this module wrote.
+
+    Raises:
+        ValueError: If it is damaged.
+    """
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        found = error
+    except (ValueError, RecursionError):
+        found = None
     if not isinstance(found, dict):
         raise ValueError(
-            "The settings of a folder of predictions must be a JSON object. "
-            f"Received: {str(path)!r}, which is damaged. Choose another "
-            "`output`, or delete this folder."
+            "What `evaluate` wrote must be whole. Received: "
+            f"{str(path)!r}, which is no JSON object. Delete its folder and "
+            "evaluate again, or choose another `output`."
         )
     return found
 

@@ -4,18 +4,21 @@ import json
 import pathlib
 
 from keras_stts.data.manifest import read_manifest
+from keras_stts.data.rows import check_damage
 from keras_stts.data.rows import without_none
 from keras_stts.data.source import is_address
+from keras_stts.data.source import name_of
 from keras_stts.data.subtitles import as_subtitles
 from keras_stts.evaluation.questions import Benchmark
 from keras_stts.evaluation.questions import options
+from keras_stts.evaluation.questions import right
 from keras_stts.evaluation.questions import with_words
 
 KNOWN = ("id", "video", "clip", "fps", "categories")
 ASK = "{}\n{}\nAnswer with the option's letter from the given choices directly."
 
 
-def from_manifest(path, may_leave_folder=False):
+def from_manifest(path, may_leave_folder=False, left_out=None):
     """A benchmark of the user's own table.
 
     Args:
@@ -26,22 +29,35 @@ def from_manifest(path, may_leave_folder=False):
             multiple-choice questions: the choices are shown as lines `A. ...`,
             and the response is one of them, its letter or its number from 0.
         may_leave_folder: Bool. Whether videos may lie outside of the folder.
+        left_out: Optional dict, into which rows of no use go instead of
+            raising an error: id to dict of `"id"`, `"video"` and `"reason"`.
 
     Returns:
         `Benchmark`, whose folder is what the videos' paths start from.
     """
     path = pathlib.Path(path)
+    on_error = "raise" if left_out is None else "keep"
 
     def read(folder):
-        for row in read_manifest(path, None if may_leave_folder else folder):
-            yield _question(row)
+        start = None if may_leave_folder else folder
+        for row in read_manifest(path, start, on_error=on_error):
+            try:
+                yield _question(row)
+            except ValueError as error:
+                if left_out is None:
+                    raise
+                name = str(row["id"])
+                video = name_of(row.get("video"))
+                reason = {"id": name, "video": video, "reason": str(error)}
+                left_out[name] = reason
 
     return Benchmark(path.stem, read)
 
 
 def _question(row):
+    check_damage(row)
     given = {n: row[n] for n in KNOWN if row.get(n) not in (None, "")}
-    video = given.get("video", "")
+    video = given.get("video")
     if not isinstance(video, str) or is_address(video):
         raise ValueError(
             "A table to evaluate must name videos by their paths. Received: "
@@ -54,6 +70,7 @@ def _question(row):
     if choices:
         answer = _answer(answer, choices)
         given["choices"] = list(map(str, choices))
+        right(answer, tuple(given["choices"]), row["id"])
         lines = options(given["choices"])
         prompt = with_words(prompt, lambda words: ASK.format(words, lines))
     return given | {"question": prompt, "answer": answer}

@@ -179,7 +179,7 @@ class Benchmark:
             id=str(row["id"]),
             video=str(folder / row["video"]),
             prompt=self._prompt(lines),
-            answer=_right(row["answer"], choices, row["id"]),
+            answer=right(row["answer"], choices, row["id"]),
             choices=choices,
             categories=dict(row.get("categories", {})),
             parse=_parser(row.get("parse", self.parse)),
@@ -235,7 +235,7 @@ def options(choices):
     return "\n".join(f"{x}. {choice}" for x, choice in zip(LETTERS, choices))
 
 
-def _right(answer, choices, name):
+def right(answer, choices, name):
     """The number of the right choice; the answer itself without choices."""
     if len(choices) > len(LETTERS):
         raise ValueError(

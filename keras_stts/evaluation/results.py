@@ -1,11 +1,11 @@
 """Results of evaluations: what is in them, and tables of them."""
 
-import json
 import pathlib
 
 import numpy as np
 
 from keras_stts.evaluation.journal import RESULTS
+from keras_stts.evaluation.journal import read_json
 from keras_stts.evaluation.scores import mark
 from keras_stts.evaluation.scores import score
 
@@ -95,9 +95,12 @@ def load_results(folder):
 
     Returns:
         List of dicts, see `summarize`.
+
+    Raises:
+        ValueError: If a file is damaged.
     """
     paths = sorted(pathlib.Path(folder).glob(f"**/{RESULTS}"))
-    return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+    return [read_json(path) for path in paths]
 
 
 def label(result):

@@ -16,6 +16,7 @@ from keras_stts.evaluation import journal as files
 from keras_stts.evaluation import memory
 from keras_stts.evaluation.answering import Answerer
 from keras_stts.evaluation.answering import with_frames
+from keras_stts.evaluation.benchmarks import BENCHMARKS
 from keras_stts.evaluation.benchmarks import get_benchmark
 from keras_stts.evaluation.journal import Journal
 from keras_stts.evaluation.manifests import from_manifest
@@ -104,7 +105,8 @@ def evaluate(
     numbers = {"batch_size": [batch_size], "limit": [limit]}
     numbers |= {"max_new_tokens": [max_new_tokens], "num_frames": frame_counts}
     _check(model, numbers, on_error, output)
-    benchmark, folder = _find(benchmark, folder)
+    left_out = {}
+    benchmark, folder = _find(benchmark, folder, on_error, left_out)
     questions = benchmark.load(folder)
     results = []
     for frames in frame_counts:
@@ -120,6 +122,7 @@ def evaluate(
             max_new_tokens or benchmark.max_new_tokens,
             batch_size,
         )
+        run.unreadable |= left_out
         name = f"{benchmark.name}_{preprocessor.num_frames}_frames"
         place = None if output is None else pathlib.Path(output) / name
         asked = questions[:limit]
@@ -303,22 +306,25 @@ def _source(question):
     return question.video, repr(question.clip), question.fps
 
 
-def _find(benchmark, folder):
+def _find(benchmark, folder, on_error, left_out):
     """Tuple of a `Benchmark` and its folder."""
-    found = get_benchmark(benchmark)
-    if folder is None:
-        if not _is_table(benchmark):
+    if not _is_table(benchmark):
+        found = get_benchmark(benchmark)
+        if folder is None:
             raise ValueError(
                 "`folder` must hold the benchmark's files, unless it is a "
                 f"table. Received: folder=None, benchmark={benchmark!r}."
             )
-        return from_manifest(benchmark, True), pathlib.Path(benchmark).parent
-    return found, folder
+        return found, folder
+    rows = None if on_error == "raise" else left_out
+    start = pathlib.Path(benchmark).parent if folder is None else folder
+    return from_manifest(benchmark, folder is None, rows), start
 
 
 def _is_table(benchmark):
     is_path = isinstance(benchmark, (str, pathlib.Path))
-    return is_path and bool(pathlib.Path(benchmark).suffix)
+    is_known = is_path and str(benchmark) in BENCHMARKS
+    return is_path and not is_known and bool(pathlib.Path(benchmark).suffix)
 
 
 def _file(path):

@@ -76,13 +76,15 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def call(__self, __context, __obj, *args, **kwargs):
         budget = __self.budget
+        more = {k: v for k, v in kwargs.items() if k not in SCOPE}
+        # Errors show what was called, and with what.
+        budget.check(__obj, *args, *more.values())
         owner = getattr(__obj, "__self__", None)
         if isinstance(owner, (str, bytes, int)):
             name = getattr(__obj, "__name__", "")
             if name == "join" and args:
                 args = (chat_guards.joined(budget, owner, args[0]), *args[1:])
             elif name in chat_guards.METHODS:
-                more = {k: v for k, v in kwargs.items() if k not in SCOPE}
                 chat_guards.METHODS[name](budget, owner, *args, **more)
         budget.enter()
         try:
@@ -101,6 +103,7 @@ class Environment(ImmutableSandboxedEnvironment):
 
     def getitem(self, obj, argument):
         self.budget.step()
+        self.budget.check(argument)
         return super().getitem(obj, argument)
 
     def wrap_str_format(self, value):
@@ -202,7 +205,7 @@ def _counting(function, guard):
     @pass_context
     def counting(context, value, *args, **kwargs):
         budget = context.environment.budget
-        budget.fits(budget.weigh(value))
+        budget.check(value, *args, *kwargs.values())
         if guard is not None:
             guard(budget, value, *args, **kwargs)
         more = {

@@ -60,6 +60,11 @@ class Budget:
                 f"makes a value of more than {self.value:,} characters"
             )
 
+    def check(self, *values):
+        """Raise if a value is too large to be shown."""
+        for value in values:
+            self.fits(self.weigh(value))
+
     def make(self, value):
         """Count a value that was made, and give it back."""
         self.step()

@@ -1,4 +1,5 @@
 import concurrent.futures
+import errno
 import multiprocessing
 import os
 import signal
@@ -155,3 +156,16 @@ def _read_in_threads(tmp_path):
     with concurrent.futures.ThreadPoolExecutor(8) as pool:
         for found in pool.map(read, range(8)):
             assert found == [[0.0, 1.0]] * 100
+
+
+def test_a_full_disk_is_said_once(tmp_path, video, monkeypatch):
+    def fail(*args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    cache = FrameCache(tmp_path / "cache")
+    key = cache.key(video, num_frames=4)
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.warns(UserWarning, match="cache' cannot be .*No space") as seen:
+        cache.write(key, *entry())
+        cache.write(key, *entry())
+    assert len(seen) == 1 and cache.read(key) is None

@@ -1,7 +1,11 @@
 """Predictions on disk: nothing is lost, doubled or mixed up."""
 
+import errno
+import os
+
 import pytest
 
+from keras_stts.evaluation import load_results
 from keras_stts.evaluation.journal import PREDICTIONS
 from keras_stts.evaluation.journal import Journal
 
@@ -53,3 +57,29 @@ def test_a_damaged_line_is_named(tmp_path, line):
         file.write(line + "\n")
     with pytest.raises(ValueError, match="Received: line 2 of"):
         Journal(tmp_path, SETTINGS)
+
+
+def fail(*args):
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_full_disk_is_named(tmp_path, monkeypatch):
+    with Journal(tmp_path, SETTINGS) as journal:
+        journal.append(ENTRIES[:1])
+        monkeypatch.setattr(os, "fsync", fail)
+        message = "28.* Free some space, .*{}"
+        with pytest.raises(OSError, match=message.format(PREDICTIONS)):
+            journal.append(ENTRIES[1:])
+        with pytest.raises(OSError, match=message.format("results.json")):
+            journal.write("results.json", {})
+    assert not (tmp_path / "results.json").exists()
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 99_999, "\\"])
+def test_damaged_files_are_named(tmp_path, text):
+    (tmp_path / "settings.json").write_text(text)
+    with pytest.raises(ValueError, match="settings.json', which is no JSON"):
+        Journal(tmp_path, SETTINGS)
+    (tmp_path / "results.json").write_text(text)
+    with pytest.raises(ValueError, match="results.json', which is no JSON obj"):
+        load_results(tmp_path)

@@ -71,7 +71,7 @@ def test_choices_of_csv(tmp_path):
         ({"choices": ["red"], "answer": 3}, "must be one of the choices"),
         ({"video": "https://a.b/c.mp4"}, "^A table .* which leads out of"),
         ({"video": {"bytes": "a"}}, "must name videos by their paths"),
-        ({"video": None}, "without video"),
+        ({"video": None}, "by their paths.* with video=None"),
         ({"subtitles": "none"}, "Subtitles must be a list"),
     ],
 )
@@ -120,8 +120,9 @@ def test_evaluate(tmp_path):
     folder = tmp_path / "tables"
     folder.mkdir()
     path = folder / "t.jsonl"
+    rows.append({"id": 3, "video": "a", "prompt": "?", "choices": ["red"]})
     lines = [json.dumps({**row, "response": "left"}) + "\n" for row in rows]
-    path.write_text("".join(lines))
+    path.write_bytes("".join(lines).encode() + b'{"prompt": "\xff"}')
     model = keras_stts.VideoVLM.from_preset("shapes_tiny")
     result = keras_stts.evaluate(
         model,
@@ -131,9 +132,15 @@ def test_evaluate(tmp_path):
         progress=False,
         batch_size=2,
     )
-    assert result["unreadable"] == 2
+    assert result["unreadable"] == 4
     (report,) = (tmp_path / "out").glob("*/unreadable.json")
     reasons = {r["id"]: r["reason"] for r in json.loads(report.read_text())}
-    assert set(reasons) == {"1", "2"} and "vision tokens" in reasons["2"]
+    assert set(reasons) == {"1", "2", "3", "t.jsonl:5"}
+    assert "vision tokens" in reasons["2"]
+    assert "one of the choices" in reasons["3"]
+    assert "line 5 has the byte 0xff" in reasons["t.jsonl:5"]
+    with pytest.raises(ValueError, match="line 5 has the byte"):
+        keras_stts.evaluate(model, path, progress=False)
+    path.write_text("".join(lines[:3]))
     with pytest.raises(ValueError, match="leads out of folder"):
         keras_stts.evaluate(model, path, folder, progress=False)

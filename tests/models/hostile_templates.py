@@ -30,6 +30,12 @@ def doubled(step, start="'ab'", end="{{ ns.x }}"):
     return DOUBLED.format(start=start, step=step, end=end)
 
 
+# A namespace that is short in memory, but of 99 ** 9 parts as text.
+GROWN = (
+    "".join(f"{{% set a{i} = namespace(v=0) %}}" for i in range(9))
+    + "".join(f"{{% set b{i} = [a{i}] * 99 %}}" for i in range(9))
+    + "".join(f"{{% set a{i + 1}.v = b{i} %}}" for i in range(8))
+)
 LOOPS = "".join(f"{{% for {v} in range(99999) %}}" for v in "abcd")
 HOSTILE = {
     "times": f"{{{{ 'x' * {N} }}}}",
@@ -162,12 +168,25 @@ HOSTILE = {
         "{% set c = namespace(v=[b] * 9999) %}{% set a.v = 'x' * 9999 %}"
         "{{ c }}"
     ),
-    "namespaces that grow": (
-        "".join(f"{{% set a{i} = namespace(v=0) %}}" for i in range(9))
-        + "".join(f"{{% set b{i} = [a{i}] * 99 %}}" for i in range(9))
-        + "".join(f"{{% set a{i + 1}.v = b{i} %}}" for i in range(8))
-        + "{{ a8 }}"
+    "grown": GROWN + "{{ a8 }}",
+    "grown in an error": GROWN + "{{ raise_exception(a8) }}",
+    "grown as a key": GROWN + "{{ {}[a8].b }}",
+    "grown and called": GROWN + "{% set a8.unsafe_callable = 1 %}{{ a8() }}",
+    "grown and sought": GROWN + "{{ [1].index(a8) }}",
+    "grown and formatted": GROWN + "{{ '{0!r}{0!s}{0.v!r}'.format(a8) }}",
+    "grown in a filter": GROWN + "{{ 'a' | replace(a8, a8) }}",
+    "grown as a default": GROWN + "{{ none | default(a8, true) }}",
+    "grown in a test": GROWN + "{{ 1 is divisibleby(a8) }}",
+    "grown and joined": GROWN + "{{ [1] | join(a8) }}",
+    "grown and sorted": GROWN + "{{ [a8, a8] | sort }}",
+    "grown in a macro": (
+        GROWN + "{% macro m(x) %}{{ x }}{% endmacro %}{{ m(a8) }}{{ m(y=a8) }}"
     ),
+    "grown in percent": GROWN + "{{ '%r' % a8 }}{{ '%s' % (a8,) }}",
+    "grown as JSON": GROWN + "{{ a8 | tojson }}{{ b8 | tojson }}",
+    "grown in loops": GROWN + "{% for x in b8 %}{{ x }}{% endfor %}",
+    "grown and printed": GROWN + "{{ b8 | pprint }}{{ dict(a=a8) }}",
+    "grown in a cycle": GROWN + "{{ cycler(a8).next() }}{{ joiner(a8)() }}",
     "namespace in itself": (
         "{% set a = namespace() %}{% set a.a = [a, a] %}{{ a }}{{ [a] }}"
     ),

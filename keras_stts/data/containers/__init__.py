@@ -45,5 +45,13 @@ def names_other_files(file):
 
 
 def may_be_cut(file, stream):
-    """Whether the last frame of an MPEG-TS may go on after the file's end."""
-    return transport.ends_in_full_packet(View(file), stream)
+    """Whether a frame may go on after the end of an MPEG file.
+
+    Args:
+        file: Binary file object.
+        stream: Int. By which an MPEG-TS names the stream of pictures.
+    """
+    view = View(file)
+    if program.is_mine(view.read(0, 16)):
+        return not program.has_end(view)
+    return transport.ends_in_full_packet(view, stream)

@@ -30,9 +30,37 @@ def find_damage(view):
             return damaged(at, "there is a box shorter than its head")
         if at + length > view.size:
             return view.beyond(f"its box {kind.decode()!r}", at, length)
-        is_fragmented |= kind == b"moof"
+        if kind == b"moof":
+            is_fragmented = True
+            if not _is_filled(view, at + head, at + length, b"traf"):
+                return damaged(at, "a fragment does not consist of boxes")
         at += length
     return None
+
+
+def _is_filled(view, at, end, inner):
+    """Whether boxes fill up a part, and within those of a type again."""
+    while at < end:
+        kind, head, length = _box(view, at, end)
+        if _is_odd(kind, head, length) or at + length > end:
+            return False
+        if kind == inner and not _is_filled(view, at + head, at + length, None):
+            return False
+        at += length
+    return True
+
+
+def count_in_fragments(view, track):
+    """Frames of a track that fragments speak of."""
+    count = 0
+    for at, end in _inside(view, 0, view.size, (b"moof", b"traf")):
+        heads = _inside(view, at, end, (b"tfhd",))
+        if any(
+            view.read(i + 4, 4) == track.to_bytes(4, "big") for i, _ in heads
+        ):
+            for run, _ in _inside(view, at, end, (b"trun",)):
+                count += int.from_bytes(view.read(run + 4, 4), "big")
+    return count
 
 
 def is_external(view):

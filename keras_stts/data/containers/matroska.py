@@ -11,9 +11,19 @@ PARTS = {
     0x1549A966: "Info", 0x1C53BB6B: "Cues", 0x1941A469: "Attachments",
     0x1043A770: "Chapters", 0x1254C367: "Tags", VOID: "Void", CRC: "CRC-32",
 }  # fmt: skip
+# Parts that consist of parts, and some within them: Seek, TrackEntry, Video,
+# Audio, CuePoint, CueTrackPositions, Tag, Targets, SimpleTag.
+MASTERS = {TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1043A770, 0x1254C367}
+INNER = {0x4DBB, 0xAE, 0xE0, 0xE1, 0xBB, 0xB7, 0x7373, 0x63C0, 0x67C8}
 SIMPLE_BLOCK, GROUP, BLOCK = 0xA3, 0xA0, 0xA1
 # Timestamp, Position, PrevSize, SilentTracks, EncryptedBlock.
 IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0x5854, 0xAF, SIMPLE_BLOCK, GROUP, VOID, CRC}
+# Parts that consist of parts, and some within them: Seek, TrackEntry, Video,
+# Audio, CuePoint, CueTrackPositions, Tag, Targets, SimpleTag.
+MASTERS = {TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1043A770, 0x1254C367}
+INNER = {0x4DBB, 0xAE, 0xE0, 0xE1, 0xBB, 0xB7, 0x7373, 0x63C0, 0x67C8}
+TRACK, NUMBER, TYPE, PICTURES, LACING = 0xAE, 0xD7, 0x83, 1, 6
+DEEPEST = 8  # Parts within parts.
 LARGEST = 2**28  # Bytes of a part that is read at once.
 
 
@@ -43,7 +53,7 @@ def find_damage(view):
 
 def _walk(view, at, end):
     """Look through the parts of a segment."""
-    tracks = set()
+    tracks = {}
     while at < end:
         kind, head, length = _element(view.read(at, 12), 0)
         if kind not in PARTS:
@@ -74,7 +84,9 @@ def _check(kind, data, start, tracks):
         if zlib.crc32(data[rest:]) != int.from_bytes(data[head:rest], "little"):
             return damaged(start, f"{PARTS[kind]} does not fit its checksum")
     if kind == TRACKS:
-        tracks |= _track_numbers(data)
+        tracks |= _tracks(data)
+    if kind in MASTERS and not _is_nested(data):
+        return damaged(start, f"{PARTS[kind]} has parts that do not fit it")
     if kind != CLUSTER:
         return None
     at = 0
@@ -89,6 +101,22 @@ def _check(kind, data, start, tracks):
             return damaged(start + at, "a block is of no track")
         at += head + length
     return None
+
+
+def _is_nested(data, depth=0):
+    """Whether elements fill up what they are in."""
+    at = 0
+    if depth > DEEPEST:
+        return False
+    while at < len(data):
+        kind, head, length = _element(data, at)
+        if kind is None or length is None or at + head + length > len(data):
+            return False
+        inner = data[at + head : at + head + length]
+        if kind in INNER and not _is_nested(inner, depth + 1):
+            return False
+        at += head + length
+    return True
 
 
 def _walk_open_cluster(view, at, end, tracks):
@@ -124,25 +152,32 @@ def _is_block(kind, data, tracks):
         return found
     if kind != SIMPLE_BLOCK:
         return True
-    number, _ = _number(data, 0, keep_mark=False)
-    return number is not None and (not tracks or number in tracks)
+    number, after = _number(data, 0, keep_mark=False)
+    if number is None or tracks and number not in tracks:
+        return False
+    # Frames of sound may share a block, pictures do not.
+    shared = data[after + 2] & LACING if len(data) > after + 2 else 0
+    return not (shared and tracks.get(number))
 
 
-def _track_numbers(data):
-    """Numbers of the tracks, by which blocks name them."""
-    numbers, at = set(), 0
+def _tracks(data):
+    """Dict of numbers, by which blocks name tracks, to whether of pictures."""
+    tracks, number, at = {}, None, 0
     while at < len(data):
         kind, head, length = _element(data, at)
         if kind is None or length is None:
             break
-        if kind == 0xAE:  # TrackEntry.
+        if kind == TRACK:
             at += head
             continue
-        if kind == 0xD7:  # TrackNumber.
-            place = data[at + head : at + head + length]
-            numbers.add(int.from_bytes(place, "big"))
+        value = int.from_bytes(data[at + head : at + head + length], "big")
+        if kind == NUMBER:
+            number = value
+            tracks.setdefault(number, False)
+        elif kind == TYPE:
+            tracks[number] = value == PICTURES
         at += head + length
-    return numbers
+    return tracks
 
 
 def _element(data, at):

@@ -30,6 +30,12 @@ def find_damage(view):
     return None
 
 
+def has_end(view):
+    """Whether the mark of the end is there."""
+    last = view.read(max(view.size - SECTOR, 0), SECTOR)
+    return last.rstrip(b"\0\xff").endswith(b"\0\0\1\xb9")
+
+
 def _length(start):
     """Bytes of a packet or of a head of packets."""
     kind = start[3]

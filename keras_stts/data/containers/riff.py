@@ -6,6 +6,8 @@ from keras_stts.data.containers.view import damaged
 
 # Of streams, indices, padding and lists.
 CHUNK = re.compile(rb"\d\d[\w ]{2}|ix\d\d|JUNK|LIST|idx1|rec |[A-Za-z]{4}")
+LISTS = 16  # Chunks before those of frames, at most.
+DEEPEST = 3  # Lists within lists.
 SLOPPY = 16  # Bytes that a RIFF may count too many.
 
 
@@ -25,15 +27,22 @@ def find_damage(view):
             return view.beyond("its RIFF", at, length + 8)
         # Recorders that were stopped leave no size.
         end = min(at + 8 + length, view.size) if length else view.size
-        found = _walk(view, at + 12, end)
+        found = _walk(view, at + 12, end, [])
         if found:
             return found
         at = end + end % 2
     return None
 
 
-def _walk(view, at, end):
-    """Look through the lists and chunks of a RIFF."""
+def _walk(view, at, end, places, depth=0):
+    """Look through the lists and chunks of a RIFF or of a list of frames.
+
+    Args:
+        view: `View`.
+        at, end: Ints.
+        places: List of places of chunks in lists of frames: added to.
+        depth: Int. How many lists it is in.
+    """
     while at + 8 <= end:
         kind, length = _head(view, at)
         if not CHUNK.fullmatch(kind):
@@ -41,15 +50,40 @@ def _walk(view, at, end):
                 at -= 1  # The chunk before was not filled up.
                 continue
             return damaged(at, "there is no chunk")
-        if kind == b"LIST" and view.read(at + 8, 4) in (b"movi", b"rec "):
-            if at + 8 + length > view.size + SLOPPY:
-                return view.beyond("its list of frames", at, length + 8)
-            at += 12
-            continue
-        if at + 8 + length > end + SLOPPY:
+        if at + 8 + length > view.size:
             return view.beyond("a chunk", at, length + 8)
+        if at + 8 + length > end + SLOPPY:
+            return damaged(at, "a chunk is longer than its list")
+        if kind == b"LIST" and view.read(at + 8, 4) in (b"movi", b"rec "):
+            inner = at + 8 + length if length > 4 else end
+            places.append(at + 12)
+            if depth == DEEPEST:
+                return damaged(at, "lists are nested too deep")
+            found = _walk(view, at + 12, inner, places, depth + 1)
+            if found:
+                return found
+            length = inner - at - 8
+        elif kind == b"idx1":
+            if _is_wrong(view.read(at + 8, length), places):
+                return damaged(at, "the index does not fit the frames")
+        else:
+            places.append(at)
         at += 8 + length + length % 2
     return None
+
+
+def _is_wrong(index, places):
+    """Whether an index names some of the chunks, and not others."""
+    starts = [
+        int.from_bytes(index[i + 8 : i + 12], "little")
+        for i in range(0, len(index) - 15, 16)
+    ]
+    known = set(places)
+    # They count from the file's beginning, or from that of a list of frames.
+    bases = {0} | {place - 4 for place in places[:LISTS]}
+    hits = max(sum(start + base in known for start in starts) for base in bases)
+    rises = all(a < b for a, b in zip(starts, starts[1:]))
+    return hits > len(starts) / 2 and (hits < len(starts) or not rises)
 
 
 def _find_in_webp(view):

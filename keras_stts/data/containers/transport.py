@@ -37,6 +37,8 @@ def find_damage(view):
         at += count * size
         if len(data) % size:
             return view.beyond("a packet", at, size)
+    if ends_in_a_frame(view):
+        return "is truncated: its last packets are those of half a frame."
     return None
 
 
@@ -94,14 +96,36 @@ def _is_joint(place, restarts):
 
 def ends_in_full_packet(view, stream):
     """Whether nothing fills up the last packet of a stream."""
+    mine = [packet for name, packet in _last_packets(view) if name == stream]
+    return bool(mine) and mine[-1][3] & 0x20 == 0
+
+
+def ends_in_a_frame(view):
+    """Whether a stream says that its last frame goes on."""
+    promised, there = {}, {}
+    for name, packet in _last_packets(view):
+        more = packet[3] & 0x20
+        data = packet[5 + packet[4] if more else 4 :] if packet[3] & 16 else b""
+        if packet[1] & 0x40 and data[:3] == b"\0\0\1":
+            length = int.from_bytes(data[4:6], "big")
+            promised[name] = length and length + 6
+            there[name] = 0
+        if name in there:
+            there[name] += len(data)
+    return any(there[name] < promised[name] for name in promised)
+
+
+def _last_packets(view):
+    """Tuples (stream, bytes) of the packets at the end of a file."""
     size, first = _layout(view)
     if size is None:
-        return False
+        return []
+    before = size - 188 if size == 192 else 0
     count = (view.size - first) // size
     at = first + max(count - PACKETS, 0) * size
-    packets = np.frombuffer(view.read(at, size * PACKETS), "uint8")
-    packets = packets[: len(packets) // size * size].reshape(-1, size)
-    packets = packets[:, (size - 188 if size == 192 else 0) :]
-    names = (packets[:, 1] & 0x1F).astype(int) << 8 | packets[:, 2]
-    mine = packets[names == stream]
-    return bool(len(mine)) and mine[-1, 3] & 0x20 == 0
+    data = view.read(at, size * PACKETS)
+    packets = [
+        data[i + before : i + before + 188]
+        for i in range(0, len(data) - size + 1, size)
+    ]
+    return [((one[1] & 0x1F) << 8 | one[2], one) for one in packets]

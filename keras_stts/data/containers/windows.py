@@ -34,11 +34,80 @@ def _find_in_packets(view, at, start, properties):
         return None
     if at + count * size > view.size:
         return view.beyond("its data", at, count * size)
-    for number in range(count):
-        # Each begins with flags: of error correction, or of what follows.
-        if view.read(at + number * size, 3) == bytes(3):
-            return damaged(at + number * size, "there is no packet")
+    last = {}
+    for _ in range(count):
+        found = _find_in_payloads(view.read(at, size), last)
+        if found:
+            return damaged(at, found)
+        at += size
     return None
+
+
+def _find_in_payloads(packet, last):
+    """What is wrong with a packet.
+
+    Args:
+        packet: Bytes.
+        last: Dict of streams to the last object of theirs, how much of it was
+            there, and its size; kept from call to call.
+    """
+    take = _Numbers(packet)
+    if packet[0] & 0x80:
+        take.at = 1 + (packet[0] & 0xF)  # Error correction.
+    flags, properties = take(1), take(1)
+    length = take.of_kind(flags >> 5) or len(packet)
+    take.of_kind(flags >> 1)
+    padding = take.of_kind(flags >> 3)
+    take(6)  # When to send it, and how long that takes.
+    end = min(length, len(packet)) - padding
+    many, count, kind = flags & 1, 1, 0
+    if many:
+        kind = take(1)
+        count, kind = kind & 0x3F, kind >> 6
+    for _ in range(count):
+        stream = take(1) & 0x7F
+        number = take.of_kind(properties >> 4)
+        offset = take.of_kind(properties >> 2)
+        extra = take.of_kind(properties)
+        if extra == 1:  # Several whole objects: rare, and not counted.
+            last.clear()
+            return None
+        if extra < 8 or take.at + extra > end:
+            return "there is no packet"
+        size = take(4)
+        take.at += extra - 4
+        content = take.of_kind(kind) if many else end - take.at
+        take.at += content
+        if take.at > end:
+            return "a payload is longer than its packet"
+        before = last.get(stream)
+        if before is not None and not _goes_on(before, number, offset):
+            return "packets are missing"
+        last[stream] = (number, offset + content, size)
+    return None
+
+
+def _goes_on(before, number, offset):
+    old, there, size = before
+    if number == old:
+        return offset == there
+    return number == (old + 1) % 256 and offset == 0 and there == size
+
+
+class _Numbers:
+    """Numbers of a packet, one after the other."""
+
+    def __init__(self, packet):
+        self.packet, self.at = packet, 0
+
+    def __call__(self, count):
+        part = self.packet[self.at : self.at + count]
+        self.at += count
+        return int.from_bytes(part, "little")
+
+    def of_kind(self, kind):
+        """A number of 0, 1, 2 or 4 bytes."""
+        return self((0, 1, 2, 4)[kind & 3])
 
 
 def _properties(view, end):

@@ -87,6 +87,15 @@ def _is_text(value):
     return isinstance(value, (str, os.PathLike)) and bool(str(value).strip())
 
 
+def _words(value):
+    """A text, a number as text, or all texts of a conversation."""
+    if isinstance(value, dict):
+        value = value.get("content", value.get("text"))
+    if isinstance(value, (list, tuple)):
+        return " ".join(filter(None, map(_words, value)))
+    return "" if value is None or value != value else str(value)
+
+
 def _features(row, facts):
     features = {
         name: facts[name.removeprefix("video_")]
@@ -94,10 +103,11 @@ def _features(row, facts):
         if "error" not in facts
     }
     for name in TEXT:
-        if _is_text(row.get(name)):
-            features[f"{name}_length"] = len(row[name])
+        words = _words(row.get(name))
+        if words.strip():
+            features[f"{name}_length"] = len(words)
     if "response_length" in features:
-        features["response"] = row["response"]
+        features["response"] = _words(row["response"])
     for name, value in row.items():
         if name in ("id", "video", *TEXT) or value is None or value == "":
             continue

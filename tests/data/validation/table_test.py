@@ -148,3 +148,14 @@ def test_known_share():
     # Some are rare: a few new ones may come.
     rare = ["a", "b"] * 45 + [str(i) for i in range(10)]
     assert 0.5 < known_share(rare, 100) < 0.9
+
+
+def test_conversations_and_numbers():
+    turns = [
+        {"role": "user", "content": "abc"},
+        {"role": "assistant", "content": [{"type": "text", "text": "de"}]},
+    ]
+    its = table([{"video": "/a", "prompt": turns, "response": 0}])
+    assert its.features[0]["prompt_length"] == len("abc de")
+    assert its.features[0]["response"] == "0"
+    assert its.features[0]["response_length"] == 1
