@@ -46,10 +46,10 @@ class AuxiliaryLoss(keras.layers.Layer):
         `inputs`.
 
     Attributes:
-        value: The mean squared error of the last call, without coefficient;
-            `None` if there was none, or it was traced, to be compiled.
-        last: Tuple of that, traced or not, and of the number of frames with a
-            frame before them, over which it is the mean.
+        value: The mean squared error of the last call, without coefficient,
+            that was not traced to be compiled; `None` if there was none.
+        last: Tuple of that of the last call, traced or not, and of the number
+            of frames with a frame before them, over which it is the mean.
 
     Example:
     ```python
@@ -77,6 +77,7 @@ class AuxiliaryLoss(keras.layers.Layer):
         self.coefficient = coefficient
         self.stop_gradient_target = stop_gradient_target
         self.iterations = None
+        self.value = None
         self.last = (None, None)
 
     def build(self, *args, **kwargs):
@@ -110,12 +111,9 @@ class AuxiliaryLoss(keras.layers.Layer):
         self.add_loss(coefficient * value)
         pairs = ops.sum(frame_pairs(scores, frame_mask, segments))
         self.last = (ops.stop_gradient(value), pairs)
+        if not is_traced(value):
+            self.value, _ = self.last
         return inputs
-
-    @property
-    def value(self):
-        value, _ = self.last
-        return None if value is None or is_traced(value) else value
 
     def compute_output_spec(self, inputs, *args, **kwargs):
         return keras.tree.map_structure(

@@ -244,10 +244,10 @@ class VideoVLM(keras_hub.models.CausalLM):
         return loss
 
     def _keep_auxiliary_loss(self):
-        """Put numbers in the place of what a train or test step traced."""
+        """Put a number in the place of what a train or test step traced."""
         if self.auxiliary_loss is not None:
-            tracker = self.aux_tracker
-            self.auxiliary_loss.last = (tracker.result(), tracker.count * 1.0)
+            self.auxiliary_loss.value = self.aux_tracker.result()
+            self.auxiliary_loss.last = (None, None)
 
     def fit(
         self,
