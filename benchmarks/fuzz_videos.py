@@ -59,7 +59,7 @@ SEEDS = {
     "h264.flv": X264,
     "wmv2.wmv": "-c:v wmv2 -g 12",
     "theora.ogv": "-c:v libtheora -g 12",
-    "a.gif": "",
+    "a.gif": "-vf noise=alls=30:allf=t",
     "a.webp": "-c:v libwebp_anim -lossless 1",
     "a.png": "-f apng -plays 0",
 }

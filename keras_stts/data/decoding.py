@@ -4,13 +4,12 @@ import re
 
 import av
 import numpy as np
-from av.sidedata.sidedata import Type
 
+from keras_stts.data.frames import Frames
 from keras_stts.data.indexing import COPY
 from keras_stts.data.indexing import JOINED
 from keras_stts.data.indexing import LEAP_SECONDS
 from keras_stts.data.opening import open_video
-from keras_stts.data.resize import resize_frames
 
 # No frame of these codecs holds so many zeros, but before a mark or the end.
 ZEROS = re.compile(rb"\0{16}\0*(?![\0\1]|\Z)")
@@ -274,44 +273,3 @@ def read_animation(animation, chosen, size, damage):
     for slot, pixels in enumerate(animation.read(chosen)):
         taken.put_array(slot, pixels)
     return taken.array
-
-
-class Frames:
-    """Room for so many frames, all of the size of the first or of `size`."""
-
-    def __init__(self, count, size, damage):
-        self.count, self.size, self.damage = count, size, damage
-        self.array = None
-
-    def put(self, slot, frame):
-        pixels = frame.to_ndarray(format="rgb24")
-        self.put_array(slot, _upright(pixels, frame, self.damage))
-
-    def put_array(self, slot, pixels):
-        if self.size is not None:
-            pixels = resize_frames(pixels[None], self.size)[0]
-        if self.array is None:
-            self.array = np.zeros((self.count, *pixels.shape), "uint8")
-        if pixels.shape != self.array.shape[1:]:
-            what = f"changes its size from {self.array.shape[1:3]} to "
-            self.damage.fail(f"{what}{pixels.shape[:2]}. Pass `size`.")
-        self.array[slot] = pixels
-
-
-def _upright(pixels, frame, damage):
-    """Pixels turned and flipped as the file says they are to be shown."""
-    try:
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
-    except ValueError:  # Of a kind that PyAV does not know stands beside it.
-        return np.rot90(pixels, round(frame.rotation / 90))
-    if matrix is None:
-        return pixels
-    # x of a place that is shown is a * x + c * y, and y is b * x + d * y.
-    (a, b, _), (c, d, _), _ = np.frombuffer(matrix, "int32").reshape(3, 3)
-    a, b, c, d = (int(value) for value in (a, b, c, d))
-    is_turned = abs(a) + abs(d) < abs(b) + abs(c)
-    if a * b or c * d:
-        damage.warn("is tilted, and is turned to the nearest quarter.")
-    if is_turned:
-        pixels, a, d = pixels.swapaxes(0, 1), c, b
-    return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

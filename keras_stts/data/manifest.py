@@ -4,7 +4,7 @@ import functools
 import os
 import pathlib
 
-from keras_stts.data.source import is_address
+from keras_stts.data.addresses import is_address
 from keras_stts.data.source import is_row
 from keras_stts.data.tables import Damage
 from keras_stts.data.tables import fail

@@ -4,12 +4,16 @@ import contextlib
 import hashlib
 import io
 import os
-import re
 import shutil
 import tempfile
-import urllib.parse
-import urllib.request
 from collections import namedtuple
+
+from keras_stts.data.addresses import fail
+from keras_stts.data.addresses import fetch
+from keras_stts.data.addresses import is_address
+from keras_stts.data.addresses import is_local
+from keras_stts.data.addresses import local_path
+from keras_stts.data.addresses import version_of
 
 Source = namedtuple("Source", ["file", "name", "is_path"])
 Source.__doc__ = """Where a video or an image comes from.
@@ -20,13 +24,8 @@ Attributes:
     is_path: Bool.
 """
 
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 # No path is longer, and none has line breaks.
 LONGEST_PATH = 4096
-NO_FSSPEC = (
-    "which needs fsspec and its part for such addresses. Install it, as with "
-    "`pip install fsspec[http]` or `fsspec[s3]`, or copy the file here"
-)
 MEMORY = 2**26  # Bytes of a copy that are kept out of the disk.
 
 
@@ -40,11 +39,6 @@ def is_media(value):
 def is_row(value):
     """Whether a value is a media file as Hugging Face's datasets have it."""
     return isinstance(value, dict) and {"bytes", "path"} >= set(value) != set()
-
-
-def is_address(value):
-    """Whether a value is a str such as `"https://..."` or `"s3://..."`."""
-    return isinstance(value, str) and ADDRESS.match(value) is not None
 
 
 def as_source(source):
@@ -81,7 +75,11 @@ def as_source(source):
         raise ValueError(
             f"A path must have no zeros in it. Received: {path!r}."
         )
-    return _address_source(path) if is_address(path) else _path(path)
+    if not is_address(path):
+        return _path(path)
+    if is_local(path):
+        return _path(local_path(path))
+    return Source(fetch(path, _copy), path, False)
 
 
 def name_of(source):
@@ -125,26 +123,14 @@ def identity(source):
     source = portable(source)
     if isinstance(source, dict):
         return [hashlib.sha256(source["bytes"]).hexdigest()]
-    if is_address(source) and not _is_local(source):
-        return [source, _identity_of_address(source)]
-    path = _local_path(source) if is_address(source) else source
+    if is_address(source) and not is_local(source):
+        return [source, version_of(source)]
+    path = local_path(source) if is_address(source) else source
     paths = [path]
     if os.path.isdir(path):
         paths += sorted(os.path.join(path, name) for name in os.listdir(path))
     facts = [(os.path.abspath(path), os.stat(path)) for path in paths]
     return [(path, fact.st_size, fact.st_mtime_ns) for path, fact in facts]
-
-
-def _identity_of_address(address):
-    try:
-        import fsspec
-
-        system, path = fsspec.core.url_to_fs(address)
-        return system.ukey(path)
-    except ImportError as error:
-        _fail(address, f"{NO_FSSPEC} ({error}).", error)
-    except Exception as error:  # Each file system has errors of its own.
-        _fail(address, _unreadable(error), error)
 
 
 def _is_content(data):
@@ -176,13 +162,13 @@ def _row_source(row):
 def _file_source(file):
     name = name_of(file)
     if isinstance(file, io.TextIOBase):
-        _fail(name, 'a file opened as text. Open it with mode "rb".')
+        fail(name, 'a file opened as text. Open it with mode "rb".')
     if _is_sought_cheaply(file):
         return Source(file, name, False)
     try:
         return Source(_copy(file), name, False)
     except (OSError, ValueError, TypeError, EOFError) as error:
-        _fail(name, f"a file object that cannot be read ({error}).", error)
+        fail(name, f"a file object that cannot be read ({error}).", error)
 
 
 def _is_sought_cheaply(file):
@@ -212,49 +198,6 @@ def _copy(file):
         with contextlib.suppress(OSError, ValueError):
             file.seek(place)
     return copy
-
-
-def _address_source(address):
-    if _is_local(address):
-        return _path(_local_path(address))
-    try:
-        import fsspec
-
-        with fsspec.open(address, "rb") as file:
-            return Source(_copy(file), address, False)
-    except ImportError as error:
-        _fail(address, f"{NO_FSSPEC} ({error}).", error)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"A video or image must exist. Received: {address!r}, where there "
-            "is none. Check the address."
-        ) from error
-    except Exception as error:  # Each file system has errors of its own.
-        _fail(address, _unreadable(error), error)
-
-
-def _unreadable(error):
-    what = f"{type(error).__name__}: {error}"
-    return f"which fsspec cannot read ({what}). Copy the file here."
-
-
-def _is_local(address):
-    return address.lower().startswith("file://")
-
-
-def _local_path(address):
-    parts = urllib.parse.urlsplit(address)
-    if parts.netloc not in ("", "localhost"):
-        _fail(address, "which is a file of another machine. Copy it here.")
-    return urllib.request.url2pathname(
-        address.split("://", 1)[1][len(parts.netloc) :]
-    )
-
-
-def _fail(name, what, error=None):
-    raise ValueError(
-        f"A video or image must be a readable file. Received: {name!r}, {what}"
-    ) from error
 
 
 def rewound(source):

@@ -3,10 +3,10 @@
 import json
 import pathlib
 
+from keras_stts.data.addresses import is_address
 from keras_stts.data.manifest import read_manifest
 from keras_stts.data.rows import check_damage
 from keras_stts.data.rows import without_none
-from keras_stts.data.source import is_address
 from keras_stts.data.source import name_of
 from keras_stts.data.subtitles import as_subtitles
 from keras_stts.evaluation.questions import Benchmark
