@@ -3,6 +3,7 @@
 Checked before anything is made of them: a config is data that may be wrong.
 """
 
+import math
 import numbers
 
 # Least and most, for each argument that is an int. That some must not be
@@ -44,6 +45,18 @@ SIZES = set(INTS) - {
     "num_segments",
     "prune_layer",
     "window",
+}
+# Of preprocessors and video converters. Their own classes say what must not
+# be negative.
+PREPROCESSOR_INTS = {
+    "sequence_length": (1, 2**24),
+    "time_tokens": (-(2**12), 2**12),
+    "num_blocks": (-(2**20), 2**20),
+    "num_frames": INTS["num_frames"],
+    "num_images": INTS["num_images"],
+    "num_segments": INTS["num_segments"],
+    "max_crops": INTS["max_crops"],
+    "patch_size": INTS["patch_size"],
 }
 # Least and most, for each that is a number.
 NUMBERS = {
@@ -105,6 +118,24 @@ def check_backbone(config, where=None):
             raise _error("the sizes of all layers", rule, f"{count:,}", where)
 
 
+def check_preprocessor(config, where=None):
+    """As `check_backbone`, of a `VideoVLMPreprocessor` or its converter."""
+    for name in PREPROCESSOR_INTS.keys() & config.keys():
+        bounds = PREPROCESSOR_INTS
+        good = is_int(config[name], *bounds[name])
+        _check(config, name, good, bounds, where)
+    sides = config.get("image_size", 1)
+    sides = list(sides) if isinstance(sides, (list, tuple)) else [sides]
+    if not is_list(sides, *INTS["image_size"]) or len(sides) not in (1, 2):
+        rule = f"an int or two from 1 to {INTS['image_size'][1]:,}"
+        raise _error("`image_size`", rule, config["image_size"], where)
+    if not is_number(config.get("max_fps", 1), 0, math.inf):
+        raise _error("`max_fps`", "a number", config["max_fps"], where)
+    template = config.get("chat_template", "")
+    if not isinstance(template, str):
+        raise _error("`chat_template`", "a str", template, where)
+
+
 def is_int(value, least, most):
     good = isinstance(value, numbers.Integral) and not isinstance(value, bool)
     return good and least <= value <= most
@@ -125,7 +156,8 @@ def _check(config, name, good, bounds, where):
     if good:
         return
     least, most = bounds[name]
-    kinds = {id(INTS): "an int", id(NUMBERS): "a number"}
+    kinds = {id(INTS): "an int", id(PREPROCESSOR_INTS): "an int"}
+    kinds |= {id(NUMBERS): "a number"}
     kind = kinds.get(id(bounds), f"a list of at most {MAX_LENGTH:,} ints")
     rule = f"{kind} from {least:,} to {most:,}"
     raise _error(f"`{name}`", rule, config[name], where)

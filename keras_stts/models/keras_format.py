@@ -4,6 +4,7 @@ import contextlib
 import os
 
 from keras_stts import _hub_compat as hub
+from keras_stts.models import backbone_bounds as bounds
 from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
 from keras_stts.models import safe_hdf5
@@ -39,11 +40,11 @@ def check_backbone_files(preset, kwargs, load_weights=True):
         return
     names = weights_files(preset)
     paths = [preset_files.find(preset, name) for name in names]
+    for path in paths:
+        safe_hdf5.check(path)
     size = sum(os.path.getsize(path) for path in paths)
     where = f"{', '.join(names[:3])} of {preset}"
     check_fits({**given, **kwargs}, size, where)
-    for path in paths:
-        safe_hdf5.check(path)
 
 
 def weights_files(preset):
@@ -119,20 +120,38 @@ def check_preprocessor(preset, config_file=None):
     name = config_file or hub.PREPROCESSOR_CONFIG_FILE
     if name != hub.PREPROCESSOR_CONFIG_FILE or preset_files.has(preset, name):
         config = preset_configs.read(preset, name)["config"]
-        tokenizer = config.get("tokenizer") or {"config": config}
+        where = f"{name} of {preset}"
+        if "tokenizer" in config:
+            bounds.check_preprocessor(config, where)
+            bounds.check_preprocessor(_inner(config, "video_converter"), where)
+            config = _inner(config, "tokenizer")
+        tokenizer = {"config": config}
     else:
         tokenizer = preset_configs.read(preset, hub.TOKENIZER_CONFIG_FILE)
     own = tokenizer["config"].get("config_file") or hub.TOKENIZER_CONFIG_FILE
     check_assets(preset, f"assets/{own.split('.')[0]}")
 
 
+def check_converter(preset):
+    """Raise unless a video converter's settings can be some."""
+    config = preset_configs.read(preset, CONVERTER)["config"]
+    bounds.check_preprocessor(config, f"{CONVERTER} of {preset}")
+
+
+def _inner(config, name):
+    """The settings of an object within a config; none if it is no object."""
+    value = config.get(name)
+    inner = value.get("config") if isinstance(value, dict) else None
+    return inner if isinstance(inner, dict) else {}
+
+
 def check_assets(preset, folder):
     """Raise unless a tokenizer's vocabulary and merges are whole."""
     name = f"{folder}/vocabulary.json"
     vocabulary = preset_files.read_json(preset, name)
-    ids = set(vocabulary.values())
-    good = all(type(i) is int and 0 <= i < 2**31 for i in vocabulary.values())
-    if not good or len(ids) < len(vocabulary):
+    ids = vocabulary.values()
+    good = all(type(i) is int and 0 <= i < 2**31 for i in ids)
+    if not good or len(set(ids)) < len(vocabulary):
         raise ValueError(
             "A vocabulary must be of tokens and an id for each, an integer "
             f"that no other has. Received: {name} of {preset}, which is not. "
@@ -160,7 +179,9 @@ def naming(preset):
     try:
         yield
     except (*errors, ArithmeticError) as error:
-        reason = " ".join(str(error).split())[:300]
+        # Keras puts the reason behind the whole config.
+        reason = str(error).split("Exception encountered: ")[-1]
+        reason = " ".join(reason.split())[:300]
         raise ValueError(
             "A preset's configs must be what this version saves. Received: "
             f"{preset}, of which no model can be made "

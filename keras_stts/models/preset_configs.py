@@ -102,6 +102,8 @@ def _is_known(config, module, class_name, registered_name, spec_name):
             return False
         if module == "builtins":
             return True  # Keras looks for it among its own.
-    if keras.saving.get_registered_object(name) is not None:
-        return True
+    found = keras.saving.get_registered_object(name)
+    if found is not None:
+        # Keras goes by the one name, a reader by the other.
+        return class_name in ("function", getattr(found, "__name__", None))
     return module is None or module.split(".")[0] in PACKAGES

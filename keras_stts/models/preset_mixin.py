@@ -88,8 +88,10 @@ def saved_dtype(preset):
 
     The default of Keras, or a quantized preset's own policies.
     """
-    config = preset_files.read_json(preset, hub.CONFIG_FILE)
-    saved = config.get("config", {}).get("dtype")
+    saved = None
+    if not is_molmo2(preset):
+        config = preset_configs.read(preset, hub.CONFIG_FILE)
+        saved = config["config"].get("dtype")
     if isinstance(saved, dict):
         policy = keras.dtype_policies.deserialize(saved)
         if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
@@ -177,8 +179,8 @@ class PresetMixin:
 
             return convert_molmo2.load(cls, preset, **kwargs)
         load_weights = kwargs.get("load_weights", True)
-        _check_files(cls, preset, kwargs)
         with weights_to_be_loaded(load_weights), keras_format.naming(preset):
+            _check_files(cls, preset, kwargs)
             return super().from_preset(preset, **kwargs)
 
     @classmethod
@@ -201,4 +203,4 @@ def _check_files(cls, preset, kwargs):
     elif issubclass(cls, keras_hub.models.Preprocessor):
         keras_format.check_preprocessor(preset, config_file)
     else:
-        preset_configs.read(preset, keras_format.CONVERTER)
+        keras_format.check_converter(preset)

@@ -88,8 +88,9 @@ def replacing(folder, kind):
     """
     folder = pathlib.Path(folder)
     with disk.writing_to(folder):
+        is_new = not folder.exists()
         folder.mkdir(parents=True, exist_ok=True)
-        with disk.locked(folder):
+        with disk.locked(folder), _removed_if(is_new, folder):
             _finish(folder)
             for left in folder.glob(f"{PART}*"):
                 shutil.rmtree(left, ignore_errors=True)
@@ -102,6 +103,18 @@ def replacing(folder, kind):
                 shutil.rmtree(part, ignore_errors=True)
             disk.flush(folder)
             _finish(folder)
+
+
+@contextlib.contextmanager
+def _removed_if(is_new, folder):
+    """Leave no new folder behind that nothing was saved to."""
+    try:
+        yield
+    except BaseException:
+        if is_new:
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _complete(folder, part, kind):

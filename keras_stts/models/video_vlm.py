@@ -13,6 +13,7 @@ from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models import lora
+from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
 from keras_stts.models import preset_saving
 from keras_stts.models import tf_steps
@@ -893,7 +894,7 @@ def _check_pruning(preset, defaults, pruning, prune_ratio=None, **_):
     if method is None or prune_ratio is not None:
         return
     if "prune_ratio" not in defaults and not is_molmo2(preset):
-        defaults = preset_files.read_json(preset, hub.CONFIG_FILE)["config"]
+        defaults = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
     if defaults.get("prune_ratio") == 0:
         raise ValueError(
             "A preset whose prune_ratio is 0 prunes nothing until it is told "

@@ -188,7 +188,9 @@ def wild_value(folder, rng):
 
 
 def wild_size(folder, rng):
-    """An enormous, negative or otherwise impossible size of the backbone."""
+    """An enormous, negative or otherwise impossible size of a part."""
+    names = ("config.json", "preprocessor.json", "processor_config.json")
+    names = [name for name in names if (folder / name).exists()]
 
     def change(content):
         config = content.get("config", content)
@@ -197,7 +199,7 @@ def wild_size(folder, rng):
         value = values[rng.integers(len(values))]
         put(config, paths[rng.integers(len(paths))], value)
 
-    edit(folder / "config.json", change)
+    edit(folder / json_file(folder, rng, names), change)
 
 
 def is_size(content, path):

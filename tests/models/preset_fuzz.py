@@ -213,7 +213,7 @@ def kills(folder, number, seed=0):
         if i // len(ways) % 2:
             killed = kill_after(save, rng.uniform(0, 0.7))
         else:
-            killed = kill_while(save, target, (i + 0.5) / number)
+            killed = kill_while(save, target, 1 - (i * 0.618) % 1)
         judged = in_child(lambda: (which(target, old[name], new), name))
         counts[judged[0] if killed else f"not killed, {judged[0]}"] += 1
     return counts
