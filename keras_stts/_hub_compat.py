@@ -1,5 +1,6 @@
-"""All that this package takes from KerasHub's private modules."""
+"""All that this package takes from private modules of KerasHub and Keras."""
 
+from keras.src.saving import saving_lib
 from keras_hub.src.utils.preset_utils import CONFIG_FILE
 from keras_hub.src.utils.preset_utils import PREPROCESSOR_CONFIG_FILE
 from keras_hub.src.utils.preset_utils import TASK_CONFIG_FILE
@@ -20,4 +21,5 @@ __all__ = [
     "check_file_exists",
     "get_file",
     "load_json",
+    "saving_lib",
 ]

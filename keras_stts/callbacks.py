@@ -119,7 +119,7 @@ class Backup(keras.callbacks.Callback):
         place = {"epoch": epoch, "batch": batch, "data": self.data.settings()}
         with safe_hdf5.replacing(self.path) as part:
             self.model.save_weights(part, overwrite=True)
-            with h5py.File(part, "a") as file:
+            with safe_hdf5.File(part, "a") as file:
                 file.attrs["place"] = json.dumps(place)
 
 

@@ -79,7 +79,7 @@ def save(model, scorer, filepath):
             "Only a model with LoRA factors can save them. Received: a model "
             "without any. Call `enable_lora(rank)` before."
         )
-    with safe_hdf5.replacing(filepath) as part, h5py.File(part, "w") as file:
+    with safe_hdf5.replacing(filepath) as part, safe_hdf5.File(part) as file:
         for path, layer in layers.items():
             for name in FACTORS:
                 value = getattr(layer, name)

@@ -21,6 +21,7 @@ import keras_hub
 from keras_stts.models import disk
 from keras_stts.models import preset_files
 from keras_stts.models import preset_manifest
+from keras_stts.models import safe_hdf5
 from keras_stts.models.preset_manifest import MANIFEST
 
 PART = ".preset_part-"
@@ -96,7 +97,8 @@ def replacing(folder, kind):
                 shutil.rmtree(left, ignore_errors=True)
             part = pathlib.Path(tempfile.mkdtemp(prefix=PART, dir=folder))
             try:
-                yield part
+                with safe_hdf5.guarded():
+                    yield part
                 _complete(folder, part, kind)
                 part.rename(folder / SAVED)
             finally:

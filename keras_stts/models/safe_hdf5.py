@@ -2,11 +2,13 @@
 
 import contextlib
 import hashlib
+import io
 import os
 import re
 
 import h5py
 
+from keras_stts import _hub_compat as hub
 from keras_stts.models import disk
 
 AGAIN = "Download it or save it again."
@@ -22,11 +24,104 @@ MAX_COMPRESSION = 1000
 def replacing(path):
     """As `disk.replacing`, of a file that `check` then finds unchanged."""
     with disk.replacing(path) as part:
-        yield part
+        with guarded():
+            yield part
         with open(part, "rb+") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             file.seek(0, os.SEEK_END)
             file.write(SEAL % digest.encode())
+
+
+class _Disk(io.FileIO):
+    """A file for HDF5 that keeps an error for `File` to raise.
+
+    HDF5 cannot bear one: h5py drops some, and the process crashes at the end,
+    when what could not be written is tried again.
+    """
+
+    error = None
+
+    def __repr__(self):
+        return os.fspath(self.name)  # What h5py takes for the file's name.
+
+    def _attempt(self, function, *arguments):
+        if self.error is None and not self.closed:
+            try:
+                return function(*arguments)
+            except OSError as error:
+                self.error = error
+        return None
+
+    def write(self, data):
+        self._attempt(self._write_all, memoryview(data).cast("B"))
+        return len(data)
+
+    def _write_all(self, data):
+        while data:
+            data = data[super().write(data) :]
+
+    def seek(self, *arguments):
+        return self._attempt(super().seek, *arguments)
+
+    def truncate(self, *arguments):
+        return self._attempt(super().truncate, *arguments)
+
+    def flush(self):
+        self._attempt(super().flush)
+
+
+class File(h5py.File):
+    """An HDF5 file to write to, on a disk that may become full.
+
+    Args:
+        path: Path.
+        mode: `"w"` for a new file, `"a"` to add to one.
+
+    Raises:
+        OSError: When a group is made or the file is closed, if something
+            could not be written.
+    """
+
+    def __init__(self, path, mode="w"):
+        disk = _Disk(os.fspath(path), "rb+" if mode == "a" else "wb+")
+        super().__init__(disk, "r+" if mode == "a" else "w")
+        self._disk = disk
+
+    def create_group(self, *args, **kwargs):
+        if self._disk.error is not None:
+            self.close()
+        return super().create_group(*args, **kwargs)
+
+    def close(self):
+        super().close()
+        error, self._disk.error = self._disk.error, None
+        self._disk.close()
+        if error is not None:
+            raise error
+
+
+@contextlib.contextmanager
+def guarded():
+    """While Keras saves weights, it writes with `File`."""
+
+    class Guarded:
+        """`h5py`, as Keras uses it."""
+
+        def __getattr__(self, name):
+            return getattr(h5py, name)
+
+        @staticmethod
+        def File(path, mode="r", **kwargs):
+            if mode in ("a", "w") and isinstance(path, (str, os.PathLike)):
+                return File(path, mode)
+            return h5py.File(path, mode=mode, **kwargs)
+
+    before = hub.saving_lib.h5py
+    hub.saving_lib.h5py = Guarded()
+    try:
+        yield
+    finally:
+        hub.saving_lib.h5py = before
 
 
 @contextlib.contextmanager

@@ -16,11 +16,13 @@ from keras_stts.models import preset_saving
 from keras_stts.models import safe_hdf5
 from tests.models import tiny
 
-pytestmark = pytest.mark.once
-# It says so once more when it drops a file that it could not write.
-ignore_h5py = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning"
-)
+pytestmark = [
+    pytest.mark.once,
+    # HDF5 must not be left with what it cannot write.
+    pytest.mark.filterwarnings(
+        "error::pytest.PytestUnraisableExceptionWarning"
+    ),
+]
 MANIFEST = "preset_manifest.json"
 
 
@@ -155,7 +157,6 @@ def no_room_above(size):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-@ignore_h5py
 @pytest.mark.parametrize(
     ("way", "size"),
     [("keras", 300), ("keras", 30_000), ("molmo2", 300), ("molmo2", 30_000)],
@@ -249,7 +250,6 @@ def test_what_saving_must_not_touch(old, tmp_path):
         save(old, folder, "keras")
 
 
-@ignore_h5py
 def test_lora_weights(old, tmp_path):
     path = tmp_path / "a.lora.h5"
     backbone = keras_stts.VideoVLMBackbone.from_config(
