@@ -66,6 +66,7 @@ class Backup(keras.callbacks.Callback):
         if self.path.exists():
             saved = self._place()
             self._check_same(saved["data"], data.settings())
+            self._check_shapes(saved.get("shapes"), model)
             model.load_weights(self.path)
             epoch, batch = saved["epoch"], saved["batch"]
         data.seek(epoch, batch)
@@ -102,6 +103,15 @@ class Backup(keras.callbacks.Callback):
                 "Use another folder."
             )
 
+    def _check_shapes(self, saved, model):
+        if saved not in (None, _shapes(model)):
+            raise ValueError(
+                "A backup goes on with the model it was made with. Received: "
+                f"{str(self.path)!r}, of {len(saved)} weights, and a model "
+                f"of {len(model.weights)} with other shapes. Use another "
+                "folder."
+            )
+
     def on_epoch_begin(self, epoch, logs=None):
         self._epoch, self._done = self.data.position
 
@@ -117,10 +127,15 @@ class Backup(keras.callbacks.Callback):
     def _save(self, epoch, batch):
         self.folder.mkdir(parents=True, exist_ok=True)
         place = {"epoch": epoch, "batch": batch, "data": self.data.settings()}
+        place["shapes"] = _shapes(self.model)
         with safe_hdf5.replacing(self.path) as part:
             self.model.save_weights(part, overwrite=True)
             with safe_hdf5.File(part, "a") as file:
                 file.attrs["place"] = json.dumps(place)
+
+
+def _shapes(model):
+    return [list(weight.shape) for weight in model.weights]
 
 
 class DataProgress(keras.callbacks.Callback):

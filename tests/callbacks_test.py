@@ -1,10 +1,12 @@
 """A run of `fit` that is cut off goes on where it was."""
 
+import io
 import os
 import signal
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
@@ -163,3 +165,52 @@ def test_bad_use(clip, tmp_path):
     model = tiny.compile_to_train(tiny.model())
     with pytest.raises(ValueError, match="a `keras_stts.data.VideoDataset`"):
         model.fit(tiny.raw(), callbacks=[Backup(tmp_path)])
+
+
+@in_full
+def test_damaged_backups_are_named(clip, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        train(clip, tmp_path, (1, interrupt))
+    path = tmp_path / "backup.weights.h5"
+    good = path.read_bytes()
+    for place in (100, len(good) // 2, len(good) - 200):
+        data = bytearray(good)
+        data[place] ^= 1
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match="backup.*sha256 differs"):
+            train(clip, tmp_path)
+    path.write_bytes(good[: len(good) // 2])
+    with pytest.raises(ValueError, match="backup.*cannot be read"):
+        train(clip, tmp_path)
+    tiny.model().save_weights(path)
+    with pytest.raises(ValueError, match="says no place in the data"):
+        train(clip, tmp_path)
+    tiny.model(num_layers=1).save_weights(path)
+    with h5py.File(path, "a") as file:
+        with h5py.File(io.BytesIO(good)) as other:
+            file.attrs["place"] = other.attrs["place"]
+    with pytest.raises(ValueError, match="backup.weights.h5, which does not"):
+        train(clip, tmp_path)
+    path.write_bytes(good)
+    model = tiny.compile_to_train(tiny.model(num_layers=1))
+    with VideoDataset(rows(clip), model.preprocessor, 1, seed=3) as data:
+        with pytest.raises(ValueError, match="with the model it was made with"):
+            model.fit(data, callbacks=[Backup(tmp_path)], verbose=0)
+
+
+@in_full
+def test_a_backup_that_cannot_be_written(clip, tmp_path):
+    """The one before it stays."""
+    resource = pytest.importorskip("resource")
+    with pytest.raises(KeyboardInterrupt):
+        train(clip, tmp_path, (1, interrupt))
+    good = (tmp_path / "backup.weights.h5").read_bytes()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9999, limits[1]))
+    try:
+        with pytest.raises(OSError, match="backup.weights.h5 could not be"):
+            train(clip, tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert (tmp_path / "backup.weights.h5").read_bytes() == good
+    assert len(list(tmp_path.iterdir())) == 1

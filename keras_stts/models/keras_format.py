@@ -47,6 +47,19 @@ def check_backbone_files(preset, kwargs, load_weights=True):
     check_fits({**given, **kwargs}, size, where)
 
 
+def check_all_used(preset, backbone):
+    """Raise if the files of weights hold more than a backbone's."""
+    names = weights_files(preset)
+    paths = [preset_files.find(preset, name) for name in names]
+    held = sum(safe_hdf5.count_arrays(path) for path in paths)
+    if held > len(backbone.variables):
+        raise ValueError(
+            "The weights of a preset must be those of its config, which makes "
+            f"{len(backbone.variables)} arrays. Received: "
+            f"{', '.join(names[:3])} of {preset}, with {held}. {AGAIN}"
+        )
+
+
 def weights_files(preset):
     """Names of the files that a backbone's weights lie in.
 

@@ -181,7 +181,12 @@ class PresetMixin:
         load_weights = kwargs.get("load_weights", True)
         with weights_to_be_loaded(load_weights), keras_format.naming(preset):
             _check_files(cls, preset, kwargs)
-            return super().from_preset(preset, **kwargs)
+            result = super().from_preset(preset, **kwargs)
+            is_backbone = issubclass(cls, keras_hub.models.Backbone)
+            smaller = {"num_layers", "vision_num_layers"} & set(kwargs)
+            if is_backbone and load_weights and not smaller:
+                keras_format.check_all_used(preset, result)
+            return result
 
     @classmethod
     def from_config(cls, config):

@@ -172,6 +172,18 @@ def check(path):
         raise damaged(path, error) from error
 
 
+def count_arrays(path):
+    """How many arrays a file holds."""
+    found = []
+    with h5py.File(path) as file:
+        file.visititems(
+            lambda name, item: (
+                found.append(name) if isinstance(item, h5py.Dataset) else None
+            )
+        )
+    return len(found)
+
+
 def damaged(path, error):
     return ValueError(
         f"A weights file must be a whole HDF5 file. Received: {path}, which "

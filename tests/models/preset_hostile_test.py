@@ -249,6 +249,7 @@ def test_links_between_groups(tmp_path):
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("num_layers", 1),
         ("num_layers", 10**6),
         ("num_layers", 1000),
         ("vision_num_layers", 10**6),
@@ -281,7 +282,7 @@ def test_backbones_that_cannot_be(bare, name, value):
     assert "config" in text
     assert time.perf_counter() - start < 20  # Not minutes, nor all memory.
     changed = name not in ("num_layers", "vocabulary_size", "hidden_dim")
-    if changed or value not in (1000, 10**7, 10**5):
+    if changed or value not in (1, 1000, 10**7, 10**5):
         with pytest.raises(ValueError, match=name):
             tiny_model.tiny_model(**{name: value})
 

@@ -14,6 +14,8 @@ from keras import ops
 
 import keras_stts
 from keras_stts import VideoVLM
+from keras_stts.models import preset_files
+from keras_stts.models.preset_mixin import resolve_preset
 from keras_stts.models.presets import PRESETS
 from tests.models import tiny
 
@@ -316,3 +318,15 @@ def test_backbone_and_preprocessor_must_agree(model):
         VideoVLM(model.backbone, tiny.preprocessor(num_frames=3))
     with pytest.raises(ValueError, match="must agree on num_frames"):
         VideoVLM(model.backbone, tiny.preprocessor(num_blocks=9))
+
+
+@pytest.mark.once
+def test_what_ships_is_listed():
+    folder = resolve_preset("shapes_tiny")
+    with preset_files.loading():
+        files = preset_files.manifest(folder)
+        for name in files:
+            preset_files.find(folder, name)
+    paths = pathlib.Path(folder).rglob("*")
+    names = {p.relative_to(folder).as_posix() for p in paths if p.is_file()}
+    assert names == set(files) | {"preset_manifest.json"}
