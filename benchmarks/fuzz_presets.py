@@ -28,7 +28,11 @@ def main():
     parser.add_argument("--kills", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    import torch
+
     from tests.models import preset_fuzz as fuzz
+
+    torch.set_num_threads(1)  # More of them do not survive a fork.
 
     def report(case, verdict, detail):
         if verdict in fuzz.BAD:

@@ -38,6 +38,13 @@ OUTSIDE = (
     "",
     7,
 )
+# Other people's checkpoints may lack these, and then mean Molmo2's own.
+OPTIONAL = (
+    "chat_template.jinja",
+    "generation_config.json",
+    "processor_config.json",
+    "tokenizer_config.json",
+)
 # Configs that a class or function makes something of.
 CALLS = (
     {"module": "os", "class_name": "system", "config": {"command": "id"}},
@@ -113,7 +120,10 @@ def grow(folder, rng):
 
 
 def drop(folder, rng):
-    name = any_file(folder, rng)
+    names = files(folder)
+    if not (folder / "preset_manifest.json").exists():
+        names = [name for name in names if name not in OPTIONAL]
+    name = names[rng.integers(len(names))]
     (folder / name).unlink()
     return name
 
