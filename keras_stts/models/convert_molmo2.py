@@ -125,6 +125,7 @@ def load_backbone(preset, load_weights=True, cls=VideoVLMBackbone, **kwargs):
     config = read_once(Files, preset).backbone
     checkpoint = Checkpoint(preset) if load_weights else None
     if load_weights:
+        check_backbone(config, f"the files of {preset}")
         arguments = {**config, **kwargs}
         check_backbone(arguments)
         check_fits(arguments, checkpoint.num_bytes, str(preset))

@@ -5,6 +5,7 @@ import os
 
 from keras_stts import _hub_compat as hub
 from keras_stts.models import backbone_bounds as bounds
+from keras_stts.models import byte_pairs
 from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
 from keras_stts.models import safe_hdf5
@@ -162,27 +163,10 @@ def check_assets(preset, folder):
     """Raise unless a tokenizer's vocabulary and merges are whole."""
     name = f"{folder}/vocabulary.json"
     vocabulary = preset_files.read_json(preset, name)
-    ids = vocabulary.values()
-    good = all(type(i) is int and 0 <= i < 2**31 for i in ids)
-    if not good or len(set(ids)) < len(vocabulary):
-        raise ValueError(
-            "A vocabulary must be of tokens and an id for each, an integer "
-            f"that no other has. Received: {name} of {preset}, which is not. "
-            f"{AGAIN}"
-        )
+    byte_pairs.check_vocabulary(vocabulary, f"{name} of {preset}")
     name = f"{folder}/merges.txt"
-    lines = preset_files.read_text(preset, name).rstrip("\n").split("\n")
-    known = set(vocabulary)
-    for number, line in enumerate(lines, 1):
-        parts = line.rstrip().split(" ")
-        if line.startswith("#version:") or lines == [""]:
-            continue
-        if len(parts) != 2 or not {*parts, "".join(parts)} <= known:
-            raise ValueError(
-                "A merge rule must be two tokens of the vocabulary that make "
-                f"a third. Received: line {number} of {len(lines)} in {name} "
-                f"of {preset}, which is not. {AGAIN}"
-            )
+    text = preset_files.read_text(preset, name)
+    byte_pairs.read_merges(text, vocabulary, f"{name} of {preset}")
 
 
 @contextlib.contextmanager

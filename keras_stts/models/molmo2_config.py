@@ -1,5 +1,6 @@
 """Arguments of a backbone from the `config.json` of a Molmo2 checkpoint."""
 
+from keras_stts.models import backbone_bounds as bounds
 from keras_stts.models import molmo2_fields as fields
 from keras_stts.models.activations import get_activation
 from keras_stts.models.rope import frequencies
@@ -18,6 +19,7 @@ ID_OFFSETS = {
     "image_low": 4,
 }
 NORMS = {"qwen3": "head", "olmo": "all"}
+LIMITS = {**bounds.INTS, **bounds.NUMBERS}
 # Types of rotary embeddings that know how long their training was.
 KNOW_LENGTH = ("llama3", "longrope", "yarn")
 
@@ -40,7 +42,7 @@ def backbone_config(config, vocabulary=None, preset="a checkpoint"):
     vision = _Part(top["vision_config"], name, preset)
     adapter = _Part(top["adapter_config"], "adapter_config", preset)
     text = _Part(top["text_config"], "text_config", preset)
-    ids = vision_token_ids(top, vocabulary or {}, where)
+    ids = vision_token_ids(config, top, vocabulary or {}, where)
     adapter.require(
         "text_hidden_size",
         adapter["text_hidden_size"] in (None, text["hidden_dim"]),
@@ -62,6 +64,11 @@ class _Part:
         self.data, self.section = data, section
         self.where = f"{FILE} of {preset}"
         self.values = fields.parse(data, FILE, section, preset)
+        for name, value in self.values.items():
+            if name in LIMITS and not isinstance(value, (list, type(None))):
+                least, most = LIMITS[name]
+                rule = f"be from {least:,} to {most:,}"
+                self.require(name, least <= value <= most, rule)
 
     def __getitem__(self, argument):
         return self.values[argument]
@@ -95,10 +102,12 @@ def stop_token_ids(config, preset="a checkpoint"):
 
 
 def _vision(vision):
-    height, width = (vision["image_size"] * 2)[:2]
-    square = len(vision["image_size"]) == 2 and height == width
-    vision.require("image_size", square, "be two equal sides")
-    side = height // max(vision["patch_size"], 1)
+    sides, (least, most) = vision["image_size"], bounds.INTS["image_size"]
+    square = len(sides) == 2 and least <= sides[0] == sides[1] <= most
+    rule = f"be two equal sides from {least:,} to {most:,}"
+    vision.require("image_size", square, rule)
+    height = sides[0]
+    side = height // vision["patch_size"]
     good = vision["num_positions"] in (None, side**2)
     vision.require(
         "num_positions", good, f"be the number of patches, {side**2}"
@@ -165,8 +174,10 @@ def _rope(text):
     text.require("rope_theta", good, "be that of `rope_parameters`")
     wavelength = outer if inner is None else inner
     number, _ = fields.TYPES["number"]
-    good = wavelength is not None and number(wavelength)
-    text.require(name if inner else "rope_theta", good, "name a `rope_theta`")
+    least, most = bounds.NUMBERS["rope_max_wavelength"]
+    good = number(wavelength) and least < wavelength <= most
+    rule = f"have a `rope_theta` above {least:,} and up to {most:,}"
+    text.require("rope_theta" if inner is None else name, good, rule)
     kind = rope.pop("type", "default")
     kind = rope.pop("rope_type", None) or kind
     good = rope.pop("partial_rotary_factor", None) in (None, 1)
@@ -193,7 +204,7 @@ def _tell_length(rope, kind, text):
         rope["factor"] = text["max_positions"] / length
 
 
-def vision_token_ids(top, vocabulary, where=FILE):
+def vision_token_ids(config, top, vocabulary, where=FILE):
     """Id of each vision token, by its name in `VISION_TOKENS`.
 
     From the vocabulary where there is one, else from the config, which names
@@ -207,10 +218,11 @@ def vision_token_ids(top, vocabulary, where=FILE):
         by_config = top.get(name)
         known = vocabulary.get(token, by_config)
         if by_config is not None and known != by_config:
+            field = fields.name_of(name, config, FILE, "")
             raise ValueError(
                 "Tokenizer and config of a checkpoint must agree on the id of "
                 f"{token}. Received: id {known} in tokenizer.json, "
-                f"{by_config} in {where}."
+                f"{by_config} in {where} (`{field}`)."
             )
         ids[name] = patch + ID_OFFSETS[name] if known is None else known
     return ids

@@ -6,6 +6,9 @@ from keras_stts.models import preset_files
 from keras_stts.models.molmo2_settings import REQUIRED
 from keras_stts.models.molmo2_settings import TABLES
 
+# Files in which null says the same as no field.
+NULLS = ("generation_config.json", "tokenizer.json")
+
 
 def read_file(preset, name):
     """A file's fields as arguments, or `None` if there is no such file.
@@ -27,9 +30,9 @@ def read_file(preset, name):
     return parse(preset_files.read_json(preset, name), name, preset=preset)
 
 
-def parse(data, name, section="", preset="a checkpoint"):
+def parse(data, name, section="", preset="a checkpoint", where=None):
     """As `read_file`, of a dict that is in memory, or of a part of it."""
-    where = f"{name} of {preset}"
+    where = where or f"{name} of {preset}"
     table, given = TABLES[name][section], {}
     check_type("dict", data, section or "the whole file", where)
     for key, value in data.items():
@@ -39,7 +42,9 @@ def parse(data, name, section="", preset="a checkpoint"):
         field = table[key]
         if field.kind == "only":
             _check_allowed(field, label, value, where)
-        elif field.kind == "read" and value is not None:
+        elif field.kind == "read" and value is None:
+            _check_null(field, label, name, where)
+        elif field.kind == "read":
             check_type(field.type, value, label, where)
             _put(given, field.argument, value, label, where)
     values = {argument: value for argument, (value, _) in given.items()}
@@ -100,6 +105,14 @@ def _check_allowed(field, label, value, where):
     )
 
 
+def _check_null(field, label, name, where):
+    """Raise if null means something else than that the field is not given."""
+    same = field.default is False or field.default is REQUIRED
+    same |= field.default is None and field.type != "bool"
+    if not same and name not in NULLS:
+        check_type(field.type, None, label, where)
+
+
 def _equal(value, other):
     return isinstance(value, bool) == isinstance(other, bool) and value == other
 
@@ -127,6 +140,10 @@ def _is_token(value):
 TYPES = {
     "any": (lambda value: True, "anything"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "bool or null": (
+        lambda value: value is None or isinstance(value, bool),
+        "true, false or null",
+    ),
     "dict": (lambda value: isinstance(value, dict), "an object"),
     "ids": (
         lambda value: _is_int(value) or (value and _is_list(value, _is_int)),

@@ -9,6 +9,7 @@ import collections
 
 from keras_stts.models import molmo2_fields as fields
 from keras_stts.models import preset_files
+from keras_stts.models.backbone_bounds import INTS
 from keras_stts.models.molmo2_settings import PIXELS
 
 PROCESSOR = "processor_config.json"
@@ -56,8 +57,10 @@ def load(preset, config, image_size, patch_size):
     for part in (image, video):
         _check_size(part, image_size, patch_size)
     pixels, window = _pixels(video, image), _window(video)
-    count = video.values["num_frames"]
-    crops = image.values["max_crops"]
+    count = _bounded(video, "num_frames")
+    crops = _bounded(image, "max_crops")
+    rate = video.values["max_fps"]
+    _require(video, "max_fps", rate > 0, "be positive")
     backbone = {"num_frames": count, "window": window, "max_crops": crops}
     preprocessor = {
         "num_blocks": (-(-image_size // patch_size // window)) ** 2,
@@ -69,7 +72,7 @@ def load(preset, config, image_size, patch_size):
     converter = {
         "image_size": (image_size, image_size),
         "num_frames": count,
-        "max_fps": video.values["max_fps"],
+        "max_fps": rate,
         "sampling": _sampling(video),
     }
     return {**backbone, **pixels}, preprocessor, converter
@@ -107,9 +110,15 @@ def _check_size(part, side, patch):
     _require(part, "patch_size", good, f"be {patch}, as in config.json")
 
 
+def _bounded(part, name):
+    value, (_, most) = part.values[name], INTS[name]
+    _require(part, name, 0 <= value <= most, f"be from 0 to {most:,}")
+    return value
+
+
 def _window(video):
     sides = video.values["pooling_size"]
-    good = len(sides) == 2 and sides[0] == sides[1] > 0
+    good = len(sides) == 2 and 0 < sides[0] == sides[1] <= INTS["window"][1]
     _require(video, "pooling_size", good, "be two equal sides")
     return sides[0]
 

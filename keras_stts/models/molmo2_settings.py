@@ -292,7 +292,9 @@ PROCESSOR = {
     "processor_class": only("Molmo2Processor", why="no other is known"),
     "transformers_version": ABOUT,
     "use_frame_special_tokens": read("use_frame_special_tokens", "bool"),
-    "use_single_crop_col_tokens": read("use_single_crop_col_tokens", "bool"),
+    "use_single_crop_col_tokens": read(
+        "use_single_crop_col_tokens", "bool or null"
+    ),
     "use_single_crop_start_token": read(
         "use_single_crop_start_token", "bool", True
     ),

@@ -1,5 +1,8 @@
 """The tokenizer of a Molmo2 checkpoint, from either set of its files."""
 
+import tokenizers
+
+from keras_stts.models import byte_pairs
 from keras_stts.models import chat_files
 from keras_stts.models import molmo2_fields as fields
 from keras_stts.models import preset_files
@@ -112,16 +115,24 @@ def _from_one_file(preset):
         where,
     )
     _check_post_processor(data["post_processor"], preset, where)
-    merges = [
-        merge if isinstance(merge, str) else " ".join(merge)
-        for merge in model["merges"]
-    ]
+    vocabulary = dict(model["vocabulary"])
+    byte_pairs.check_vocabulary(vocabulary, f"`model.vocab` of {where}")
+    place = f"`model.merges` of {where}"
+    byte_pairs.check_merges(model["merges"], vocabulary, place)
+    merges = [m if isinstance(m, str) else " ".join(m) for m in model["merges"]]
     added = {}
     for token in data["added_tokens"]:
         token = fields.parse(token, TOKENIZER, "added_tokens", preset)
+        fields.require(
+            token["id"] is not None,
+            "be an integer",
+            f"added_tokens: id of {token['content']}",
+            None,
+            where,
+        )
         added[token["content"]] = (token["id"], token["special"])
     return {
-        "vocabulary": dict(model["vocabulary"]),
+        "vocabulary": vocabulary,
         "merges": merges,
         "split_pattern": _split_pattern(data["pre_tokenizer"], where),
         "normalization": _normalization(data["normalizer"], where),
@@ -150,15 +161,18 @@ def _from_old_files(preset):
         kind,
         f"{CONFIG} of {preset}",
     )
-    lines = preset_files.read_text(preset, MERGES).split("\n")
-    merges = [x.rstrip("\r") for x in lines if not x.startswith("#version")]
+    vocabulary = preset_files.read_json(preset, VOCABULARY)
+    byte_pairs.check_vocabulary(vocabulary, f"{VOCABULARY} of {preset}")
+    text = preset_files.read_text(preset, MERGES)
+    merges = byte_pairs.read_merges(text, vocabulary, f"{MERGES} of {preset}")
     added = {}
     if preset_files.has(preset, ADDED):
         ids = preset_files.read_json(preset, ADDED)
+        byte_pairs.check_vocabulary(ids, f"{ADDED} of {preset}")
         added = {token: (i, False) for token, i in ids.items()}
     return {
-        "vocabulary": preset_files.read_json(preset, VOCABULARY),
-        "merges": [line for line in merges if line],
+        "vocabulary": vocabulary,
+        "merges": merges,
         "split_pattern": QWEN3_SPLIT if qwen else GPT2_SPLIT,
         "normalization": "NFC" if qwen else None,
         "added": added,
@@ -172,15 +186,21 @@ def _added(preset, arguments, config):
     """
     added = arguments.pop("added")
     for number, token in (config["added_tokens"] or {}).items():
-        token = fields.parse(token, TOKENIZER, "added_tokens", preset)
+        where = f"{CONFIG} of {preset}"
+        label = f"added_tokens_decoder.{number}"
+        fields.check_type("dict", token, label, where)
+        fields.require(
+            number.isdecimal(), "have ids as names", label, token, where
+        )
+        token = fields.parse(token, TOKENIZER, "added_tokens", where=where)
         content, index = token["content"], int(number)
         known, special = added.get(content, (index, False))
         fields.require(
             known == index,
             f"be as in the vocabulary, {known}",
-            f"added_tokens_decoder: id of {content}",
+            f"added_tokens_decoder: id of {content!r}",
             index,
-            f"{CONFIG} of {preset}",
+            where,
         )
         added[content] = (index, special or token["special"])
     vocabulary = arguments["vocabulary"]
@@ -190,11 +210,14 @@ def _added(preset, arguments, config):
             vocabulary.get(token, index) == index
             and owners.get(index, token) == token,
             "belong to one token of the vocabulary",
-            f"id of {token}",
+            f"id of {token!r}",
             index,
             f"the tokenizer's files of {preset}",
         )
-        vocabulary[token] = index
+        vocabulary[token], owners[index] = index, token
+    byte_pairs.check_vocabulary(
+        vocabulary, f"the tokenizer's files of {preset}"
+    )
     ordered = sorted(added, key=lambda token: added[token][0])
     return {token: added[token][1] for token in ordered}
 
@@ -204,6 +227,7 @@ def _check_post_processor(config, preset, where):
     if config is None:
         return
     parts = config.get("processors", [config])
+    parts = parts if isinstance(parts, list) else [config]
     start = chat_files.special_tokens(preset).get("bos_token")
     for part in parts:
         if isinstance(part, dict) and part.get("type") == "ByteLevel":
@@ -228,22 +252,31 @@ def _pieces(part):
 
 def _split_pattern(config, where):
     """The regular expression of a `pre_tokenizer`."""
-    parts = config.get("pretokenizers", [config]) if config else []
+    try:
+        pattern = _pattern(config)
+        tokenizers.Regex(pattern)
+    except Exception as error:  # tokenizers has no errors of its own.
+        raise ValueError(
+            f"`pre_tokenizer` in {where} must be byte-level, of GPT-2 or with "
+            f"a regular expression. Received: {config!r:.500}."
+        ) from error
+    return pattern
+
+
+def _pattern(config):
+    """As `_split_pattern`, or `None`; any error if it is none at all."""
+    parts = config.get("pretokenizers", [config])
     kinds = [part["type"] for part in parts]
-    last = parts[-1] if parts else {}
+    last = parts[-1]
     spaced = last.get("add_prefix_space")
     if kinds == ["ByteLevel"] and last.get("use_regex", True) and not spaced:
         return GPT2_SPLIT
     if kinds == ["Split", "ByteLevel"] and not spaced:
-        pattern = parts[0]["pattern"].get("Regex")
         isolated = parts[0]["behavior"] == "Isolated"
         apart = not last.get("use_regex", True)
-        if pattern and isolated and apart and not parts[0].get("invert"):
-            return pattern
-    raise ValueError(
-        f"`pre_tokenizer` in {where} must be byte-level, of GPT-2 or with a "
-        f"regular expression. Received: {config}."
-    )
+        if isolated and apart and not parts[0].get("invert"):
+            return parts[0]["pattern"]["Regex"] or None
+    return None
 
 
 def _normalization(config, where):

@@ -130,6 +130,7 @@ def parsed(file, section, name, value):
 SAMPLES = {
     "any": "x",
     "bool": True,
+    "bool or null": True,
     "dict": {},
     "ids": [1, 2],
     "int": 3,
@@ -308,19 +309,33 @@ NAMES = {
         ("video", "image_mean", [0.5, 0.5]),
         ("video", "image_std", [0.5, 0.5, 0.0]),
         ("video", "fps", 2),
+        # As null is off, or nothing at all, in the published code.
+        ("video", "max_fps", None),
+        ("video", "do_normalize", None),
+        ("video", "num_frames", -1),
+        ("video", "num_frames", 10**30),
+        ("image", "max_crops", -1),
         ("image", "resample", 0),
         ("image", "overlap_margins", [2, 2]),
         ("image", "pooling_size", [3, 3]),
         ("image", "image_mean", [0.1, 0.5, 0.5]),
         ("image", "do_normalize", False),
         ("processor", "use_frame_special_tokens", True),
+        ("processor", "use_frame_special_tokens", None),
+        ("processor", "image_use_col_tokens", None),
         ("config", "tie_word_embeddings", True),
         ("config", "vit_config__image_num_pos", 728),
         ("config", "vit_config__num_key_value_heads", 1),
         ("config", "vit_config__hidden_act", "softsign"),
+        ("config", "vit_config__image_default_input_size", []),
+        ("config", "vit_config__head_dim", -1),
+        ("config", "frame_end_token_id", 5),
+        ("config", "adapter_config__hidden_act", None),
         ("config", "adapter_config__vit_layers", [-8, 1]),
         ("config", "adapter_config__text_hidden_size", 33),
         ("config", "text_config__hidden_act", "softsign"),
+        ("config", "text_config__num_hidden_layers", 10**9),
+        ("config", "text_config__rope_theta", -1),
         ("config", "text_config__use_qk_norm", False),
         ("config", "text_config__rope_scaling", {"rope_type": "new"}),
         ("config", "text_config__sliding_window", 128),
@@ -329,6 +344,8 @@ NAMES = {
         ("generation", "repetition_penalty", 1.1),
         ("generation", "max_length", 300),
         ("generation", "eos_token_id", [302, 5000]),
+        ("tokenizer", "added_tokens_decoder__300__lstrip", True),
+        ("tokenizer", "added_tokens_decoder__x", {"content": "y"}),
         ("tokenizer", "add_prefix_space", True),
         ("tokenizer", "eos_token", "<|none|>"),
         ("tokenizer", "tokenizer_class", "LlamaTokenizer"),
@@ -491,6 +508,30 @@ def test_tokenizer_of_the_older_files(folder):
     (folder / "gone.txt").rename(folder / "merges.txt")
     change(folder, "tokenizer_config.json", tokenizer_class=None)
     with pytest.raises(ValueError, match="Qwen2Tokenizer or GPT2Tokenizer"):
+        keras_stts.VideoVLMTokenizer.from_preset(str(folder))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("added_tokens", [{"content": "x", "id": None}]),
+        ("added_tokens", [{"content": c, "id": 300} for c in "xy"]),
+        ("model__merges", [None]),
+        ("model__merges", [["x", 1]]),
+        ("model__merges", ["none none"]),
+        ("model__vocab__a", None),
+        ("model__vocab__a", 1),
+        ("model__vocab__a", 1.5),
+        ("post_processor", {"type": "Sequence", "processors": None}),
+        ("pre_tokenizer", {"type": "Sequence", "pretokenizers": [{}]}),
+        ("pre_tokenizer__pretokenizers", None),
+        ("pre_tokenizer", None),
+    ],
+)
+def test_damaged_tokenizers(folder, field, value):
+    change(folder, "tokenizer.json", **{field: value})
+    with pytest.raises(ValueError, match="(tokenizer.json|tokenizer's files)"):
         keras_stts.VideoVLMTokenizer.from_preset(str(folder))
 
 
