@@ -175,6 +175,16 @@ def naming(preset):
     errors = (AttributeError, IndexError, KeyError, RuntimeError, TypeError)
     try:
         yield
+    except ValueError as error:
+        text = str(error)
+        known = str(preset) in text and len(text) < 3000
+        if known or type(error) is not ValueError:
+            raise
+        text = text if len(text) < 1000 else text[:1000] + "..."
+        raise ValueError(
+            f"{text} This came of the configs of {preset}, or of the arguments "
+            "given beside it."
+        ) from error
     except (*errors, ArithmeticError) as error:
         # Keras puts the reason behind the whole config.
         reason = str(error).split("Exception encountered: ")[-1]
