@@ -139,7 +139,8 @@ def test_one_set_of_weights_at_several_numbers_of_frames(
     built = generate(tiny.model(sharp=True, num_frames=2), questions, 2)
     for question, text in zip(questions, built):
         # It may be longer there, where it has room to the end.
-        assert text.startswith(said[question.id]) and said[question.id]
+        assert text.startswith(said[question.id])
+    assert any(said.values())  # Some answer special tokens alone.
     assert results[0]["vision_tokens"] < results[1]["vision_tokens"]
     assert results == sorted(load_results(tmp_path), key=lambda r: r["flops"])
     assert "2 frames, 50% pruned" in table(results)

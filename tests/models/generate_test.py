@@ -123,11 +123,18 @@ def test_greedy_equals_the_training_graph(model, raw, by_hand):
         bare.generate(x)
 
 
+def text_of(model, ids):
+    """What is read of an answer: its tokens, but for special ones."""
+    x = {"token_ids": np.array(ids), "padding_mask": np.ones(len(ids), bool)}
+    return model.preprocessor.generate_postprocess(x)
+
+
 def test_stop_tokens(model, raw, by_hand):
     stop = by_hand[0][3]
     wanted = [
-        model.preprocessor.tokenizer.detokenize(
-            answer[: answer.index(stop) + 1] if stop in answer else answer
+        text_of(
+            model,
+            answer[: answer.index(stop) + 1] if stop in answer else answer,
         )
         for answer in by_hand
     ]
