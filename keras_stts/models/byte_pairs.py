@@ -27,22 +27,21 @@ def check_vocabulary(vocabulary, where):
 
 
 def read_merges(text, vocabulary, where):
-    """The rules of a `merges.txt`, each a line, as `check_merges` wants them.
+    """The rules of a `merges.txt`, each a line, checked as by `check_merges`.
 
     Args:
         text: Str.
         vocabulary: Dict of token to id.
         where: Str, what errors call the file.
     """
-    rules = []
-    lines = text.rstrip("\n").split("\n")
-    for number, line in enumerate(lines, 1):
-        rule = line.rstrip("\r")
-        if rule and not rule.startswith("#version"):
-            place = f"line {number} of {len(lines)} in {where}"
-            _check_rule(rule, vocabulary, place)
-            rules.append(rule)
-    return rules
+    lines = [line.rstrip("\r") for line in text.rstrip("\n").split("\n")]
+    rules = {
+        number: line
+        for number, line in enumerate(lines, 1)
+        if line and not line.startswith("#version")
+    }
+    _check(rules, vocabulary, "line", f"{len(lines)} in {where}")
+    return list(rules.values())
 
 
 def check_merges(merges, vocabulary, where):
@@ -54,22 +53,26 @@ def check_merges(merges, vocabulary, where):
         where: Str, what errors call their file.
 
     Raises:
-        ValueError: If one is not.
+        ValueError: If one is not, or is there twice.
     """
-    for number, rule in enumerate(merges, 1):
-        place = f"rule {number} of {len(merges)} in {where}"
-        _check_rule(rule, vocabulary, place)
+    rules = dict(enumerate(merges, 1))
+    _check(rules, vocabulary, "rule", f"{len(merges)} in {where}")
 
 
-def _check_rule(rule, vocabulary, place):
-    parts = rule.split(" ") if isinstance(rule, str) else rule
-    good = isinstance(parts, list) and len(parts) == 2
-    good = good and all(isinstance(part, str) for part in parts)
-    if not good or not {*parts, "".join(parts)} <= vocabulary.keys():
-        raise ValueError(
-            "A merge rule must be two tokens of the vocabulary that make a "
-            f"third. Received: {rule!r:.100}, {place}. {AGAIN}"
-        )
+def _check(rules, vocabulary, kind, rest):
+    seen = set()
+    for number, rule in rules.items():
+        parts = rule.split(" ") if isinstance(rule, str) else rule
+        good = isinstance(parts, list) and len(parts) == 2
+        good = good and all(isinstance(part, str) for part in parts)
+        good = good and {*parts, "".join(parts)} <= vocabulary.keys()
+        if not good or tuple(parts) in seen:
+            raise ValueError(
+                "A merge rule must be two tokens of the vocabulary that make "
+                f"a third, and be there once. Received: {rule!r:.100}, {kind} "
+                f"{number} of {rest}. {AGAIN}"
+            )
+        seen.add(tuple(parts))
 
 
 def _is_entry(token, index):

@@ -520,6 +520,7 @@ def test_tokenizer_of_the_older_files(folder):
         ("model__merges", [None]),
         ("model__merges", [["x", 1]]),
         ("model__merges", ["none none"]),
+        ("model__merges", ["h e", ["h", "e"]]),
         ("model__vocab__a", None),
         ("model__vocab__a", 1),
         ("model__vocab__a", 1.5),
