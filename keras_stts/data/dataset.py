@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import pathlib
+import re
 import threading
 
 import keras
@@ -203,7 +204,7 @@ class VideoDataset(keras.utils.PyDataset):
             return function(self.rows[number])
         except Exception as error:  # A row may hold anything.
             known = isinstance(error, (ValueError, OSError))
-            reason = str(error)
+            reason = _words(error)
             if not known:
                 reason = (
                     "A row must hold what can be trained on. Received: row "
@@ -212,10 +213,12 @@ class VideoDataset(keras.utils.PyDataset):
                 )
             if self.on_error != "raise":
                 self._leave_out(number, reason)
-            elif known:
+            elif known and reason == str(error):
                 raise
             else:
-                raise ValueError(reason) from error
+                name = f"row {self.rows[number]['id']}"
+                named = reason if name in reason else f"{reason} In {name}."
+                raise ValueError(named) from error
 
     def _start(self, batch):
         """Begin to make a batch; a function that waits for it."""
@@ -257,9 +260,10 @@ class VideoDataset(keras.utils.PyDataset):
             self.left_out[number] = reason
             if self.on_error == "report":
                 row = self.rows[number]
+                video = row.get("video")
                 line = {
                     "id": row["id"],
-                    "video": name_of(row.get("video")),
+                    "video": None if video is None else name_of(video),
                     "reason": reason,
                 }
                 with (
@@ -279,6 +283,12 @@ class VideoDataset(keras.utils.PyDataset):
 
     def __exit__(self, *error):
         self.close()
+
+
+def _words(error):
+    """What an error says, without the arrays that Keras shows beside it."""
+    found = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    return found[1] if found else str(error)
 
 
 def _named(rows):

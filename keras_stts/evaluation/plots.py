@@ -7,6 +7,7 @@ results are a ValueError.
 
 import numpy as np
 
+from keras_stts.evaluation.results import as_list
 from keras_stts.evaluation.results import label
 from keras_stts.evaluation.results import pruned
 from keras_stts.visualize import GREY
@@ -39,7 +40,7 @@ def plot_accuracy(results, cost="tokens", title=None):
     line; each is marked with its number of frames.
 
     Args:
-        results: List of results.
+        results: A result, or a list of results.
         cost: Str, `"tokens"`, `"time"` or `"flops"`.
         title: Optional str.
 
@@ -53,6 +54,7 @@ def plot_accuracy(results, cost="tokens", title=None):
         raise ValueError(
             f"`cost` must be one of {', '.join(COSTS)}. Received: {cost!r}."
         )
+    results = as_list(results)
     _check(results, [r for r in results if r["accuracy"] is not None])
     name, value = COSTS[cost]
     figure, axis = _page(title, name, "right answers, %")
@@ -93,6 +95,7 @@ def plot_kept_by_row(results, title=None):
     >>> result |= {"benchmark": "mine", "num_frames": 8}
     >>> figure = plot_kept_by_row([result])
     """
+    results = as_list(results)
     found = _check(results, [r for r in results if r.get("kept_by_row")])
     figure, axis = _page(title, "blocks kept, %", "row of the image")
     height, middle = 0.8 / len(found), (len(found) - 1) / 2
@@ -122,6 +125,7 @@ def plot_kept_over_time(results, title=None):
     >>> result |= {"benchmark": "mine", "num_frames": 8}
     >>> figure = plot_kept_over_time([result])
     """
+    results = as_list(results)
     found = _check(results, [r for r in results if r.get("kept_by_time")])
     figure, axis = _page(title, "part of the video, %", "blocks kept, %")
     for color, result in zip(_colors(), found):

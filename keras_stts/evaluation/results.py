@@ -103,6 +103,11 @@ def load_results(folder):
     return [read_json(path) for path in paths]
 
 
+def as_list(results):
+    """Results of which there may be one alone."""
+    return [results] if isinstance(results, dict) else list(results)
+
+
 def label(result):
     """What a result is called: its `"label"`, or frames and pruning."""
     frames = f"{result['num_frames']} frames"
@@ -147,9 +152,9 @@ def table(results):
     """Results side by side, as text.
 
     Args:
-        results: List of dicts that `keras_stts.evaluate` returned. Those with
-            the same label are a column; give them a `"label"` to name it
-            otherwise than by frames and pruning.
+        results: Dict that `keras_stts.evaluate` returned, or list of such.
+            Those with the same label are a column; give them a `"label"` to
+            name it otherwise than by frames and pruning.
 
     Returns:
         Str: accuracies in percent with their 95% intervals; unweighted means
@@ -160,7 +165,7 @@ def table(results):
     Raises:
         ValueError: If a column has two results of one benchmark.
     """
-    columns = {}
+    results, columns = as_list(results), {}
     for result in results:
         column = columns.setdefault(label(result), {})
         if result["benchmark"] in column:

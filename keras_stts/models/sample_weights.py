@@ -50,6 +50,8 @@ def _as_column(sample_weight, weights):
             given = np.asarray(sample_weight, weights.dtype)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{RULE}Received: {sample_weight!r}.") from error
+        if not np.isfinite(given).all():
+            raise ValueError(f"{RULE}Received: {sample_weight!r}.")
     if tuple(given.shape) != tuple(weights.shape[:-1]):
         raise ValueError(
             f"{RULE}Received: shape {tuple(given.shape)} for labels of shape "

@@ -162,6 +162,14 @@ def test_bad_rows_are_reported_and_good_ones_intact(
     for line in lines:
         assert wanted[line["id"]] in line["reason"]
         assert line["reason"] == left_out[line["id"]]
+        assert "\x1b" not in line["reason"] and "array(" not in line["reason"]
+
+
+def test_what_a_prompt_raises_names_its_row(rows, preprocessor):
+    rows[1]["prompt"] = "who is <|video|>?"
+    with VideoDataset(rows[:2], preprocessor, 2, False) as data:
+        with pytest.raises(ValueError, match="^Prompts .* In row row 1.$"):
+            data[0]
 
 
 def test_raising_is_the_default(rows, preprocessor, tmp_path):

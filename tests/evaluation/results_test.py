@@ -59,6 +59,12 @@ def test_table_by_hand():
     ]
 
 
+def test_one_result_alone():
+    assert table(result()) == table([result()])
+    for plot in (plots.plot_accuracy, plots.plot_kept_by_row):
+        assert plot(result()).axes
+
+
 def test_a_label_is_a_column_and_no_two_results_share_a_cell():
     text = table([result(label="STTS"), result(label="random")])
     assert text.startswith(" " * 16) and "STTS" in text.split("\n")[0]

@@ -171,6 +171,8 @@ def test_sample_weights_beside_raw_videos(model, batch, raw, paths):
     np.testing.assert_allclose(values["loss"], total["loss"], atol=1e-5)
     wanted = {"val_loss": total["loss"]}
     check(model, wanted, raw, validation_data=data)
+    with pytest.raises(ValueError, match="must be a number .*nan"):
+        model.evaluate(raw, sample_weight=[1.0, np.nan, 1.0], verbose=0)
 
 
 def test_auxiliary_loss_is_that_of_any_batch_size(model):
