@@ -1,6 +1,7 @@
 """Writes a `VideoVLM` in the format that transformers reads."""
 
 import json
+import math
 import pathlib
 
 import keras_hub
@@ -8,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from keras_stts.models import molmo2_saved
+from keras_stts.models.backbone_bounds import is_number
 from keras_stts.models.checkpoint import WEIGHTS
 from keras_stts.models.checkpoint import WEIGHTS_INDEX
 from keras_stts.models.molmo2_processor import SWITCHES
@@ -71,8 +73,14 @@ def export(model, directory, max_shard_size=5_000_000_000):
             single larger weight.
 
     Raises:
-        ValueError: If the model is not of Molmo2's architecture, or quantized.
+        ValueError: If the model is not of Molmo2's architecture, or quantized,
+            or the size is no positive number.
     """
+    if not is_number(max_shard_size, 1, math.inf):
+        raise ValueError(
+            "`max_shard_size` must be a number of bytes, 1 at least. Received: "
+            f"max_shard_size={max_shard_size!r}."
+        )
     _check_weights(model)
     directory = pathlib.Path(directory)
     generation, other = _generation(model)

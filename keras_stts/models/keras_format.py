@@ -141,9 +141,22 @@ def check_preprocessor(preset, config_file=None):
             config = _inner(config, "tokenizer")
         tokenizer = {"config": config}
     else:
-        tokenizer = preset_configs.read(preset, hub.TOKENIZER_CONFIG_FILE)
+        name = hub.TOKENIZER_CONFIG_FILE
+        tokenizer = preset_configs.read(preset, name)
+    _check_tokens(tokenizer["config"], f"{name} of {preset}")
     own = tokenizer["config"].get("config_file") or hub.TOKENIZER_CONFIG_FILE
     check_assets(preset, f"assets/{own.split('.')[0]}")
+
+
+def _check_tokens(config, where):
+    for name in ("extra_special_tokens", "unsplittable_tokens"):
+        tokens = config.get(name) or []
+        good = isinstance(tokens, list)
+        if not good or not all(isinstance(token, str) for token in tokens):
+            raise ValueError(
+                f"`{name}` must be a list of str. Received: {tokens!r:.100} in "
+                f"{where}. {AGAIN}"
+            )
 
 
 def check_converter(preset):

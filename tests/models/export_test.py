@@ -229,6 +229,12 @@ def test_a_model_without_molmo2s_tokens(tmp_path):
         tiny_model().export_to_transformers(tmp_path)
 
 
+@pytest.mark.parametrize("size", ["5GB", 0, None])
+def test_sizes_of_shards(size, tmp_path):
+    with pytest.raises(ValueError, match="`max_shard_size` must be a number"):
+        tiny.model().export_to_transformers(tmp_path, max_shard_size=size)
+
+
 def test_preprocessor_that_was_never_told_the_patch_size(tmp_path):
     """Without images it does not need it; the exported one does."""
     model = tiny.model()

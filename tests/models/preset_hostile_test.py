@@ -14,6 +14,7 @@ import pytest
 
 import keras_stts
 from keras_stts import VideoVLM
+from keras_stts import VideoVLMTokenizer
 from keras_stts.models import backbone_bounds
 from keras_stts.models import preset_configs
 from keras_stts.models import safe_hdf5
@@ -340,6 +341,16 @@ def test_vocabularies_that_cannot_be(bare):
         refused(bare, "merges.txt", "line")
     path.write_bytes(b"\xff\xfe")
     refused(bare, "merges.txt", "UTF-8")
+
+
+@pytest.mark.parametrize("value", ["x", -1, [[]], 10**12])
+def test_tokens_of_a_config_are_a_list_of_str(bare, value):
+    path = bare / "tokenizer.json"
+    config = json.loads(path.read_text("utf-8"))
+    config["config"]["unsplittable_tokens"] = value
+    path.write_text(json.dumps(config), "utf-8")
+    with pytest.raises(ValueError, match="`unsplittable_tokens` .*tokenizer.j"):
+        VideoVLMTokenizer.from_preset(str(bare))
 
 
 def test_raw_errors_name_the_preset(bare):
