@@ -128,6 +128,11 @@ def choose_tiling(lengths, tile, max_crops):
 
 @functools.cache
 def _tilings(max_crops):
+    if max_crops < 1:
+        raise ValueError(
+            "`max_crops` must be at least 1 where there are images. Received: "
+            f"max_crops={max_crops}."
+        )
     counts = range(1, max_crops + 1)
     pairs = itertools.product(counts, counts)
     fitting = [(r, c) for r, c in pairs if r * c <= max_crops]

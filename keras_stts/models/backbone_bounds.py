@@ -102,6 +102,7 @@ def check_backbone(config, where=None):
         several = name in CHANNELS and isinstance(values, (list, tuple))
         values = values if several else [values]
         good = all(is_number(value, *NUMBERS[name]) for value in values)
+        good = good and len(values) in (1, 3)
         _check(config, name, good, NUMBERS, where)
     for name in LISTS.keys() & config.keys():
         if config[name] is None and name in OPTIONAL:

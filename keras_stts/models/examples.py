@@ -1,5 +1,6 @@
 """Raw examples: what a user passes, checked and cut up."""
 
+import numbers
 import os
 
 import numpy as np
@@ -53,7 +54,7 @@ def as_batch(x, num_frames, num_images, num_segments=1):
     _check_sizes(x)
     x, sizes = take_rows_apart(x, num_segments)
     for name in {"prompts", "responses"} & set(x):
-        x[name] = [_to_text(text) for text in x[name]]
+        x[name] = [_to_text(name, text) for text in x[name]]
     return x, sizes, single
 
 
@@ -99,13 +100,22 @@ def _is_single(prompts):
     return isinstance(prompts, (str, bytes))
 
 
-def _to_text(value):
-    """Str, or messages as they are."""
+def _to_text(name, value):
+    """Str, or messages as they are; an answer may be a number."""
     if isinstance(value, (list, tuple)):
         return list(value)
     if isinstance(value, np.ndarray):
         value = value.item()
-    return value.decode() if isinstance(value, bytes) else str(value)
+    if isinstance(value, bytes):
+        return value.decode()
+    number = isinstance(value, numbers.Real) and not isinstance(value, bool)
+    number = number and value == value  # NaN is not.
+    if isinstance(value, str) or (number and name == "responses"):
+        return str(value)
+    rule = "a str or a conversation" if name == "prompts" else "a str"
+    raise ValueError(
+        f'Each of "{name}" must be {rule}. Received: {value!r:.200}.'
+    )
 
 
 def _as_images(images):

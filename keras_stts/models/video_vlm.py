@@ -1,3 +1,5 @@
+import math
+
 import keras
 import keras_hub
 import numpy as np
@@ -17,6 +19,7 @@ from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
 from keras_stts.models import preset_saving
 from keras_stts.models import tf_steps
+from keras_stts.models.backbone_bounds import is_int
 from keras_stts.models.keras_format import naming
 from keras_stts.models.keras_format import reading_weights
 from keras_stts.models.load_task import load_task
@@ -412,6 +415,11 @@ class VideoVLM(keras_hub.models.CausalLM):
             List of str, or a str for a single question; without preprocessor
             a dict of token ids and padding mask.
         """
+        if max_length is not None and not is_int(max_length, 1, math.inf):
+            raise ValueError(
+                "`max_length` must be a number of tokens, 1 at least. "
+                f"Received: max_length={max_length!r}."
+            )
         if self.preprocessor is not None and stop_token_ids == "auto":
             stop_token_ids = list(self.preprocessor.stop_token_ids)
         return super().generate(

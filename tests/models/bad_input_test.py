@@ -299,3 +299,25 @@ def test_weights_of_another_size(model, tmp_path):
     model.save_to_preset(str(tmp_path))
     with pytest.raises(ValueError):
         keras_stts.VideoVLM.from_preset(str(tmp_path), image_size=32)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("prompts", None),
+        ("prompts", 3),
+        ("responses", None),
+        ("responses", True),
+        ("responses", float("nan")),
+    ],
+)
+def test_words_that_are_none(name, value):
+    x = {**tiny.raw(), name: [value] * len(tiny.raw()["prompts"])}
+    with pytest.raises(ValueError, match=f'Each of "{name}" must be a str'):
+        tiny.model().preprocessor(x)
+
+
+@pytest.mark.parametrize("length", [0, "x", 1.5])
+def test_lengths_of_answers(length):
+    with pytest.raises(ValueError, match="`max_length` must be a number"):
+        tiny.model().generate(tiny.raw(responses=False), max_length=length)
