@@ -225,7 +225,8 @@ class VideoVLM(keras_hub.models.CausalLM):
         the model's.
 
         Raises:
-            ValueError: If the optimizer cannot train weights of this dtype.
+            ValueError: If the optimizer cannot train weights of this dtype,
+                or there is no such sampler.
         """
         if optimizer == "auto":
             rate = default_learning_rate(self.backbone.hidden_dim)
@@ -237,6 +238,7 @@ class VideoVLM(keras_hub.models.CausalLM):
                 from_logits=True, reduction="mean_with_sample_weight"
             )
         kwargs.setdefault("sampler", self.default_sampler)
+        _check_sampler(kwargs["sampler"])
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def compute_loss(self, *args, **kwargs):
@@ -809,6 +811,15 @@ def _check_max_new_tokens(number):
         raise ValueError(
             "`max_new_tokens` must be at least 1, or None. Received: "
             f"max_new_tokens={number}."
+        )
+
+
+def _check_sampler(sampler):
+    """KerasHub takes any str for a sampler, and fails at the first answer."""
+    if not callable(keras_hub.samplers.get(sampler)):
+        raise ValueError(
+            "`sampler` must be the name of a sampler of KerasHub, such as "
+            f'"greedy", or one itself. Received: sampler={sampler!r}.'
         )
 
 

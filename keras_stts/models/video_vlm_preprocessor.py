@@ -5,6 +5,8 @@ import keras_hub
 import numpy as np
 
 from keras_stts.models import chat
+from keras_stts.models.backbone_bounds import PREPROCESSOR_INTS
+from keras_stts.models.backbone_bounds import is_int
 from keras_stts.models.chat import CHAT_TEMPLATE
 from keras_stts.models.chat import IMAGE
 from keras_stts.models.chat import VIDEO
@@ -122,6 +124,11 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     ):
         for name in ("add_start_token", "add_end_token"):
             kwargs.pop(name, None)
+        if not is_int(sequence_length, *PREPROCESSOR_INTS["sequence_length"]):
+            raise ValueError(
+                "`sequence_length` must be a number of tokens, 1 at least. "
+                f"Received: sequence_length={sequence_length!r}."
+            )
         super().__init__(tokenizer, sequence_length, **kwargs)
         self.video_converter = video_converter
         self.num_blocks = num_blocks

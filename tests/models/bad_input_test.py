@@ -321,3 +321,13 @@ def test_words_that_are_none(name, value):
 def test_lengths_of_answers(length):
     with pytest.raises(ValueError, match="`max_length` must be a number"):
         tiny.model().generate(tiny.raw(responses=False), max_length=length)
+
+
+def test_samplers_and_lengths_that_there_are_not():
+    model = tiny.model()
+    with pytest.raises(ValueError, match="`sampler` must be .*'greddy'"):
+        model.compile(sampler="greddy")
+    parts = (model.preprocessor.tokenizer, model.preprocessor.video_converter)
+    for length in (0, None, "x"):
+        with pytest.raises(ValueError, match="`sequence_length` must be a num"):
+            keras_stts.VideoVLMPreprocessor(*parts, sequence_length=length)
