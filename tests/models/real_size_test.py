@@ -7,6 +7,7 @@ import keras_hub
 import pytest
 
 import keras_stts
+from tests.abstract import abstract_variables
 
 if keras.config.backend() != "jax":
     pytest.skip("JAX alone lowers for other machines", allow_module_level=True)
@@ -19,7 +20,7 @@ VISION_LENGTH = 1 + NUM_FRAMES * (81 + 2 + 8)
 
 def abstract_model(num_layers, vision_num_layers):
     """A model of Molmo2-4B's widths whose variables hold nothing."""
-    with keras.StatelessScope(initialize_variables=False):
+    with abstract_variables():
         backbone = keras_stts.VideoVLMBackbone(
             vocabulary_size=151936,
             additional_vocabulary_size=128,

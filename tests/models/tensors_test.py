@@ -7,7 +7,6 @@ Names and number of parameters are those of its published
 import json
 import math
 
-import keras
 import pytest
 
 import keras_stts
@@ -15,6 +14,7 @@ from keras_stts.models.convert_molmo2 import backbone_config
 from keras_stts.models.molmo2_weights import SCORER
 from keras_stts.models.molmo2_weights import backbone_table
 from keras_stts.models.molmo2_weights import head_table
+from tests.abstract import abstract_variables
 from tests.models.tiny import GOLDEN
 
 PARAMETERS = 4850869200
@@ -85,7 +85,7 @@ def test_published_tensors():
     assert len(wanted) == 706
     assert sum(map(math.prod, wanted.values())) == PARAMETERS
     config = json.loads((GOLDEN / "molmo2_4b/config.json").read_text())
-    with keras.StatelessScope(initialize_variables=False):
+    with abstract_variables():
         backbone = keras_stts.VideoVLMBackbone(
             num_frames=2, **backbone_config(config)
         )
