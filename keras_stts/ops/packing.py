@@ -157,6 +157,11 @@ def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
 
 def _take_rows(x, index):
     """x[b, index[b]] for x (B, M, ...) and index (B, K)."""
+    if keras.config.backend() == "jax":
+        # A gather inside of each row stays on the device that has the row.
+        index = ops.reshape(index, (*index.shape, *(1 for _ in x.shape[2:])))
+        return ops.take_along_axis(x, index, axis=1)
+    # Elsewhere it would go element by element: up to twenty times as long.
     batch, size = ops.shape(x)[0], x.shape[1]
     base = ops.arange(batch, dtype="int32")[:, None] * size
     flat = ops.reshape(x, (-1, *x.shape[2:]))
