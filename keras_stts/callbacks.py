@@ -2,12 +2,12 @@
 
 import contextlib
 import json
-import pathlib
 import sys
 
 import h5py
 import keras
 
+from keras_stts.data.paths import here
 from keras_stts.models import safe_hdf5
 from keras_stts.models.backbone_bounds import is_int
 from keras_stts.models.preset_json import parse_json
@@ -25,7 +25,7 @@ class Backup(keras.callbacks.Callback):
     it goes on.
 
     Args:
-        folder: Path, made if need be.
+        folder: Path on this machine, made if need be.
         every: Int. Batches between two backups. There is always one at the
             end of an epoch. Defaults to `100`.
 
@@ -46,7 +46,7 @@ class Backup(keras.callbacks.Callback):
         super().__init__()
         if every < 1:
             raise ValueError(f"`every` must be positive. Received: {every}.")
-        self.folder = pathlib.Path(folder)
+        self.folder = here(folder, "A backup")
         self.every = every
         self.data = None
 

@@ -1,14 +1,38 @@
 """Addresses of files: those of this machine, and those that fsspec reads."""
 
+import contextlib
 import re
 import urllib.parse
 import urllib.request
 
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-NO_FSSPEC = (
-    "which needs fsspec and its part for such addresses. Install it, as with "
-    "`pip install fsspec[http]` or `fsspec[s3]`, or copy the file here"
-)
+# Also `filecache::gs://...`, which fsspec keeps a copy of.
+ADDRESS = re.compile(r"(?:[A-Za-z0-9+.-]+::)*([A-Za-z][A-Za-z0-9+.-]*)://")
+# What fsspec reads them with, as pip calls it.
+PACKAGES = {
+    "abfs": "adlfs",
+    "abfss": "adlfs",
+    "az": "adlfs",
+    "box": "boxfs",
+    "gcs": "gcsfs",
+    "gs": "gcsfs",
+    "hdfs": "pyarrow",
+    "hf": "huggingface-hub",
+    "http": "aiohttp",
+    "https": "aiohttp",
+    "lakefs": "lakefs-spec",
+    "oci": "ocifs",
+    "oss": "ossfs",
+    "s3": "s3fs",
+    "s3a": "s3fs",
+    "sftp": "paramiko",
+    "smb": "smbprotocol",
+    "ssh": "paramiko",
+    "tos": "tosfs",
+    "webdav": "webdav4",
+    "webhdfs": "requests",
+}
+A_VIDEO = "A video or image must be a readable file"
+A_FILE = "A file must be where its address says"
 
 
 def is_address(value):
@@ -38,42 +62,89 @@ def fetch(address, copy):
         FileNotFoundError: If there is none.
         ValueError: If fsspec is missing or cannot read it.
     """
-    try:
-        import fsspec
-
-        with fsspec.open(address, "rb") as file:
-            return copy(file)
-    except ImportError as error:
-        fail(address, f"{NO_FSSPEC} ({error}).", error)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"A video or image must exist. Received: {address!r}, where there "
-            "is none. Check the address."
-        ) from error
-    except Exception as error:  # Each file system has errors of its own.
-        fail(address, _unreadable(error), error)
+    with explained(address, A_VIDEO):
+        system, path = file_system(address)
+        try:
+            with system.open(path, "rb") as file:
+                return copy(file)
+        except FileNotFoundError as error:
+            if system.isdir(path):
+                fail(address, "which is a folder. Copy it here.", error)
+            raise FileNotFoundError(
+                f"A video or image must exist. Received: {address!r}, where "
+                "there is none. Check the address."
+            ) from error
 
 
 def version_of(address):
     """Str that changes with the file at an address, if its system tells."""
-    try:
-        import fsspec
-
-        system, path = fsspec.core.url_to_fs(address)
+    with explained(address, A_VIDEO):
+        system, path = file_system(address)
         return system.ukey(path)
+
+
+def is_of_this_process(address):
+    """Whether no other process can read what is at an address.
+
+    Such as `memory://`, and systems that were registered in this process.
+    """
+    with explained(address, A_VIDEO):
+        from fsspec import get_filesystem_class
+        from fsspec.registry import known_implementations
+
+        name = ADDRESS.match(address)[1].lower()
+        known = known_implementations.get(name, {}).get("class", "")
+        found = get_filesystem_class(name).__name__
+        return name == "memory" or known.split(".")[-1] != found
+
+
+def file_system(address):
+    """Tuple of fsspec's file system of an address, and the path in it."""
+    import fsspec
+
+    return fsspec.core.url_to_fs(address)
+
+
+@contextlib.contextmanager
+def explained(address, rule=A_FILE):
+    """Say in words why fsspec cannot read an address.
+
+    Raises:
+        OSError: As it is, of a file that is not there, say.
+        ValueError: If a package is missing, or anything else is wrong.
+    """
+    try:
+        yield
     except ImportError as error:
-        fail(address, f"{NO_FSSPEC} ({error}).", error)
+        fail(address, _missing(address, error), error, rule)
+    except (OSError, AddressError):
+        raise
     except Exception as error:  # Each file system has errors of its own.
-        fail(address, _unreadable(error), error)
+        what = f"{type(error).__name__}: {error}"
+        what = f"which fsspec cannot read ({what}). Copy the file here."
+        fail(address, what, error, rule)
 
 
-def _unreadable(error):
-    what = f"{type(error).__name__}: {error}"
-    return f"which fsspec cannot read ({what}). Copy the file here."
+def _missing(address, error):
+    protocol = ADDRESS.match(address)[1].lower()
+    part = PACKAGES.get(protocol, f"fsspec[{protocol}]")
+    try:
+        import fsspec  # noqa: F401
+    except ImportError:
+        needed = f"fsspec and its part for such addresses, {part}"
+        part = f"fsspec {part}"
+    else:
+        needed = f"the package {part}"
+    return (
+        f"which needs {needed} ({error}). Install it with `pip install "
+        f"{part}`, or copy the file here."
+    )
 
 
-def fail(name, what, error=None):
+class AddressError(ValueError):
+    """An address that cannot be read, in words."""
+
+
+def fail(name, what, error=None, rule=A_VIDEO):
     """Raise for a source that cannot be read."""
-    raise ValueError(
-        f"A video or image must be a readable file. Received: {name!r}, {what}"
-    ) from error
+    raise AddressError(f"{rule}. Received: {name!r}, {what}") from error

@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import pathlib
 import tempfile
 import threading
 import time
@@ -14,6 +13,7 @@ import zipfile
 
 import numpy as np
 
+from keras_stts.data.paths import here
 from keras_stts.data.source import identity
 
 VERSION = 2
@@ -32,7 +32,7 @@ class FrameCache:
     used for the longest time goes first.
 
     Args:
-        folder: Path, made if need be.
+        folder: Path on this machine, made if need be.
         max_bytes: Int. Size of all entries. Defaults to 20 GB.
 
     Example:
@@ -51,7 +51,7 @@ class FrameCache:
             raise ValueError(
                 f"`max_bytes` must be positive. Received: {max_bytes}."
             )
-        self.folder = pathlib.Path(folder)
+        self.folder = here(folder, "A cache of frames")
         self.max_bytes = max_bytes
         self.folder.mkdir(parents=True, exist_ok=True)
         self._room = None

@@ -4,7 +4,6 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import pathlib
 import re
 import threading
 
@@ -14,6 +13,8 @@ import numpy as np
 from keras_stts.data.cache import FrameCache
 from keras_stts.data.disk import writing
 from keras_stts.data.order import plan_epoch
+from keras_stts.data.paths import append_text
+from keras_stts.data.paths import as_path
 from keras_stts.data.reading_ahead import Batches
 from keras_stts.data.reading_ahead import Clock
 from keras_stts.data.rows import RowReader
@@ -54,8 +55,8 @@ class VideoDataset(keras.utils.PyDataset):
         on_error: What happens with a row that cannot be used: `"raise"`, or
             `"skip"` and count it, or `"report"`, which also writes it to
             `report`.
-        report: Optional path of a JSONL file, a line for each row that was
-            left out, with the reason.
+        report: Optional path or address of a JSONL file, a line for each row
+            that was left out, with the reason.
         num_workers: Int. Processes that decode.
         time_limit: Number. Seconds that a video may take.
         prefetch: Int. Batches that are read ahead.
@@ -114,7 +115,7 @@ class VideoDataset(keras.utils.PyDataset):
         if isinstance(cache, (str, os.PathLike)):
             cache = FrameCache(cache)
         self.on_error = on_error
-        self.report = None if report is None else pathlib.Path(report)
+        self.report = None if report is None else as_path(report)
         self.prefetch = prefetch
         self.left_out = {}
         self._closed = False
@@ -266,11 +267,10 @@ class VideoDataset(keras.utils.PyDataset):
                     "video": None if video is None else name_of(video),
                     "reason": reason,
                 }
-                with (
-                    writing(self.report),
-                    open(self.report, "a", encoding="utf-8") as file,
-                ):
-                    file.write(json.dumps(line, default=str) + "\n")
+                with writing(self.report):
+                    append_text(
+                        self.report, json.dumps(line, default=str) + "\n"
+                    )
 
     def close(self):
         """End the processes that decode."""

@@ -5,6 +5,9 @@ import os
 import pathlib
 
 from keras_stts.data.addresses import is_address
+from keras_stts.data.paths import Address
+from keras_stts.data.paths import as_path
+from keras_stts.data.paths import join
 from keras_stts.data.source import is_row
 from keras_stts.data.tables import Damage
 from keras_stts.data.tables import fail
@@ -22,12 +25,13 @@ def read_manifest(path, folder=None, columns=None, on_error="raise"):
     """Read a table of videos, questions and answers.
 
     Args:
-        path: Path of a JSONL, JSON (list of objects), CSV, TSV, Parquet or
-            TFRecord (of `tf.train.Example`) file. Text is UTF-8, or UTF-16
-            with a byte order mark.
-        folder: Optional path, what videos' paths are relative to, and do not
-            lead out of. Defaults to the table's own folder, of which they
-            may lead out.
+        path: Path, or address that fsspec reads (`gs://`, `s3://`, `hf://`),
+            of a JSONL, JSON (list of objects), CSV, TSV, Parquet or TFRecord
+            (of `tf.train.Example`) file. Text is UTF-8, or UTF-16 with a byte
+            order mark.
+        folder: Optional path or address, what videos' paths are relative to,
+            and do not lead out of. Defaults to the table's own folder, of
+            which they may lead out.
         columns: Optional dict of `"video"`, `"prompt"` and `"response"` to the
             names of the columns. Defaults to the first that is there of
             `video`, `video_path`, `path`, `file`; `prompt`, `question`;
@@ -54,7 +58,7 @@ def read_manifest(path, folder=None, columns=None, on_error="raise"):
             '`on_error` must be "raise" or "keep". Received: '
             f"on_error={on_error!r}."
         )
-    path = pathlib.Path(path)
+    path = as_path(path)
     keep = on_error == "keep"
     rows = read_table(path, keep)
     whole = [row for row in rows if not isinstance(row, Damage)]
@@ -121,13 +125,15 @@ class _Place:
     """Where the paths of videos start.
 
     Args:
-        folder: Path.
-        limit: Path that they may not leave, or `None`.
+        folder: Path or address.
+        limit: Path or address that they may not leave, or `None`.
     """
 
     def __init__(self, folder, limit):
-        self.folder = os.fspath(folder)
-        self.limit = None if limit is None else os.path.realpath(limit)
+        self.folder = as_path(folder)
+        self.limit = None if limit is None else as_path(limit)
+        if isinstance(self.limit, pathlib.Path):
+            self.limit = os.path.realpath(self.limit)
         # Rows have few folders, so these are looked up once.
         self._real = functools.lru_cache(None)(os.path.realpath)
 
@@ -141,16 +147,17 @@ class _Place:
             video = video.get("path")
         if not isinstance(video, str) or not video:
             return video
-        if is_address(video):
-            self._check(video, self.limit is None)
-            return video
-        path = os.path.join(self.folder, video)
+        path = join(self.folder, video)
         self._check(video, self.limit is None or self._is_inside(path))
         return path
 
     def _is_inside(self, path):
         if "\0" in path:
             return True  # No path: to be refused as a video.
+        if isinstance(self.limit, Address) or is_address(path):
+            path = as_path(path)
+            is_elsewhere = isinstance(path, Address)
+            return is_elsewhere and (path / ".").is_relative_to(self.limit)
         folder, name = os.path.split(path)
         real = os.path.join(self._real(folder), name)
         if name in ("", ".", "..") or os.path.islink(real):
@@ -161,6 +168,6 @@ class _Place:
         if not allowed:
             raise ValueError(
                 f"names {video!r}, which leads out of folder="
-                f"{self.folder!r}. Put the video there, or leave `folder` out "
-                "if you trust the table."
+                f"{str(self.folder)!r}. Put the video there, or leave `folder` "
+                "out if you trust the table."
             )

@@ -12,8 +12,10 @@ from keras_stts.data.addresses import fail
 from keras_stts.data.addresses import fetch
 from keras_stts.data.addresses import is_address
 from keras_stts.data.addresses import is_local
+from keras_stts.data.addresses import is_of_this_process
 from keras_stts.data.addresses import local_path
 from keras_stts.data.addresses import version_of
+from keras_stts.data.paths import Address
 
 Source = namedtuple("Source", ["file", "name", "is_path"])
 Source.__doc__ = """Where a video or an image comes from.
@@ -55,6 +57,8 @@ def as_source(source):
     """
     if isinstance(source, Source):
         return source
+    if isinstance(source, Address):
+        source = str(source)
     if is_row(source):
         return _row_source(source)
     if isinstance(source, (bytearray, memoryview)):
@@ -86,6 +90,8 @@ def name_of(source):
     """What to call a source in messages, without opening it."""
     if isinstance(source, Source):
         return source.name
+    if isinstance(source, Address):
+        return str(source)
     if is_row(source):
         path, content = source.get("path"), source.get("bytes")
         return str(path) if path else name_of(content or b"")
@@ -102,6 +108,8 @@ def name_of(source):
 
 def portable(source):
     """The same source, as another process can read it."""
+    if isinstance(source, Address):
+        source = str(source)
     if is_row(source) and source.get("bytes") is None:
         source = source["path"]
     if isinstance(source, (str, os.PathLike)):
@@ -111,6 +119,15 @@ def portable(source):
     source = as_source(source)
     with opened(source) as file:
         return {"path": source.name, "bytes": file.read()}
+
+
+def reachable(source):
+    """A portable source, fetched if no other process can fetch it."""
+    if isinstance(source, str) and is_address(source):
+        if not is_local(source) and is_of_this_process(source):
+            with opened(as_source(source)) as file:
+                return {"path": source, "bytes": file.read()}
+    return source
 
 
 def identity(source):

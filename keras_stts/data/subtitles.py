@@ -1,9 +1,10 @@
 """Subtitles of SubRip files."""
 
 import os
-import pathlib
 import re
 
+from keras_stts.data.paths import Address
+from keras_stts.data.paths import as_path
 from keras_stts.data.text import read_text
 
 CLOCK = r"(?:(\d+):)?(\d+):(\d+)(?:[,.:](\d+))?"
@@ -18,7 +19,8 @@ def read_srt(path):
     """Subtitles of a SubRip file.
 
     Args:
-        path: `pathlib.Path` of a file in UTF-8, or in UTF-16 with a mark.
+        path: `pathlib.Path` or `Address` of a file in UTF-8, or in UTF-16
+            with a mark.
 
     Returns:
         List of (start, end, text), seconds; without tags and positions.
@@ -79,13 +81,13 @@ def as_subtitles(value):
 
     Args:
         value: List of triples or of dicts with start, end and text; or a dict
-            of "(start, end)" to text; or the path of an SRT file.
+            of "(start, end)" to text; or the path or address of an SRT file.
 
     Raises:
         ValueError: If it is none of these.
     """
-    if isinstance(value, (str, os.PathLike)):
-        path = pathlib.Path(value)
+    if isinstance(value, (str, os.PathLike, Address)):
+        path = as_path(value)
         if path.suffix.lower() != ".srt":
             raise ValueError(
                 "Subtitles must be a list of (start, end, text) or the path "

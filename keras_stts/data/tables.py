@@ -3,8 +3,9 @@
 import csv
 import io
 import json
-import pathlib
 
+from keras_stts.data.paths import Address
+from keras_stts.data.paths import as_path
 from keras_stts.data.text import decoded
 from keras_stts.data.text import problem
 
@@ -26,7 +27,7 @@ def read_table(path, keep_damage=False):
     """All rows of a table.
 
     Args:
-        path: Path, which ends in one of `READERS`.
+        path: Path or address, which ends in one of `READERS`.
         keep_damage: Bool. Whether rows that cannot be read become `Damage`
             instead of an error.
 
@@ -38,7 +39,7 @@ def read_table(path, keep_damage=False):
         ValueError: If it is of an unknown kind or damaged.
         OSError: If it cannot be read.
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     if not path.exists():
         raise FileNotFoundError(
             f"`path` must be a table. Received: {str(path)!r}, which does not "
@@ -206,7 +207,7 @@ def _read_parquet(path):
             "keras-stts[parquet]`."
         ) from error
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = _parquet_table(path, pyarrow.parquet.read_table)
     except Exception as error:  # Arrow raises many kinds.
         fail(path, f"which is no Parquet file, or damaged ({error}).", error)
     names = table.column_names
@@ -223,6 +224,13 @@ def _read_parquet(path):
                     f"row {number + 1} cannot be read "
                     f"({type(error).__name__}: {error}). Correct it."
                 )
+
+
+def _parquet_table(path, read):
+    if not isinstance(path, Address):
+        return read(path)
+    with path.system() as (system, place):
+        return read(place, filesystem=system)
 
 
 def _read_tfrecord(path):

@@ -72,7 +72,7 @@ def read_text(path, what):
     """Text of a file in UTF-8, or in UTF-16 or UTF-32 with a mark.
 
     Args:
-        path: `pathlib.Path`.
+        path: `pathlib.Path` or `Address`.
         what: Str, what to call it in an error.
 
     Raises:

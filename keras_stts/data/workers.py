@@ -12,6 +12,7 @@ import warnings
 
 from keras_stts.data.source import name_of
 from keras_stts.data.source import portable
+from keras_stts.data.source import reachable
 
 SCRIPT = pathlib.Path(__file__).with_name("_worker.py")
 HEADER = struct.Struct("<Q")
@@ -115,6 +116,7 @@ class DecodePool:
 
     def _run(self, what, task):
         name = name_of(task["source"])
+        task = {**task, "source": reachable(task["source"])}
         process = getattr(self._local, "process", None)
         if process is None or process.poll() is not None:
             process = self._local.process = self._start()

@@ -5,10 +5,10 @@ authors, of lmms-eval for TempCompass.
 """
 
 import functools
-import pathlib
 import re
 
 from keras_stts.data.manifest import read_manifest
+from keras_stts.data.paths import as_path
 from keras_stts.data.subtitles import as_subtitles
 from keras_stts.data.subtitles import read_srt
 from keras_stts.data.subtitles import seconds
@@ -436,7 +436,7 @@ def get_benchmark(name):
         return name
     if str(name) in BENCHMARKS:
         return BENCHMARKS[str(name)]
-    if pathlib.Path(name).suffix:
+    if as_path(name).suffix:
         return from_manifest(name)
     raise ValueError(
         "`benchmark` must be a `Benchmark`, a table of videos, prompts and "

@@ -45,7 +45,7 @@ def find_video(folder, *places):
     """The first place that holds a video, or the first, to be missed there.
 
     Args:
-        folder: `pathlib.Path`.
+        folder: `pathlib.Path` or `Address`.
         *places: Str, from the folder; what ends in no known ending may have
             any, or be a folder of images.
     """

@@ -2,10 +2,12 @@
 
 import json
 import os
-import pathlib
+import uuid
 
 from keras_stts.data.disk import writing
 from keras_stts.data.locks import lock
+from keras_stts.data.paths import Address
+from keras_stts.data.paths import as_path
 from keras_stts.datasets._shapes_files import replace_when_done
 
 PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
@@ -16,10 +18,12 @@ class Journal:
     """Predictions that were made, in a folder; or in memory alone.
 
     Lines are on the disk before `append` returns. What a kill left of a last
-    line is cut off when the folder is opened again.
+    line is cut off when the folder is opened again. At an address nothing is
+    added to a file: each `append` writes one beside it, and `close` joins
+    them. No other process is kept from writing there, too.
 
     Args:
-        folder: Path, made if need be, or `None`.
+        folder: Path or address, made if need be, or `None`.
         settings: Dict that JSON can hold: what predictions depend on.
 
     Attributes:
@@ -31,25 +35,26 @@ class Journal:
     """
 
     def __init__(self, folder, settings):
-        self.folder = None if folder is None else pathlib.Path(folder)
+        self.folder = None if folder is None else as_path(folder)
         self.entries = {}
         self._file = None
         if self.folder is None:
             return
+        kind = _Parts if isinstance(self.folder, Address) else _File
         with writing(self.folder / PREDICTIONS):
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._file = open(self.folder / PREDICTIONS, "ab+")
+            self._file = kind(self.folder / PREDICTIONS)
         try:
             self._lock()
             self._check_settings(json.loads(json.dumps(settings)))
             self._read()
         except BaseException:
-            self._file.close()
+            self._file.give_up()
             raise
 
     def _lock(self):
         try:
-            lock(self._file)
+            self._file.lock()
         except BlockingIOError:
             raise ValueError(
                 "One process writes to a folder of predictions. Received: "
@@ -75,11 +80,7 @@ class Journal:
             )
 
     def _read(self):
-        self._file.seek(0)
-        whole = 0
-        for number, line in enumerate(self._file, 1):
-            if not line.endswith(b"\n"):
-                break  # Cut short by a kill.
+        for number, line in enumerate(self._file.lines(), 1):
             try:
                 entry = json.loads(line)
                 self.entries.setdefault(entry["id"], entry)
@@ -90,8 +91,6 @@ class Journal:
                     f"{str(self.folder / PREDICTIONS)!r} ({error}). Delete "
                     "the line; its question will be asked again."
                 ) from error
-            whole += len(line)
-        self._file.truncate(whole)
 
     def append(self, entries):
         """Keep predictions, dicts with an `"id"`."""
@@ -99,9 +98,7 @@ class Journal:
         if self._file is not None:
             lines = [json.dumps(e, ensure_ascii=False) + "\n" for e in entries]
             with writing(self.folder / PREDICTIONS):
-                self._file.write("".join(lines).encode())
-                self._file.flush()
-                os.fsync(self._file.fileno())
+                self._file.add("".join(lines).encode())
 
     def write(self, name, value):
         """Write JSON beside the predictions."""
@@ -118,6 +115,69 @@ class Journal:
 
     def __exit__(self, *error):
         self.close()
+
+
+class _File:
+    """Lines that are added to a file of this machine."""
+
+    def __init__(self, path):
+        self._file = open(path, "ab+")
+
+    def lock(self):
+        lock(self._file)
+
+    def lines(self):
+        """All whole lines; the file is cut after the last of them."""
+        self._file.seek(0)
+        whole = 0
+        for line in self._file:
+            if not line.endswith(b"\n"):
+                break  # Cut short by a kill.
+            yield line
+            whole += len(line)
+        self._file.truncate(whole)
+
+    def add(self, data):
+        self._file.write(data)
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self):
+        self._file.close()
+
+    give_up = close
+
+
+class _Parts:
+    """Lines at an address, where files are written whole or not at all."""
+
+    def __init__(self, path):
+        self._path = path
+
+    def lock(self):
+        """Parts have names of their own, so that no process harms another."""
+
+    def _parts(self):
+        return self._path.parent.glob(f"{self._path.stem}-*.jsonl")
+
+    def lines(self):
+        whole = [self._path] if self._path.exists() else []
+        for path in whole + self._parts():
+            yield from path.read_bytes().splitlines(keepends=True)
+
+    def add(self, data):
+        name = f"{self._path.stem}-{uuid.uuid4().hex}.jsonl"
+        self._path.with_name(name).write_bytes(data)
+
+    def close(self):
+        parts = self._parts()
+        if parts:
+            self._path.write_bytes(b"".join(dict.fromkeys(self.lines())))
+            for path in parts:
+                path.unlink(missing_ok=True)
+
+    def give_up(self):
+        """What was written stays as it is."""
 
 
 def read_json(path):
@@ -141,6 +201,9 @@ def read_json(path):
 
 def write_json(path, value):
     """Write a JSON file that is whole or not there."""
+    if isinstance(path, Address):
+        text = json.dumps(value, indent=2, ensure_ascii=False)
+        return path.write_text(text + "\n")
     with writing(path), replace_when_done(path) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             json.dump(value, file, indent=2, ensure_ascii=False)

@@ -1,10 +1,9 @@
 """Benchmarks of users' own tables."""
 
 import json
-import pathlib
 
-from keras_stts.data.addresses import is_address
 from keras_stts.data.manifest import read_manifest
+from keras_stts.data.paths import as_path
 from keras_stts.data.rows import check_damage
 from keras_stts.data.rows import without_none
 from keras_stts.data.source import name_of
@@ -35,7 +34,7 @@ def from_manifest(path, may_leave_folder=False, left_out=None):
     Returns:
         `Benchmark`, whose folder is what the videos' paths start from.
     """
-    path = pathlib.Path(path)
+    path = as_path(path)
     on_error = "raise" if left_out is None else "keep"
 
     def read(folder):
@@ -58,10 +57,11 @@ def _question(row):
     check_damage(row)
     given = {n: row[n] for n in KNOWN if row.get(n) not in (None, "")}
     video = given.get("video")
-    if not isinstance(video, str) or is_address(video):
+    if not isinstance(video, str):
         raise ValueError(
-            "A table to evaluate must name videos by their paths. Received: "
-            f"row {row['id']} with video={repr(video)[:300]}. Copy them here."
+            "A table to evaluate must name videos by their paths or "
+            f"addresses. Received: row {row['id']} with video="
+            f"{repr(video)[:300]}. Copy them here."
         )
     if row.get("subtitles") not in (None, ""):
         given["subtitles"] = tuple(as_subtitles(row["subtitles"]))

@@ -1,10 +1,11 @@
 """What a benchmark is, and what it asks."""
 
 import dataclasses
-import pathlib
 import warnings
 from collections.abc import Callable
 
+from keras_stts.data.addresses import is_address
+from keras_stts.data.paths import as_path
 from keras_stts.evaluation.parsers import LETTERS
 from keras_stts.evaluation.parsers import PARSERS
 
@@ -57,13 +58,14 @@ class Benchmark:
 
     Attributes:
         name: Str.
-        read: Function of a folder, an absolute `pathlib.Path`. It yields, for
-            each question, a dict of `"id"`, `"video"` (path, absolute or from
-            the folder), `"question"` and `"answer"`: with `"choices"`, a list
-            of str, the number of the right one or its letter or its text; the
-            text itself without. It may hold `"categories"`, `"clip"`,
-            `"fps"`, `"subtitles"` and `"parse"`, see `Question`, and anything
-            that the prompt names.
+        read: Function of a folder, an absolute `pathlib.Path`, or what has
+            its methods and stands for an address. It yields, for each
+            question, a dict of `"id"`, `"video"` (path, absolute or from the
+            folder, or address), `"question"` and `"answer"`: with
+            `"choices"`, a list of str, the number of the right one or its
+            letter or its text; the text itself without. It may hold
+            `"categories"`, `"clip"`, `"fps"`, `"subtitles"` and `"parse"`,
+            see `Question`, and anything that the prompt names.
         prompt: Str, a template of what `read` yields, and of `{options}`,
             by default the choices as lines `A. ...`.
         parse: Str or function, what makes an answer of the model's words,
@@ -118,7 +120,8 @@ class Benchmark:
         """Read all questions.
 
         Args:
-            folder: Path of what was downloaded, or of your own files.
+            folder: Path or address of what was downloaded, or of your own
+                files.
 
         Returns:
             List of `Question`.
@@ -129,7 +132,7 @@ class Benchmark:
                 is none of the choices or none that the parser can give, or
                 files are not as published.
         """
-        folder = pathlib.Path(folder).absolute()
+        folder = as_path(folder).absolute()
         questions = [self._question(row, folder) for row in self._rows(folder)]
         ids = [question.id for question in questions]
         if not ids or len(set(ids)) < len(ids):
@@ -177,7 +180,7 @@ class Benchmark:
         lines = {"options": options(choices), **row}
         question = Question(
             id=str(row["id"]),
-            video=str(folder / row["video"]),
+            video=_place(folder, row["video"]),
             prompt=self._prompt(lines),
             answer=right(row["answer"], choices, row["id"]),
             choices=choices,
@@ -255,6 +258,11 @@ def right(answer, choices, name):
         "0; a text if there are no choices. Received: "
         f"answer={answer!r} of question {name}, choices={list(choices)}."
     )
+
+
+def _place(folder, video):
+    """Path or address of a video, as a benchmark names it."""
+    return str(video) if is_address(str(video)) else str(folder / video)
 
 
 def _parser(parse):

@@ -1,9 +1,8 @@
 """Results of evaluations: what is in them, and tables of them."""
 
-import pathlib
-
 import numpy as np
 
+from keras_stts.data.paths import as_path
 from keras_stts.evaluation.journal import RESULTS
 from keras_stts.evaluation.journal import read_json
 from keras_stts.evaluation.scores import mark
@@ -91,7 +90,7 @@ def load_results(folder):
     """All results below a folder, by path.
 
     Args:
-        folder: Path, such as `output` of `keras_stts.evaluate`.
+        folder: Path or address, such as `output` of `keras_stts.evaluate`.
 
     Returns:
         List of dicts, see `summarize`.
@@ -99,7 +98,7 @@ def load_results(folder):
     Raises:
         ValueError: If a file is damaged.
     """
-    paths = sorted(pathlib.Path(folder).glob(f"**/{RESULTS}"))
+    paths = sorted(as_path(folder).glob(f"**/{RESULTS}"))
     return [read_json(path) for path in paths]
 
 

@@ -10,6 +10,9 @@ import numpy as np
 from keras import ops
 
 from keras_stts import pruning
+from keras_stts.data.paths import Address
+from keras_stts.data.paths import as_path
+from keras_stts.data.paths import size
 from keras_stts.data.video import SampledVideo
 from keras_stts.data.workers import DecodePool
 from keras_stts.evaluation import journal as files
@@ -56,15 +59,16 @@ def evaluate(
         benchmark: Str, a name of `keras_stts.evaluation.BENCHMARKS`; or a
             `keras_stts.evaluation.Benchmark`; or the path of a table of
             videos, prompts and responses, see `keras_stts.data.read_manifest`.
-        folder: Path of the benchmark's files, see `Benchmark`. Defaults to a
-            table's own folder.
+        folder: Path or address of the benchmark's files, see `Benchmark`.
+            Defaults to a table's own folder.
         num_frames: Optional int, frames of a video; or a list of ints, to be
             tried one after the other with the same weights. Defaults to the
             model's.
         batch_size: Int. Questions that are asked at once.
-        output: Optional path of a folder. `{benchmark}_{num_frames}_frames/`
-            in it gets `predictions.jsonl`, `settings.json`, `results.json`
-            and, if asked to report them, `unreadable.json`.
+        output: Optional path or address of a folder, in which
+            `{benchmark}_{num_frames}_frames/` gets `predictions.jsonl`,
+            `settings.json`, `results.json` and, if asked to report them,
+            `unreadable.json`.
         limit: Optional int. How many questions, from the first, to ask.
         max_new_tokens: Optional int. Defaults to the benchmark's.
         sampling: Optional str, see `keras_stts.data.sample_indices`. Defaults
@@ -124,7 +128,7 @@ def evaluate(
         )
         run.unreadable |= left_out
         name = f"{benchmark.name}_{preprocessor.num_frames}_frames"
-        place = None if output is None else pathlib.Path(output) / name
+        place = None if output is None else as_path(output) / name
         asked = questions[:limit]
         with Journal(place, run.settings() if place else {}) as journal:
             with DecodePool(num_workers, time_limit) as pool:
@@ -317,25 +321,25 @@ def _find(benchmark, folder, on_error, left_out):
             )
         return found, folder
     rows = None if on_error == "raise" else left_out
-    start = pathlib.Path(benchmark).parent if folder is None else folder
+    start = as_path(benchmark).parent if folder is None else folder
     return from_manifest(benchmark, folder is None, rows), start
 
 
 def _is_table(benchmark):
-    is_path = isinstance(benchmark, (str, pathlib.Path))
+    is_path = isinstance(benchmark, (str, pathlib.Path, Address))
     is_known = is_path and str(benchmark) in BENCHMARKS
-    return is_path and not is_known and bool(pathlib.Path(benchmark).suffix)
+    return is_path and not is_known and bool(as_path(benchmark).suffix)
 
 
 def _file(path):
     """Size and a number of the start of a video, or of a folder's files."""
-    path = pathlib.Path(path)
+    path = as_path(path)
     if path.is_dir():
         files = sorted(path.iterdir())
-        sizes = [file.stat().st_size for file in files]
+        sizes = [size(file) for file in files]
         return [sum(sizes), _code([file.name for file in files])]
-    with open(path, "rb") as file:
-        return [path.stat().st_size, zlib.crc32(file.read(2**16))]
+    with path.open("rb") as file:
+        return [size(path), zlib.crc32(file.read(2**16))]
 
 
 def _check_videos(questions, journal):
@@ -343,7 +347,7 @@ def _check_videos(questions, journal):
     known = {}
     for question in questions:
         entry, path = journal.entries.get(question.id), question.video
-        if entry is None or not pathlib.Path(path).exists():
+        if entry is None or not as_path(path).exists():
             continue
         if path not in known:
             known[path] = _file(path)

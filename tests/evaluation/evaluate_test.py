@@ -422,3 +422,57 @@ def test_kept_shares_by_hand():
         kept_by_time(kept, 2), [(1 * 2 + 0.25) / 3, (0.25 + 0.5 * 2) / 3]
     )
     assert kept_by_time(kept).mean() == pytest.approx(kept.mean())
+
+
+@pytest.mark.once
+def test_all_of_it_at_addresses(folder, model, stub, monkeypatch):
+    fsspec = pytest.importorskip("fsspec")
+    system = fsspec.filesystem("memory")
+    for path in folder.iterdir():
+        system.pipe(f"/bench/{path.name}", path.read_bytes())
+    rows = [json.loads(line) for line in open(folder / "rows.jsonl")]
+    rows = [
+        {"id": r["id"], "video": r["video"], "prompt": r["question"]}
+        | {"response": r["answer"]}
+        for r in rows
+    ]
+    text = "".join(json.dumps(row) + "\n" for row in rows)
+    system.pipe("/bench/table.jsonl", text.encode())
+    output = "memory://results"
+
+    def ask():
+        table = "memory://bench/table.jsonl"
+        return run(model, None, table, output=output)
+
+    def killed(self):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("keras_stts.evaluation.journal._Parts.close", killed)
+        patch.setattr(runner, "Answerer", failing_after(stub, 2))
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+    place = f"/results/table_{tiny.NUM_FRAMES}_frames"
+    assert len(system.glob(f"{place}/predictions-*.jsonl")) == 2
+    stub.asked.clear()
+    result = ask()
+    assert len(stub.asked) == len(rows) - 4 == 2
+    names = [
+        path.rpartition("/")[2] for path in sorted(system.ls(place, False))
+    ]
+    assert names == ["predictions.jsonl", "results.json", "settings.json"]
+    assert load_results(output) == [result] and result["n"] == 6
+    assert ask()["accuracy"] == result["accuracy"] and len(stub.asked) == 2
+    system.pipe("/bench/4.mp4", system.cat("/bench/0.mp4"))
+    with pytest.raises(ValueError, match="memory://bench/4.mp4', another one"):
+        ask()
+
+
+def failing_after(stub, count):
+    class Failing(stub):
+        def __call__(self, examples):
+            if len(self.asked) >= 2 * count:
+                raise KeyboardInterrupt
+            return super().__call__(examples)
+
+    return Failing
