@@ -7,6 +7,7 @@ from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models import keras_format
 from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
+from keras_stts.models.preset_files import read_once
 from keras_stts.models.preset_json import AGAIN
 from keras_stts.models.preset_mixin import argument_names
 from keras_stts.models.preset_mixin import is_molmo2
@@ -23,6 +24,20 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "vocab.json",
 )
+
+
+def backbone_config(preset, changes):
+    """Arguments of the backbone of a preset, with changes; weights aside."""
+    if is_molmo2(preset):
+        from keras_stts.models import convert_molmo2
+
+        config = read_once(convert_molmo2.Files, preset).backbone
+    else:
+        config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
+    config = {**config, **changes}
+    if changes.get("dtype") is None:
+        config["dtype"] = saved_dtype(preset)
+    return config
 
 
 def load_task(

@@ -13,7 +13,9 @@ from keras_stts.data.dataset import VideoDataset
 from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
+from keras_stts.models import distributing
 from keras_stts.models import inputs as model_inputs
+from keras_stts.models import layouts
 from keras_stts.models import lora
 from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
@@ -22,6 +24,7 @@ from keras_stts.models import tf_steps
 from keras_stts.models.backbone_bounds import is_int
 from keras_stts.models.keras_format import naming
 from keras_stts.models.keras_format import reading_weights
+from keras_stts.models.load_task import backbone_config
 from keras_stts.models.load_task import load_task
 from keras_stts.models.model_card import write_model_card
 from keras_stts.models.parts import check_parts
@@ -149,7 +152,8 @@ class VideoVLM(keras_hub.models.CausalLM):
                 inputs["frame_mask"],
                 segments=inputs.get("frame_segments"),
             )
-        logits = self.lm_head(hidden)
+        with layouts.sizes_known(backbone.get_config()):
+            logits = self.lm_head(hidden)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
 
         # === Config ===
@@ -163,7 +167,9 @@ class VideoVLM(keras_hub.models.CausalLM):
             set_trainable_parts(self, trainable_parts)
 
     @classmethod
-    def from_preset(cls, preset, load_weights=True, **kwargs):
+    def from_preset(
+        cls, preset, load_weights=True, distribution=None, **kwargs
+    ):
         """Load a model, its weights and its preprocessor.
 
         Args:
@@ -171,6 +177,13 @@ class VideoVLM(keras_hub.models.CausalLM):
                 `"hf://org/model"`, or a local directory in Keras or Molmo2
                 format.
             load_weights: Bool. `False` leaves the weights random.
+            distribution: What of the model and of a batch lies on which
+                device, under JAX: `"data"`, all weights on each; `"fsdp"`,
+                the weights cut over all devices; `"auto"`, the former if the
+                weights take at most half of a device's memory, or else the
+                latter; or a `keras.distribution.Distribution`. It is set as
+                `keras.distribution.set_distribution` does, and holds for
+                what follows. Defaults to what is set.
             **kwargs: Arguments of `VideoVLM`, `VideoVLMBackbone`,
                 `VideoVLMPreprocessor` or `VideoVLMVideoConverter` to change,
                 such as `prune_ratio`, `num_frames` or `dtype`. None of them
@@ -190,8 +203,8 @@ class VideoVLM(keras_hub.models.CausalLM):
             FileNotFoundError: If the preset lacks a file, such as those of a
                 preprocessor that it was saved with.
             ValueError: If the preset is unknown, one of its files is damaged,
-                hostile or not its own, or `pruning` and `prune_ratio`
-                contradict each other.
+                hostile or not its own, `pruning` and `prune_ratio`
+                contradict each other, or there is no such distribution.
             TypeError: If an argument is unknown.
         """
         defaults = preset_config(preset)
@@ -207,8 +220,21 @@ class VideoVLM(keras_hub.models.CausalLM):
             part: {n: kwargs[n] for n in kwargs if n in names}
             for part, names in takers.items()
         }
-        with preset_files.loading(), naming(preset):
-            return load_task(cls, preset, load_weights, **arguments)
+        if distribution is not None and "backbone" in kwargs:
+            raise ValueError(
+                "Weights are spread over devices when they are made. Received: "
+                f"distribution={distribution!r} and a `backbone`. Pass "
+                "`distribution` to where the backbone is made, or set it by "
+                "`keras.distribution.set_distribution` before."
+            )
+
+        def config():
+            return backbone_config(preset, arguments["backbone"])
+
+        with preset_files.loading():
+            spread = distributing.distributed(distribution, config)
+            with spread, naming(preset):
+                return load_task(cls, preset, load_weights, **arguments)
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
         return model_inputs.preprocess_batch(self, (x, y, sample_weight))

@@ -5,6 +5,7 @@ from keras import ops
 from keras_stts.data.image import largest_tiling
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import keras_format
+from keras_stts.models import layouts
 from keras_stts.models import lora
 from keras_stts.models.activations import get_activation
 from keras_stts.models.backbone_bounds import check_backbone
@@ -228,9 +229,10 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
 
         # === Functional Model ===
         inputs = self._make_inputs()
-        self._build_vision_layers()
-        vision = self.encode_vision(inputs)
-        hidden, _, _ = self.encode(inputs, vision)
+        with layouts.sizes_known(config):
+            self._build_vision_layers()
+            vision = self.encode_vision(inputs)
+            hidden, _, _ = self.encode(inputs, vision)
         outputs = {"hidden_states": hidden}
         if "selection" in vision:
             outputs["scores"] = vision["scores"]
@@ -707,6 +709,52 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             length=None if cache is None else cache[0][0].shape[1],
         )
         return positions, mask, masks
+
+    @staticmethod
+    def get_layout_map(
+        device_mesh,
+        model_parallel_dim_name="model",
+        data_parallel_dim_name="batch",
+    ):
+        """Layouts of all weights, for `keras.distribution.ModelParallel`.
+
+        Attention heads and the units of MLPs are cut over the axis for parts
+        of the model, and so is the vocabulary; each weight is cut over the
+        axis for examples, too (FSDP). What an axis does not divide is cut
+        along another dimension, such as a vocabulary along the width, or is
+        on all devices, as norms are and the factors of LoRA. An axis can be
+        of size 1.
+
+        Args:
+            device_mesh: A `keras.distribution.DeviceMesh`.
+            model_parallel_dim_name: Str, the axis that parts of the model are
+                cut over.
+            data_parallel_dim_name: Str, the axis that examples are cut over.
+
+        Returns:
+            `keras.distribution.LayoutMap` of the weights of a `VideoVLM`,
+            its output head among them.
+
+        Raises:
+            ValueError: If the mesh has no such axes.
+
+        Example:
+        ```python
+        devices = keras.distribution.list_devices()
+        mesh = keras.distribution.DeviceMesh(
+            (len(devices), 1), ["batch", "model"], devices
+        )
+        layout_map = keras_stts.VideoVLMBackbone.get_layout_map(mesh)
+        distribution = keras.distribution.ModelParallel(
+            layout_map=layout_map, batch_dim_name="batch"
+        )
+        with distribution.scope():
+            model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+        ```
+        """
+        return layouts.layout_map(
+            device_mesh, model_parallel_dim_name, data_parallel_dim_name
+        )
 
     def enable_lora(self, rank, target_layer_names=None):
         """Freeze the backbone but for LoRA factors and the scorer.

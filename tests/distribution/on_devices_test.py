@@ -8,6 +8,13 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).parent
+FLAGS = (
+    "--xla_force_host_platform_device_count=8",
+    # Tiny models are compiled far longer than they run.
+    "--xla_backend_optimization_level=0",
+    "--xla_llvm_disable_expensive_passes=true",
+    "--xla_cpu_use_fusion_emitters=false",
+)
 FILES = sorted(path.name for path in HERE.glob("*_on_devices.py"))
 
 
@@ -15,13 +22,12 @@ FILES = sorted(path.name for path in HERE.glob("*_on_devices.py"))
 @pytest.mark.parametrize("name", FILES)
 def test_on_eight_devices(name):
     pytest.importorskip("jax")
-    flags = os.environ.get("XLA_FLAGS", "")
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
         "TF_CPP_MIN_LOG_LEVEL": "3",
-        "XLA_FLAGS": f"{flags} --xla_force_host_platform_device_count=8",
+        "XLA_FLAGS": " ".join(FLAGS),
     }
     command = [sys.executable, "-m", "pytest", "-q", "-x", HERE / name]
     run = subprocess.run(command, env=environment, capture_output=True)

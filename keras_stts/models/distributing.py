@@ -1,0 +1,137 @@
+"""The devices that a model is spread over."""
+
+import contextlib
+import math
+import os
+import sys
+
+import keras
+
+from keras_stts.models.backbone_bounds import SIZES
+from keras_stts.models.backbone_bounds import least_weights
+from keras_stts.models.layouts import layout_map
+
+KINDS = ("auto", "data", "fsdp")
+BATCH, MODEL = "batch", "model"
+# Of a device's memory, what weights may take that lie on each: beside them
+# there are activations, and in training gradients and moments.
+MOST_OF_A_DEVICE = 0.5
+GIB = 2**30
+
+
+def data_parallel():
+    """Examples are cut over all devices, and each has all weights."""
+    devices = keras.distribution.list_devices()
+    return keras.distribution.DataParallel(
+        devices=devices, auto_shard_dataset=False
+    )
+
+
+def fully_sharded():
+    """Examples are cut over all devices, and weights, too (FSDP)."""
+    devices = keras.distribution.list_devices()
+    mesh = keras.distribution.DeviceMesh(
+        (len(devices), 1), [BATCH, MODEL], devices
+    )
+    return keras.distribution.ModelParallel(
+        layout_map=layout_map(mesh, MODEL, BATCH),
+        batch_dim_name=BATCH,
+        auto_shard_dataset=False,
+    )
+
+
+@contextlib.contextmanager
+def distributed(distribution, config):
+    """Set what a model that is made in here, and all else, is spread over.
+
+    Args:
+        distribution: `"auto"`, `"data"`, `"fsdp"`, a
+            `keras.distribution.Distribution`, or `None` for what is set.
+        config: Function without arguments, that returns the arguments of the
+            `VideoVLMBackbone` that is made.
+
+    Raises:
+        ValueError: If there is no such distribution, or the backend has none.
+    """
+    if distribution is None:
+        yield
+        return
+    chosen = _choose(distribution, config)
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(chosen)
+    try:
+        yield
+    except BaseException:
+        keras.distribution.set_distribution(before)
+        raise
+
+
+def _choose(distribution, config):
+    is_one = hasattr(distribution, "get_variable_layout")
+    if not is_one and distribution not in KINDS:
+        raise ValueError(
+            f"`distribution` must be one of {', '.join(map(repr, KINDS))}, a "
+            "`keras.distribution.Distribution`, or None for what "
+            "`keras.distribution.set_distribution` set. Received: "
+            f"distribution={distribution!r}."
+        )
+    if keras.config.backend() != "jax":
+        raise ValueError(
+            "Keras spreads a model over devices under JAX alone. Received: "
+            f"distribution={distribution!r}, backend="
+            f"{keras.config.backend()!r}. Set KERAS_BACKEND=jax; or under "
+            "TensorFlow load the model in the scope of a "
+            "`tf.distribute.MirroredStrategy`."
+        )
+    if is_one:
+        return distribution
+    if distribution == "auto":
+        return _choose_for(config())
+    return data_parallel() if distribution == "data" else fully_sharded()
+
+
+def _choose_for(config):
+    """Weights on each device if they fit, or else cut over all."""
+    count, size = keras.distribution.get_device_count(), weights_bytes(config)
+    room = memory_of_a_device()
+    fits = size <= MOST_OF_A_DEVICE * room
+    numbers = f"{size / GIB:.2f} GiB on {count} devices of {room / GIB:.1f} GiB"
+    if fits:
+        _say(f'distribution="data": weights of {numbers}, all on each.')
+        return data_parallel()
+    _say(f'distribution="fsdp": weights of {numbers}, cut over all.')
+    return fully_sharded()
+
+
+def _say(text):
+    print(f"keras_stts: {text}", file=sys.stderr)
+
+
+def weights_bytes(config):
+    """Bytes of the weights of a model with these arguments, about."""
+    count = 0
+    if SIZES <= config.keys():
+        count = least_weights(config)
+        count += config["vocabulary_size"] * config["hidden_dim"]
+    dtype = config.get("dtype") or keras.config.dtype_policy()
+    policy = keras.dtype_policies.get(dtype)
+    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
+        policy = policy.default_policy
+    half = policy.variable_dtype in ("bfloat16", "float16")
+    return count * (2 if half else 4)
+
+
+def memory_of_a_device():
+    """Bytes that the smallest device has; of CPUs, its share of the host's."""
+    import jax
+
+    devices = jax.local_devices()
+    stats = [device.memory_stats() or {} for device in devices]
+    limits = [each.get("bytes_limit") for each in stats]
+    if all(limits):
+        return min(limits)
+    try:
+        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):
+        return math.inf  # Windows.
+    return host / len(devices)
