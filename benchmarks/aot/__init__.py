@@ -1,0 +1,1 @@
+"""Programs for accelerators that are not here, compiled and read."""

@@ -1,0 +1,120 @@
+"""Models and batches of the real sizes that take no memory."""
+
+import contextlib
+
+import keras
+from keras.src.backend.common import global_state
+
+WAITING = "uninitialized_variables"
+PATCH, START, END = 151938, 151943, 151944
+VISION_TOKENS = [*range(151936, 151941), *range(151942, 151945)]
+TIME_TOKENS = 8
+VISION_INPUTS = ("vision_token_ids", "vision_mask", "vision_segments")
+TEXT_INPUTS = ("token_ids", "padding_mask", "prompt_mask", "text_segments")
+
+
+@contextlib.contextmanager
+def abstract_variables():
+    """Variables that are made here have a shape and a dtype, and no value.
+
+    Keras would give them one at the end of its next scope, however large
+    they are.
+    """
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    global_state.set_global_attribute(WAITING, [])
+
+
+def make_model(
+    sizes,
+    num_frames,
+    prune_ratio,
+    trainable="all",
+    lora_rank=16,
+    dtype="bfloat16",
+    **kwargs,
+):
+    """A `VideoVLM` whose variables hold nothing.
+
+    Args:
+        sizes: Dict of the widths and depths of a `VideoVLMBackbone`.
+        num_frames: Int.
+        prune_ratio: Float.
+        trainable: `"all"`, `"lora"` or a list of parts.
+        lora_rank: Int.
+        dtype: Str.
+        **kwargs: Other arguments of `VideoVLMBackbone`.
+    """
+    import keras_stts
+
+    parts = trainable if isinstance(trainable, list) else None
+    with abstract_variables():
+        backbone = keras_stts.VideoVLMBackbone(
+            **sizes,
+            num_frames=num_frames,
+            image_patch_id=PATCH,
+            vision_token_ids=VISION_TOKENS,
+            prune_ratio=prune_ratio,
+            dtype=dtype,
+            **kwargs,
+        )
+        model = keras_stts.VideoVLM(
+            backbone, trainable_parts=parts, compile=False
+        )
+        if trainable == "lora":
+            model.enable_lora(lora_rank)
+    model.compile(sampler="greedy")
+    return model
+
+
+def make_batch(model, batch_size, text_length):
+    """Tuple (x, y, sample_weight) of shapes, what `fit` is given.
+
+    Args:
+        model: A `VideoVLM`.
+        batch_size: Int B.
+        text_length: Int S', tokens of prompt and response.
+
+    Returns:
+        x: Dict of the model's inputs.
+        y, sample_weight: (B, S').
+    """
+    frames = model.backbone.num_frames
+    frame = TIME_TOKENS + 2 + model.backbone.num_blocks
+    lengths = {
+        **dict.fromkeys(("videos", "frame_mask", "frame_segments"), frames),
+        **dict.fromkeys(VISION_INPUTS, 1 + frames * frame),
+        **dict.fromkeys(TEXT_INPUTS, text_length),
+    }
+    x = {
+        name: struct((batch_size, lengths[name], *t.shape[2:]), t.dtype)
+        for name, t in model.backbone.input.items()
+    }
+    text = (batch_size, text_length)
+    return x, struct(text, "int32"), struct(text, "float32")
+
+
+def struct(shape, dtype):
+    import jax
+
+    return jax.ShapeDtypeStruct(tuple(shape), dtype)
+
+
+def structs(variables):
+    """List of shapes, one a variable."""
+    return [struct(v.shape, v.dtype) for v in variables]
+
+
+def token_lengths(model):
+    """Set of ints: how many tokens attend to each other somewhere.
+
+    Patches of a frame, and tokens of the vision part, whole and kept.
+    """
+    import keras_stts
+
+    backbone = model.backbone
+    frames, blocks = backbone.num_frames, backbone.num_blocks
+    kept = keras_stts.ops.num_kept_blocks(blocks, frames, backbone.prune_ratio)
+    other = 1 + frames * (TIME_TOKENS + 2)
+    patches = (backbone.image_size // backbone.patch_size) ** 2
+    return {patches, other + frames * blocks, other + kept}
