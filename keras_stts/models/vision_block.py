@@ -28,6 +28,8 @@ class VisionBlock(keras.layers.Layer):
             head_dim). Defaults to attention within each row.
         merge: Optional function of what attention made of the tokens and of
             their keys, that returns fewer tokens and anything else.
+        bias: Optional tensor that `attend` takes as `bias`, and that has a
+            gradient. Not together with `merge`.
 
     Returns:
         Tensor (rows, n, D); with `merge` a tuple of that and of what else
@@ -83,13 +85,22 @@ class VisionBlock(keras.layers.Layer):
         layer.build((None, None, width))
         return layer
 
-    def call(self, inputs, attend=attention, merge=None):
+    def call(self, inputs, attend=attention, merge=None, bias=None):
         remat = keras.remat if self.rematerialize else lambda run: run
+        if bias is not None:
+            # TensorFlow needs what has a gradient by place.
+            return remat(functools.partial(self._biased, attend=attend))(
+                inputs, bias
+            )
         attended = functools.partial(self._attended, attend=attend)
         if merge is None:
             return remat(lambda x: self._mlp(attended(x)[0]))(inputs)
         x, rest = merge(*remat(attended)(inputs))
         return remat(self._mlp)(x), rest
+
+    def _biased(self, inputs, bias, attend):
+        attend = functools.partial(attend, bias=bias)
+        return self._mlp(self._attended(inputs, attend)[0])
 
     def _attended(self, inputs, attend):
         """The first half of the block, and the keys."""
@@ -109,7 +120,7 @@ class VisionBlock(keras.layers.Layer):
         hidden = get_activation(self.activation)(self.mlp_up(self.mlp_norm(x)))
         return x + self.mlp_down(hidden)
 
-    def compute_output_spec(self, inputs, attend=None, merge=None):
+    def compute_output_spec(self, inputs, attend=None, merge=None, bias=None):
         return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
 
     def get_config(self):

@@ -175,8 +175,7 @@ class VisionEncoder(keras.layers.Layer):
                 intermediate_dim,
                 activation,
                 layer_norm_epsilon,
-                # TensorFlow would lose the gradient of the score bias.
-                rematerialize and i != prune_layer + 1,
+                rematerialize,
                 dtype=self.dtype_policy,
                 name=f"block_{i}",
             )
@@ -316,9 +315,9 @@ class VisionEncoder(keras.layers.Layer):
         hidden = self._run(x, self.blocks[:scored], {self.prune_layer})
         hidden_scored = ops.reshape(hidden[self.prune_layer], grid_shape)
         similarity = self.similarity(hidden_scored, segments)
-        scores, attend = self._rank(hidden_scored, frame_mask, segments)
+        scores, bias = self._rank(hidden_scored, frame_mask, segments)
         selection = self.select(scores, frame_mask, segments)
-        x = self.blocks[scored](hidden[self.prune_layer], attend=attend)
+        x = self.blocks[scored](hidden[self.prune_layer], bias=bias)
         hidden[scored] = x
         late = self.blocks[scored + 1 :]
         if self.refill:
@@ -353,16 +352,15 @@ class VisionEncoder(keras.layers.Layer):
         return self._run(x, self.blocks)
 
     def _rank(self, x, frame_mask=None, segments=None):
-        """Scores (B, T, P), and the attention of the block after them."""
+        """Scores (B, T, P), and the bias of the attention after them."""
         if not self.uses_scorer:
             scores = self.method(
                 self._flat_blocks(x), frame_mask=frame_mask, segments=segments
             )
-            return scores, attention
+            return scores, None
         scores = self.scorer(x, segments=segments)
         bias = self.bias(scores, segments=segments)
-        bias = ops.reshape(bias, (-1, 1, 1, x.shape[2]))
-        return scores, functools.partial(attention, bias=bias)
+        return scores, ops.reshape(bias, (-1, 1, 1, x.shape[2]))
 
     def _refilled(self, selection, num_patches, segments=None):
         """Key mask (B * T, 1, 1, N) of what later blocks see of whole frames.
