@@ -1,0 +1,140 @@
+"""Memory of a model that is there, and of a preset that is not loaded."""
+
+import inspect
+
+import keras
+import numpy as np
+
+from keras_stts import _hub_compat as hub
+from keras_stts.memory import sizes
+from keras_stts.memory import weights as model_weights
+from keras_stts.memory.estimate import SLOTS
+from keras_stts.memory.estimate import count_memory
+from keras_stts.models.backbone_bounds import is_int
+
+# Of a model without preprocessor.
+TEXT_LENGTH, TIME_TOKENS = 64, 8
+
+
+def of_model(model, text_length=None, dtype=None, optimizer=None, **kwargs):
+    """The `Memory` of a `VideoVLM`; see `VideoVLM.memory`."""
+    preprocessor = model.preprocessor
+    if text_length is None:
+        text_length = (
+            preprocessor.sequence_length if preprocessor else TEXT_LENGTH
+        )
+    if optimizer is None:
+        optimizer = getattr(model, "optimizer", None) or SLOTS
+    stored, _, mode = model_weights.policy_of(dtype or model.dtype_policy)
+    weights = model_weights.weights_of_model(model)
+    if dtype is not None:
+        weights = model_weights.cast_weights(weights, stored)
+    mode = kwargs.get("quantization") or mode
+    weights = model_weights.quantized(weights, mode)
+    return count_memory(
+        sizes.config_of(model.backbone),
+        weights,
+        text_length=text_length,
+        dtype=dtype or model.backbone.dtype_policy,
+        optimizer_slots=count_slots(optimizer),
+        time_tokens=preprocessor.time_tokens if preprocessor else TIME_TOKENS,
+        **_settled(kwargs),
+    )
+
+
+def of_preset(preset, optimizer=None, **kwargs):
+    """The `Memory` of a preset or a config; see `VideoVLM.memory_of`."""
+    config = preset if isinstance(preset, dict) else config_of_preset(preset)
+    names = {*sizes.defaults(), *sizes.needed()}
+    config = {name: config[name] for name in config if name in names}
+    _check_names(kwargs, names)
+    names -= set(inspect.signature(count_memory).parameters)
+    changed = {name: kwargs.pop(name) for name in names & set(kwargs)}
+    slots = count_slots(SLOTS if optimizer is None else optimizer)
+    if kwargs.get("text_length") is None:
+        kwargs["text_length"] = TEXT_LENGTH
+    return count_memory(
+        config | {n: v for n, v in changed.items() if v is not None},
+        optimizer_slots=slots,
+        **_settled(kwargs),
+    )
+
+
+def _check_names(kwargs, names):
+    """Raise if there are arguments that nothing takes."""
+    known = set(inspect.signature(count_memory).parameters)
+    known = known - {"config", "weights", "optimizer_slots"}
+    unknown = sorted(set(kwargs) - known - names)
+    if unknown:
+        given = ", ".join(f"{name}={kwargs[name]!r}" for name in unknown)
+        raise TypeError(
+            "`memory_of` got arguments that nothing takes. Received: "
+            f"{given}. Known are: "
+            f"{', '.join(sorted(known | names | {'optimizer'}))}."
+        )
+
+
+def config_of_preset(preset):
+    """Arguments of `VideoVLMBackbone` that a preset has; no weights are read.
+
+    Raises:
+        ValueError: If the preset is unknown, or its config damaged.
+        FileNotFoundError: If it has no config.
+    """
+    from keras_stts.models import convert_molmo2
+    from keras_stts.models import preset_configs
+    from keras_stts.models.preset_mixin import is_molmo2
+    from keras_stts.models.preset_mixin import preset_config
+    from keras_stts.models.preset_mixin import resolve_preset
+
+    defaults = preset_config(preset)
+    preset = resolve_preset(preset)
+    if is_molmo2(preset):
+        config = convert_molmo2.Files(preset).backbone
+    else:
+        config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
+    return {**config, **defaults}
+
+
+def _settled(kwargs):
+    """Arguments whose default depends on where they are asked."""
+    if kwargs.get("device") is None:
+        kwargs["device"] = default_device()
+    if kwargs.get("target_layer_names") is None:
+        kwargs["target_layer_names"] = ("query", "value")
+    return kwargs
+
+
+def default_device():
+    """`"tpu"` on one, else `"gpu"`."""
+    if keras.config.backend() == "jax":
+        import jax
+
+        return "tpu" if jax.default_backend() == "tpu" else "gpu"
+    return "gpu"
+
+
+def count_slots(optimizer):
+    """How many numbers an optimizer keeps for each weight that is trained.
+
+    Args:
+        optimizer: Int, or what `keras.optimizers.get` takes. Moments, an
+            average of weights and gradients that are accumulated count.
+
+    Raises:
+        ValueError: If it is none of these.
+    """
+    if is_int(optimizer, 0, 100):
+        return int(optimizer)
+    try:
+        optimizer = keras.optimizers.get(optimizer)
+    except (ValueError, TypeError) as error:
+        raise ValueError(
+            "`optimizer` must be an optimizer, its name, or the number of "
+            "values it keeps for each weight, from 0 to 100. Received: "
+            f"optimizer={optimizer!r}."
+        ) from error
+    copy = type(optimizer).from_config(optimizer.get_config())
+    shape = (3, 5)
+    copy.build([keras.Variable(np.zeros(shape, "float32"))])
+    return sum(tuple(v.shape) == shape for v in copy.variables)

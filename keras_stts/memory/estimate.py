@@ -1,0 +1,176 @@
+"""How much memory a model takes, counted from its sizes."""
+
+import math
+
+from keras_stts.memory import sizes
+from keras_stts.memory import weights as model_weights
+from keras_stts.memory.activations import Program
+from keras_stts.memory.activations import backward_starts
+from keras_stts.memory.activations import peak
+from keras_stts.memory.checks import check_arguments
+from keras_stts.memory.checks import check_changes
+from keras_stts.memory.checks import check_config
+from keras_stts.memory.report import Memory
+from keras_stts.models.backbone_bounds import check_backbone
+from keras_stts.models.parts import PARTS
+
+PHASES = ("fit", "evaluate", "prefill", "decode", "generate")
+DISTRIBUTIONS = ("data", "model", "fsdp")
+DEVICES = ("gpu", "tpu")
+# Moments of each trained weight that the default optimizer keeps.
+SLOTS = 2
+
+
+def count_memory(
+    config,
+    weights=None,
+    num_frames=None,
+    batch_size=1,
+    prune_ratio=None,
+    text_length=64,
+    phase="fit",
+    trainable=None,
+    optimizer_slots=SLOTS,
+    dtype=None,
+    quantization=None,
+    rematerialize=None,
+    chips=1,
+    distribution="data",
+    lora_rank=8,
+    target_layer_names=("query", "value"),
+    time_tokens=8,
+    device="gpu",
+):
+    """Bytes that a `VideoVLM` takes on each chip, without making it.
+
+    Args:
+        config: Dict of the arguments of `VideoVLMBackbone`.
+        weights: Optional list of `keras_stts.memory.weights.Weight`, what a
+            model has. Defaults to those of a new one.
+        **kwargs: See `VideoVLM.memory`.
+
+    Returns:
+        A `Memory`.
+    """
+    config = {**sizes.defaults(), **config}
+    check_config(config, sizes.needed())
+    changes = {
+        "num_frames": num_frames,
+        "prune_ratio": prune_ratio,
+        "rematerialize": rematerialize,
+    }
+    check_changes(**changes)
+    config |= {n: v for n, v in changes.items() if v is not None}
+    if config["pruning"] is None:
+        config |= {"pruning": "stts", "prune_ratio": 0.0}
+    check_backbone(config)
+    check_arguments(
+        PHASES,
+        DISTRIBUTIONS,
+        DEVICES,
+        batch_size=batch_size,
+        text_length=text_length,
+        phase=phase,
+        optimizer_slots=optimizer_slots,
+        quantization=quantization,
+        chips=chips,
+        distribution=distribution,
+        lora_rank=lora_rank,
+        device=device,
+    )
+    stored, computed, mode = model_weights.policy_of(dtype)
+    if weights is None:
+        weights = model_weights.weights_of_config(
+            config, stored, quantization or mode
+        )
+        trainable = "all" if trainable is None else trainable
+    runs_scorer = sizes.uses_scorer(config)
+    trains = phase == "fit"
+    if trains or trainable == "lora":
+        weights = model_weights.set_trainable(
+            weights, trainable, runs_scorer, lora_rank, target_layer_names
+        )
+    rows = batch_size if distribution == "model" else -(-batch_size // chips)
+    tokens = sizes.count_tokens(config, rows, text_length, time_tokens)
+    split = chips if distribution == "model" else 1
+    program = Program(
+        config, tokens, computed, device, config["rematerialize"], split
+    )
+    shared = chips if distribution != "data" else 1
+    table = _fixed(weights, trains, optimizer_slots, shared)
+    if shared > 1 and distribution == "fsdp":
+        _add(table, "activations", _gathered(weights))
+    _add_inputs(table, config, tokens)
+    starts = backward_starts(weights if trains else [], config, runs_scorer)
+    _add_run(table, program, phase, trains, starts, runs_scorer)
+    facts = {
+        "phase": phase,
+        "num_frames": config["num_frames"],
+        "batch_size": batch_size,
+        "prune_ratio": config["prune_ratio"],
+        "chips": chips,
+    }
+    return Memory(table, facts)
+
+
+def _fixed(weights, trains, slots, shared):
+    """Table of weights, their gradients and what the optimizer keeps."""
+    table = {}
+    for weight in weights:
+        part = model_weights.part_of_weight(weight)
+        size = model_weights.num_bytes(weight)
+        row = table.setdefault(part, {})
+        size = math.ceil(size / (shared if len(weight.shape) > 1 else 1))
+        row["weights"] = row.get("weights", 0) + size
+        if trains and weight.trainable:
+            row["gradients"] = row.get("gradients", 0) + size
+            row["optimizer"] = row.get("optimizer", 0) + slots * size
+    return table
+
+
+def _add(table, kind, sizes_by_part):
+    for part, size in sizes_by_part.items():
+        row = table.setdefault(part, {})
+        row[kind] = row.get(kind, 0) + int(size)
+
+
+def _gathered(weights):
+    """Of weights that chips share, the largest is whole while it is used."""
+    largest = max(weights, key=model_weights.num_bytes)
+    part = model_weights.part_of_weight(largest)
+    return {part: 2 * model_weights.num_bytes(largest)}
+
+
+def _add_inputs(table, config, tokens):
+    """Frames as uint8, ids as int32 and masks as bool."""
+    pixels = 3 * config["image_size"] ** 2
+    whole = max(tokens.prefix[0], tokens.blocks)
+    _add(
+        table,
+        "inputs",
+        {
+            "vision_encoder": (tokens.frames + tokens.crops) * pixels,
+            "language_model": 5 * whole + 13 * tokens.text,
+        },
+    )
+
+
+def _add_run(table, program, phase, trains, starts, runs_scorer):
+    """Activations, caches and logits of the program of a phase."""
+    tokens = program.tokens
+    caches, logits = 0, 0
+    stages = []
+    if phase != "decode":
+        stages += program.vision_stages(starts, trains, runs_scorer)
+        stages += program.language_stages(starts, trains)
+    if phase in ("prefill", "decode", "generate"):
+        caches = program.cache_bytes()
+        logits = program.logit_bytes(tokens.batch)
+    else:
+        logits = program.logit_bytes(tokens.text, trains)
+        caches = program.cache_bytes(text=False)
+    _add(table, "activations", peak(stages))
+    _add(table, "caches", {"language_model": caches})
+    _add(table, "logits", {"head": logits})
+    for part in ("vision_encoder", *PARTS):
+        table.setdefault(part, {})

@@ -1,0 +1,333 @@
+"""`VideoVLM.memory` and the warnings that it makes possible."""
+
+import time
+
+import keras
+import numpy as np
+import pytest
+
+import keras_stts
+from keras_stts.memory import count_memory
+from keras_stts.memory import sizes
+from keras_stts.memory import weights as model_weights
+from keras_stts.memory.report import KINDS
+from keras_stts.memory.report import PARTS
+from keras_stts.models.parts import part_of
+from keras_stts.optimizers import PartwiseAdamW
+from tests.tiny import tiny_batch
+from tests.tiny import tiny_model
+
+pytestmark = pytest.mark.once
+
+MOLMO2_4B = {
+    "image_size": 378,
+    "patch_size": 14,
+    "vision_num_layers": 25,
+    "vision_feature_layers": (24, 18),
+    "vision_hidden_dim": 1152,
+    "vision_num_heads": 16,
+    "vision_head_dim": 72,
+    "vision_intermediate_dim": 4304,
+    "connector_hidden_dim": 1152,
+    "connector_num_heads": 16,
+    "connector_head_dim": 72,
+    "connector_intermediate_dim": 9728,
+    "vocabulary_size": 151936,
+    "num_layers": 36,
+    "hidden_dim": 2560,
+    "num_query_heads": 32,
+    "num_key_value_heads": 8,
+    "head_dim": 128,
+    "intermediate_dim": 9728,
+    "num_frames": 64,
+    "image_patch_id": 151938,
+    "vision_token_ids": [*range(151936, 151941), *range(151942, 151945)],
+}
+
+
+@pytest.fixture(scope="module")
+def model():
+    """A model that is only asked."""
+    return tiny_model()
+
+
+def whole(**kwargs):
+    """Of Molmo2-4B in bfloat16, texts of 256 tokens."""
+    settings = {"dtype": "bfloat16", "text_length": 256, **kwargs}
+    return keras_stts.VideoVLM.memory_of(MOLMO2_4B, **settings)
+
+
+def stored(model, trainable=False):
+    """Bytes of the weights that a model has."""
+    weights = model.trainable_variables if trainable else model.weights
+    return sum(
+        int(np.prod(v.shape)) * model_weights.itemsize(v.dtype) for v in weights
+    )
+
+
+@pytest.mark.parametrize("mode", [None, "int8", "int4"])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"dtype": "mixed_bfloat16"},
+        {"dtype": "bfloat16", "prune_ratio": 0.0, "num_frames": 0},
+        {"query_key_norm": "all", "attention_bias": True, "num_images": 1},
+    ],
+)
+def test_weights_are_those_of_the_real_model(settings, mode):
+    settings = {"num_images": 0, **settings}
+    if settings.get("num_frames") == 0:
+        settings["num_images"] = 1
+    model = tiny_model(**settings)
+    if mode is not None:
+        model.quantize(mode)
+    config = sizes.config_of(model.backbone)
+    dtype = settings.get("dtype", "float32")
+    variables = model_weights.policy_of(dtype)[0]
+    counted = model_weights.weights_of_config(config, variables, mode)
+    names = [(w.path, w.shape, w.dtype) for w in counted]
+    real = [(v.path, tuple(v.shape), v.dtype) for v in model.weights]
+    assert sorted(names) == sorted(real)
+    asked = keras_stts.VideoVLM.memory_of(
+        config, dtype=dtype, quantization=mode
+    )
+    assert asked["weights"] == model.memory()["weights"] == stored(model)
+    for part in PARTS:
+        own = [
+            int(np.prod(v.shape)) * model_weights.itemsize(v.dtype)
+            for v in model.weights
+            if ("head" if "lm_head" in v.path else part_of(v)) == part
+        ]
+        assert asked.table[part]["weights"] == sum(own)
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        PartwiseAdamW(1e-3),
+        keras.optimizers.SGD(0.1),
+        keras.optimizers.SGD(0.1, momentum=0.9),
+        keras.optimizers.Adam(amsgrad=True, use_ema=True),
+        PartwiseAdamW(1e-3, gradient_accumulation_steps=4),
+    ],
+)
+def test_optimizer_is_that_of_a_compiled_model(optimizer):
+    backbone = tiny_model().backbone
+    parts = ["scorer", "connector"]
+    model = keras_stts.VideoVLM(backbone, trainable_parts=parts)
+    model.compile(optimizer=optimizer.from_config(optimizer.get_config()))
+    model.optimizer.build(model.trainable_variables)
+    shapes = {tuple(v.shape) for v in model.trainable_variables}
+    slots = [v for v in model.optimizer.variables if tuple(v.shape) in shapes]
+    real = sum(4 * int(np.prod(v.shape)) for v in slots if v.shape)
+    memory = model.memory()
+    assert memory["optimizer"] == real
+    assert memory["gradients"] == stored(model, trainable=True)
+    assert model.memory(optimizer=3)["optimizer"] == 3 * memory["gradients"]
+    assert model.memory(optimizer="sgd")["optimizer"] == 0
+    assert model.memory(phase="evaluate")["gradients"] == 0
+
+
+def test_lora_counts_factors_and_scorer():
+    model = tiny_model()
+    before = model.memory(trainable="lora", lora_rank=3)
+    model.enable_lora(3)
+    memory = model.memory()
+    assert memory["gradients"] == stored(model, trainable=True)
+    assert memory["weights"] == before["weights"] == stored(model)
+    assert memory == before
+    assert model.memory(trainable="lora") == memory
+    named = tiny_model().memory(
+        trainable="lora", target_layer_names=["token_embedding", "lm_head"]
+    )
+    assert named.table["connector"]["gradients"] == 0
+    assert named.table["head"]["gradients"] == 4 * 8 * (16 + 40)
+
+
+def test_sums(model):
+    for kwargs in ({}, {"phase": "generate"}, {"trainable": "scorer"}):
+        memory = model.memory(**kwargs)
+        assert memory["total"] == sum(memory[kind] for kind in KINDS)
+        assert memory["total"] == sum(memory[part] for part in PARTS)
+        for part in PARTS:
+            assert memory[part] == sum(memory.table[part].values())
+        assert all(isinstance(size, int) for size in memory.values())
+
+
+def test_table(model):
+    text = str(whole())
+    head, kinds, *rows = text.split("\n")
+    assert "num_frames=64" in head and "phase=fit" in head
+    assert kinds.split() == ["GiB", *KINDS, "total"]
+    assert [row.split()[0] for row in rows] == [*PARTS, "total"]
+    assert rows[-1].split()[1] == "9.10"
+    assert str(model.memory()).split("\n")[1].startswith("KiB")
+
+
+def test_what_is_trained_is_what_gradients_are_of(model):
+    memory = {
+        name: model.memory(trainable=name)
+        for name in ("all", "scorer", "connector", "language_model", "none")
+    }
+    assert memory["none"]["gradients"] == memory["none"]["optimizer"] == 0
+    for part in ("scorer", "connector"):
+        for other in PARTS:
+            row = memory[part].table[other]
+            trained = row["weights"] if other == part else 0
+            assert row["gradients"] == trained
+    assert memory["all"] == model.memory()
+    both = model.memory(trainable=["scorer", "connector"])
+    assert both["gradients"] == sum(
+        memory[part]["gradients"] for part in ("scorer", "connector")
+    )
+    # Below the lowest trained part nothing is kept for a backward pass.
+    assert memory["connector"]["activations"] < memory["scorer"]["activations"]
+    assert memory["scorer"]["activations"] < memory["all"]["activations"]
+    # A scorer that is not run is not trained.
+    plain = model.memory(trainable="scorer", prune_ratio=0.0)
+    assert plain["gradients"] == 0
+
+
+PHASES = ("fit", "evaluate", "prefill", "decode", "generate")
+
+
+@pytest.mark.parametrize("phase", PHASES)
+def test_more_takes_more(phase):
+    totals = [whole(num_frames=n, phase=phase)["total"] for n in (32, 64, 128)]
+    assert totals == sorted(totals) and len(set(totals)) == 3
+    totals = [
+        whole(prune_ratio=ratio, phase=phase)["total"]
+        for ratio in (0.8, 0.5, 0.3, 0.0)
+    ]
+    assert totals == sorted(totals)
+    one, two, three = (
+        whole(batch_size=n, phase=phase, dtype="mixed_bfloat16", text_length=n)
+        for n in (8, 16, 24)
+    )
+    assert one["total"] < two["total"] < three["total"]
+    one, two, three = (
+        {**whole(batch_size=n, phase=phase)} for n in (8, 16, 24)
+    )
+    for kind in KINDS:
+        assert two[kind] - one[kind] == pytest.approx(
+            three[kind] - two[kind], rel=1e-3, abs=10
+        )
+    short, long = (whole(text_length=n, phase=phase) for n in (64, 1024))
+    assert short["total"] < long["total"]
+
+
+def test_ways_out_help():
+    plain = whole()
+    assert whole(rematerialize=True)["total"] < 0.8 * plain["total"]
+    assert whole(trainable="lora")["total"] < plain["total"]
+    assert whole(dtype="float32")["weights"] == pytest.approx(
+        2 * plain["weights"], rel=1e-3
+    )
+    mixed = whole(dtype="mixed_bfloat16")
+    assert mixed["activations"] == plain["activations"]
+    assert mixed["optimizer"] > 1.9 * plain["optimizer"]
+    small = whole(quantization="int8", trainable="scorer")
+    assert small["weights"] < 0.52 * plain["weights"]
+    smaller = whole(quantization="int4", trainable="scorer")
+    assert smaller["weights"] < 0.3 * plain["weights"]
+    same = whole(dtype="int8_from_bfloat16", trainable="scorer")
+    assert same["weights"] == small["weights"]
+
+
+def test_chips():
+    one = whole(batch_size=8, rematerialize=True)
+    data, model, fsdp = (
+        whole(batch_size=8, rematerialize=True, chips=8, distribution=kind)
+        for kind in ("data", "model", "fsdp")
+    )
+    assert data["weights"] == one["weights"]
+    assert data["activations"] == whole(rematerialize=True)["activations"]
+    assert model["weights"] == pytest.approx(one["weights"] / 8, rel=0.01)
+    assert fsdp["optimizer"] == pytest.approx(one["optimizer"] / 8, rel=0.01)
+    assert fsdp["total"] < data["total"] < one["total"]
+    assert one["activations"] / 8 < model["activations"] < one["activations"]
+    # A batch that chips do not divide is padded.
+    padded = whole(batch_size=3, chips=2, phase="prefill")
+    assert padded == whole(batch_size=2, phase="prefill")
+
+
+@pytest.mark.parametrize(
+    "name, value, message",
+    [
+        ("phase", "train", "`phase` must be one of fit, evaluate"),
+        ("trainable", "head", "`trainable` must be None.*trainable='head'"),
+        ("trainable", ["score"], r"trainable=\['score'\]"),
+        ("batch_size", 0, "`batch_size` must be an int, 1 at least"),
+        ("batch_size", 1.5, "batch_size=1.5"),
+        ("chips", 0, "`chips` must be an int"),
+        ("distribution", "pipeline", "`distribution` must be one of data"),
+        ("device", "phone", "`device` must be one of gpu, tpu"),
+        ("optimizer", "adamx", "`optimizer` must be an optimizer"),
+        ("optimizer", -1, "`optimizer` must be an optimizer"),
+        ("dtype", "bfloat15", "`dtype` must be a dtype policy"),
+        ("quantization", "int3", "`quantization` must be one of None, int8"),
+        ("num_frames", -1, "`num_frames` must be an int, 0 at least"),
+        ("num_frames", 2.5, "num_frames=2.5"),
+        ("prune_ratio", 1.0, r"`prune_ratio` must be in \[0, 1\)"),
+        ("prune_ratio", -0.1, r"`prune_ratio` must be in \[0, 1\)"),
+        ("text_length", 0, "`text_length` must be an int, 1 at least"),
+        ("lora_rank", 0, "`lora_rank` must be an int"),
+        ("rematerialize", "yes", "`rematerialize` must be True or False"),
+    ],
+)
+def test_bad_arguments(model, name, value, message):
+    with pytest.raises(ValueError, match=message):
+        model.memory(**{name: value})
+    with pytest.raises(ValueError, match=message):
+        whole(**{name: value})
+
+
+def test_bad_configs():
+    with pytest.raises(ValueError, match="without vocabulary_size, num_fram"):
+        keras_stts.VideoVLM.memory_of({})
+    with pytest.raises(ValueError, match="`preset` must be a built-in name"):
+        keras_stts.VideoVLM.memory_of("molmo3")
+    with pytest.raises(TypeError, match="frames=3.*Known are.*num_frames"):
+        keras_stts.VideoVLM.memory_of("shapes_tiny", frames=3)
+    with pytest.raises(ValueError, match="of which keys is unknown"):
+        whole(trainable="lora", target_layer_names=["keys"])
+
+
+def test_presets_are_asked_before_they_are_loaded():
+    asked = keras_stts.VideoVLM.memory_of("shapes_tiny", num_frames=16)
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny", num_frames=16)
+    length = model.preprocessor.sequence_length
+    assert asked["weights"] == model.memory()["weights"]
+    assert model.memory() == model.memory(text_length=length)
+    start = time.perf_counter()
+    whole()
+    assert time.perf_counter() - start < 5  # No model is made for it.
+
+
+def test_a_model_is_not_changed(model):
+    before = [(v.path, v.trainable) for v in model.weights]
+    model.memory(trainable="lora", quantization="int8", num_frames=64)
+    assert [(v.path, v.trainable) for v in model.weights] == before
+    assert model.backbone.num_frames == 4
+
+
+def test_other_methods(model):
+    config = sizes.config_of(model.backbone)
+    whole = count_memory({**config, "prune_ratio": 0.0})["total"]
+    for name in ("random", "evs", "tome", "fastv", None):
+        changed = {**config, "pruning": name}
+        if name == "fastv":
+            changed |= {
+                "prune_ratio": 0.0,
+                "pruning": "stts",
+                "language_pruning": keras_stts.pruning.FastV(layer=1),
+            }
+        assert 0 < count_memory(changed)["total"] <= whole * 1.01, name
+
+
+def test_inputs_are_bytes_of_a_batch(model):
+    x, _, _ = tiny_batch(model, batch_size=2, text_length=6)
+    frames = x["videos"].nbytes
+    memory = model.memory(batch_size=2, text_length=6)
+    assert memory.table["vision_encoder"]["inputs"] == frames
