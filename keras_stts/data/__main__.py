@@ -15,6 +15,10 @@ def main(arguments=None):
         print(environment.install())
         return 0
     options["columns"] = dict(options["columns"] or {})
+    runner = options.pop("runner")
+    if runner is not None:
+        chosen = [f"--runner={runner}"]
+        options["pipeline_options"] = chosen + options["pipeline_options"]
     try:
         result = validate(**options)
     except KeyboardInterrupt:
@@ -61,8 +65,14 @@ def _parser():
     )
     add("--max-drift", type=float, default=0.1, help="for numbers, 0 to 1")
     add("--max-skew", type=float, default=0.1, help="for words, 0 to 1")
-    add("--num-workers", type=int, default=2, help="processes that measure")
+    add(
+        "--num-workers",
+        type=int,
+        default=2,
+        help="processes that measure, of each of Beam's workers",
+    )
     add("--time-limit", type=float, default=60.0, help="seconds a video")
+    add("--runner", help="of Apache Beam: FlinkRunner, SparkRunner, ...")
     add(
         "--pipeline-option",
         dest="pipeline_options",

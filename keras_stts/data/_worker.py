@@ -16,7 +16,8 @@ HEADER = struct.Struct("<Q")
 PACKAGE = pathlib.Path(__file__).parents[1]
 
 
-def import_readers():
+def make_packages():
+    """Let modules of the package be imported without all of it."""
     for name, path in (
         ("keras_stts", PACKAGE),
         ("keras_stts.data", PACKAGE / "data"),
@@ -24,6 +25,10 @@ def import_readers():
         module = types.ModuleType(name)
         module.__path__ = [str(path)]
         sys.modules[name] = module
+
+
+def import_readers():
+    make_packages()
     from keras_stts.data.measure import measure_video
     from keras_stts.data.source import name_of
     from keras_stts.data.video import read_video

@@ -15,6 +15,7 @@ from keras_stts.data.disk import writing
 from keras_stts.data.order import plan_epoch
 from keras_stts.data.paths import append_text
 from keras_stts.data.paths import as_path
+from keras_stts.data.processes import this_process
 from keras_stts.data.reading_ahead import Batches
 from keras_stts.data.reading_ahead import Clock
 from keras_stts.data.rows import RowReader
@@ -45,7 +46,8 @@ class VideoDataset(keras.utils.PyDataset):
             `seed` and the epoch alone.
         seed: Int.
         shard: Tuple (index, count): which part of how many this process
-            reads. All parts have equally many batches, of the same shapes.
+            reads; or `"auto"`: its own part among all processes of the job.
+            All parts have equally many batches, of the same shapes.
         buckets: Optional ints. Numbers of frames to pad videos to: each to
             the smallest that holds it, and all videos of a batch to the same.
             The model is compiled once a bucket. Defaults to the
@@ -105,11 +107,12 @@ class VideoDataset(keras.utils.PyDataset):
     ):
         super().__init__(**kwargs)
         buckets = tuple(buckets or ())
+        shard = _shard(shard)
         _check(rows, batch_size, shard, buckets, on_error, report)
         self.rows = _named(rows)
         self.preprocessor = preprocessor
         self.batch_size = batch_size
-        self.shuffle, self.seed, self.shard = shuffle, seed, tuple(shard)
+        self.shuffle, self.seed, self.shard = shuffle, seed, shard
         most = preprocessor.num_frames
         self.buckets = (*sorted(b for b in set(buckets) if b < most), most)
         if isinstance(cache, (str, os.PathLike)):
@@ -304,6 +307,16 @@ def _named(rows):
         row if row.get("id") is not None else {**row, "id": f"row {i + 1}"}
         for i, row in enumerate(rows)
     ]
+
+
+def _shard(shard):
+    if isinstance(shard, str) and shard == "auto":
+        return this_process()
+    if isinstance(shard, (tuple, list)) and len(shard) == 2:
+        return tuple(shard)
+    raise ValueError(
+        f'`shard` must be (index, count) or "auto". Received: shard={shard!r}.'
+    )
 
 
 def _check(rows, batch_size, shard, buckets, on_error, report):

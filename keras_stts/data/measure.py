@@ -9,6 +9,7 @@ import numpy as np
 
 from keras_stts.data.damage import Damage
 from keras_stts.data.source import as_source
+from keras_stts.data.source import opened
 from keras_stts.data.video import find_times
 from keras_stts.data.video import read_video
 
@@ -21,7 +22,8 @@ def measure_video(source, fps=2.0):
     """Measure a video.
 
     Args:
-        source: Path of a video file or of a folder of images.
+        source: Path or address of a video file, or path of a folder of
+            images.
         fps: Number. Frames a second of a folder.
 
     Returns:
@@ -34,12 +36,13 @@ def measure_video(source, fps=2.0):
         FileNotFoundError: If there is no such file.
         ValueError: If it is no video, damaged or cut short.
     """
-    opened = as_source(source)
-    times, rate = find_times(opened, fps, Damage(opened.name))
-    first, _ = read_video(opened, 1, fps=fps)
+    source = as_source(source)
+    times, rate = find_times(source, fps, Damage(source.name))
+    first, _ = read_video(source, 1, fps=fps)
     side = 32 * GRID
-    samples, _ = read_video(opened, NUM_SAMPLES, 1e9, size=side, fps=fps)
+    samples, _ = read_video(source, NUM_SAMPLES, 1e9, size=side, fps=fps)
     grey = (samples @ GREY).reshape(len(samples), GRID, 32, GRID, 32)
+    num_bytes, digest = _content(source)
     look = np.rint(grey.mean((2, 4))).astype("uint8")
     return {
         "seconds": round(len(times) / rate, 2),
@@ -48,21 +51,27 @@ def measure_video(source, fps=2.0):
         "height": first.shape[1],
         "frames": len(times),
         "brightness": round(float(grey.mean()), 1),
-        "bytes": sum(os.path.getsize(file) for file in files_of(source)),
-        "sha256": _digest(source),
+        "bytes": num_bytes,
+        "sha256": digest,
         "look": base64.b64encode(look.tobytes()).decode(),
     }
 
 
-def files_of(source):
+def files_of(path):
     """The files that make up a video: one, or those of a folder."""
-    path = pathlib.Path(source)
+    path = pathlib.Path(path)
     return sorted(path.iterdir()) if path.is_dir() else [path]
 
 
-def _digest(source):
-    digest = hashlib.sha256()
-    for path in files_of(source):
-        with open(path, "rb") as file:
+def _content(source):
+    """Tuple of how many bytes a `Source` has, and their digest."""
+    if not source.is_path:
+        files = [opened(source)]
+    else:
+        files = (open(path, "rb") for path in files_of(source.file))
+    digest, num_bytes = hashlib.sha256(), 0
+    for each in files:
+        with each as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
+            num_bytes += file.seek(0, os.SEEK_END)
+    return num_bytes, digest.hexdigest()

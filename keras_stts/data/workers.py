@@ -33,6 +33,8 @@ class DecodePool:
         time_limit: Number. Seconds that a video may take.
         memory_limit: Int. Bytes that a process may ask for beyond what it
             starts with.
+        python: Optional path of the Python that processes run, which needs
+            what this package needs. Defaults to this one.
 
     Example:
     ```python
@@ -43,7 +45,13 @@ class DecodePool:
     ```
     """
 
-    def __init__(self, num_workers=2, time_limit=60.0, memory_limit=4 * 2**30):
+    def __init__(
+        self,
+        num_workers=2,
+        time_limit=60.0,
+        memory_limit=4 * 2**30,
+        python=None,
+    ):
         for name, value in (
             ("num_workers", num_workers),
             ("time_limit", time_limit),
@@ -56,6 +64,7 @@ class DecodePool:
         self.num_workers = num_workers
         self.time_limit = time_limit
         self.memory_limit = memory_limit
+        self.python = python or sys.executable
         self._local = threading.local()
         self._processes, self._lock = set(), threading.Lock()
         self._threads = concurrent.futures.ThreadPoolExecutor(
@@ -147,7 +156,7 @@ class DecodePool:
 
     def _start(self):
         process = subprocess.Popen(
-            [sys.executable, "-I", str(SCRIPT), str(self.memory_limit)],
+            [self.python, "-I", str(SCRIPT), str(self.memory_limit)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

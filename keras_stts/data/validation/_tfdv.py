@@ -1,19 +1,16 @@
 """What TensorFlow Data Validation does, of a request in JSON.
 
-Run as a script, by a Python that has TensorFlow Data Validation and need not
-have anything else, in the folder of the request: `python _tfdv.py`. It prints a
-line before each step, writes files beside the request, and what it found to
-`result.json`.
+Part of `_beam.py`, which runs it in an environment of its own. It prints a line
+before each step, writes files into the folder that it runs in, and what it
+found to `result.json`.
 """
 
 import json
 import pathlib
 import sys
 
-import apache_beam as beam
 import pyarrow as pa
 import tensorflow_data_validation as tfdv
-from apache_beam.options.pipeline_options import PipelineOptions
 from google.protobuf import text_format
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tensorflow_metadata.proto.v0 import schema_pb2
@@ -22,11 +19,11 @@ from tensorflow_metadata.proto.v0 import statistics_pb2
 TYPES = {"int": pa.int64(), "float": pa.float32(), "bytes": pa.binary()}
 
 
-def main():
-    request = json.loads(pathlib.Path("request.json").read_text("utf-8"))
+def main(request, run):
+    """Do what is asked; `run` is `_beam.statistics`."""
     tables = request["tables"]
-    schema = request["schema"] and _load_schema(request["schema"])
-    statistics = [_statistics(table, request["beam"]) for table in tables]
+    schema = _load_schema() if request["schema"] else None
+    statistics = [_statistics(table, request, run) for table in tables]
     print("Comparing", flush=True)
     if schema is None:
         schema = _infer(statistics[0], request)
@@ -44,46 +41,41 @@ def _finish(result):
     pathlib.Path("result.json").write_text(json.dumps(result), encoding="utf-8")
 
 
-def _statistics(table, pipeline_options):
+def _statistics(table, request, run):
     """Statistics of a table, by Beam; also as text."""
-    name = pathlib.Path(table["name"]).name
-    print(f"Statistics of {name}", flush=True)
+    print(f"Statistics of {pathlib.Path(table['name']).name}", flush=True)
     names, kinds = zip(*sorted(table["kinds"].items()))
-    types = [TYPES[kind] for kind in kinds]
-    path = f"{table['label']}.pb"
-    options = tfdv.StatsOptions(num_top_values=100)
-    with beam.Pipeline(options=PipelineOptions(pipeline_options)) as pipeline:
-        _ = (
-            pipeline
-            | beam.io.ReadFromText(f"{table['label']}.jsonl")
-            | beam.Map(json.loads)
-            | beam.BatchElements(100, 10000)
-            | beam.Map(_to_arrow, names, types)
-            | tfdv.GenerateStatistics(options)
-            | tfdv.WriteStatisticsToBinaryFile(path)
-        )
-    statistics = tfdv.load_stats_binary(path)
+    generate = tfdv.GenerateStatistics(tfdv.StatsOptions(num_top_values=100))
+    data = run(table, request, generate, _to_arrow(names, kinds))
+    path = pathlib.Path(f"{table['label']}.pb")
+    path.write_bytes(data)
+    statistics = tfdv.load_stats_binary(str(path))
     tfdv.write_stats_text(statistics, f"{path}txt")
     return statistics
 
 
-def _to_arrow(rows, names, types):
-    columns = []
-    for name, kind in zip(names, types):
-        values = [
-            [_encoded(row[name])] if name in row else None for row in rows
-        ]
-        columns.append(pa.array(values, pa.list_(kind)))
-    return pa.RecordBatch.from_arrays(columns, list(names))
+def _to_arrow(names, kinds):
+    """Function of rows: a batch. Sent to workers, which lack this module."""
+
+    def to_arrow(rows):
+        columns = []
+        for name, kind in zip(names, kinds):
+            values = [row.get(name) for row in rows]
+            values = [
+                None
+                if value is None
+                else [value.encode() if isinstance(value, str) else value]
+                for value in values
+            ]
+            columns.append(pa.array(values, pa.list_(TYPES[kind])))
+        return pa.RecordBatch.from_arrays(columns, list(names))
+
+    return to_arrow
 
 
-def _encoded(value):
-    return value.encode() if isinstance(value, str) else value
-
-
-def _load_schema(path):
+def _load_schema():
     try:
-        return tfdv.load_schema_text(path)
+        return tfdv.load_schema_text("given_schema")
     except (text_format.ParseError, UnicodeDecodeError) as error:
         _finish({"schema_error": str(error)})
         sys.exit()
@@ -201,7 +193,3 @@ def _feature_figures(feature):
 def _facets(statistics, tables):
     names = dict(zip(("lhs_name", "rhs_name"), (t["name"] for t in tables)))
     return tfdv.get_statistics_html(*statistics, **names)
-
-
-if __name__ == "__main__":
-    main()

@@ -5,6 +5,10 @@ import itertools
 import json
 import os
 
+from keras_stts.data.addresses import is_address
+from keras_stts.data.addresses import is_local
+from keras_stts.data.addresses import local_path
+
 # Features of a row that are measured, and their kinds.
 VIDEO = {
     "video_seconds": "float",
@@ -69,18 +73,21 @@ class Table:
 
     def write(self, path):
         """One JSON object a row."""
-        with open(path, "w", encoding="utf-8") as file:
-            for features in self.features:
-                file.write(json.dumps(features) + "\n")
+        lines = [json.dumps(features) + "\n" for features in self.features]
+        path.write_text("".join(lines), encoding="utf-8")
 
 
 _NO_VIDEO = {"error": "A row must have a video. Received: none."}
 
 
 def key(row):
-    """Absolute path of a row's video, or `None`."""
+    """Absolute path or address of a row's video, or `None`."""
     video = row.get("video")
-    return os.path.abspath(video) if _is_text(video) else None
+    if not _is_text(video):
+        return None
+    if is_address(video):
+        return local_path(video) if is_local(video) else video
+    return os.path.abspath(video)
 
 
 def _is_text(value):

@@ -2,15 +2,15 @@
 
 import collections
 import json
-import os
 import pathlib
-import shutil
-import subprocess
 import sys
+import tempfile
 
 import tqdm
 
 from keras_stts.data.manifest import read_manifest
+from keras_stts.data.paths import as_path
+from keras_stts.data.validation import beam
 from keras_stts.data.validation import environment
 from keras_stts.data.validation.anomalies import own_anomalies
 from keras_stts.data.validation.anomalies import tfdv_anomaly
@@ -22,7 +22,6 @@ from keras_stts.data.validation.table import VIDEO
 from keras_stts.data.validation.table import Table
 from keras_stts.data.validation.table import key
 
-SCRIPT = pathlib.Path(__file__).with_name("_tfdv.py")
 LABELS = ("statistics", "statistics_against")
 
 ValidationResult = collections.namedtuple(
@@ -56,39 +55,43 @@ def validate(
 ):
     """Check a table of videos, alone or against a second one.
 
-    Videos are measured (duration, rate, size, frames, brightness, bytes) in
-    processes of their own, questions and answers by their lengths, answers
-    and all other columns by their values. TensorFlow Data Validation infers a
-    schema of the first table and checks both by it: missing and new columns
-    and values, other types. It compares how both are distributed, numbers by
-    Jensen-Shannon divergence (drift), words by the largest difference of their
-    shares (skew). Further anomalies are videos that cannot be read, rows and
-    videos that are there twice, and videos in both tables: the same file, or
-    one that looks the same, as a copy encoded again does.
+    Videos are measured (duration, rate, size, frames, brightness, bytes) by
+    Apache Beam in processes of their own, questions and answers by their
+    lengths, answers and all other columns by their values. TensorFlow Data
+    Validation infers a schema of the first table and checks both by it: missing
+    and new columns and values, other types. It compares how both are
+    distributed, numbers by Jensen-Shannon divergence (drift), words by the
+    largest difference of their shares (skew). Further anomalies are videos that
+    cannot be read, rows and videos that are there twice, and videos in both
+    tables: the same file, or one that looks the same, as a copy encoded again
+    does.
 
     A run that was ended goes on where it was: measurements are kept in
-    `output`, in `facts.jsonl`.
+    `output`, in `facts.jsonl`. With a runner of a cluster, videos and `output`
+    must be where all its workers find them under the same names.
 
     Args:
-        manifest: Path of a table, see `keras_stts.data.read_manifest`.
-        against: Optional path of a second table, of a validation set, say.
-        schema: Optional path of a schema to be used as it is, one that was
-            written before and edited, say. Defaults to one inferred of
+        manifest: Path or address of a table, see
+            `keras_stts.data.read_manifest`.
+        against: Optional path or address of a second table, of a validation
+            set, say.
+        schema: Optional path or address of a schema to be used as it is, one
+            that was written before and edited, say. Defaults to one inferred of
             `manifest`.
-        output: Path of a folder, made if need be, for `schema.pbtxt`,
-            `statistics.pbtxt`, `statistics_against.pbtxt`, `anomalies.json`
-            and `report.html`. The report's last part, Facets, loads a script
-            from the web.
+        output: Path or address of a folder, made if need be, for
+            `schema.pbtxt`, `statistics.pbtxt`, `statistics_against.pbtxt`,
+            `anomalies.json` and `report.html`. The report's last part, Facets,
+            loads a script from the web.
         folder: See `read_manifest`.
         columns: See `read_manifest`.
         max_drift: Float. The most that numbers may differ, 0 to 1. More is
             allowed where tables are so small that chance makes more.
         max_skew: Float. The same of words.
-        num_workers: Int. Processes that measure.
+        num_workers: Int. Processes that measure, of each of Beam's workers.
         time_limit: Number. Seconds that measuring a video may take.
-        pipeline_options: Sequence of str. Apache Beam's options for the
-            statistics, `["--direct_num_workers=4",
-            "--direct_running_mode=multi_processing"]`, say.
+        pipeline_options: Sequence of str. Apache Beam's options,
+            `["--runner=FlinkRunner", "--flink_master=host:8081"]`, say.
+            Defaults to its runner of this machine.
 
     Returns:
         A `ValidationResult`.
@@ -105,17 +108,24 @@ def validate(
     ['leaked_video']
     """
     python = environment.python()
+    pipeline_options = list(pipeline_options)
     paths = [path for path in (manifest, against) if path is not None]
     _check(paths, schema)
     rows = [read_manifest(path, folder, columns) for path in paths]
-    output = pathlib.Path(output)
+    output = as_path(output)
     output.mkdir(parents=True, exist_ok=True)
     videos = {
         key(row): row.get("fps") or 2.0
         for row in sum(rows, [])
         if key(row) is not None
     }
-    facts = measure_all(videos, output / "facts.jsonl", num_workers, time_limit)
+    facts = measure_all(
+        videos,
+        output / "facts.jsonl",
+        num_workers,
+        time_limit,
+        pipeline_options,
+    )
     tables = [Table(str(p), r, facts) for p, r in zip(paths, rows)]
     request = _request(tables, schema, max_drift, max_skew, pipeline_options)
     found = _run(python, request, tables, output)
@@ -145,7 +155,7 @@ def _check(paths, schema):
             "`against` must be another table than `manifest`. Received: "
             f"{str(paths[0])!r} twice. Leave it out to check one table."
         )
-    if schema is not None and not os.path.exists(schema):
+    if schema is not None and not as_path(schema).exists():
         raise FileNotFoundError(
             f"`schema` must be a file. Received: {str(schema)!r}, which does "
             "not exist. Leave it out to have one inferred."
@@ -164,8 +174,8 @@ def _request(tables, schema, max_drift, max_skew, pipeline_options):
         if kind == "bytes"
     }
     request = {
-        "schema": schema and os.path.abspath(schema),
-        "beam": list(pipeline_options),
+        "schema": schema and str(schema),
+        "beam": pipeline_options,
         "required": ["prompt_length", "response"],
         "optional": [*VIDEO, "response_length"],
         "known_share": known,
@@ -187,61 +197,54 @@ def _request(tables, schema, max_drift, max_skew, pipeline_options):
 
 def _run(python, request, tables, output):
     """Let TensorFlow Data Validation work, and take what it wrote."""
-    work = output / ".work"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir()
-    for table, asked in zip(tables, request["tables"]):
-        table.write(work / f"{asked['label']}.jsonl")
-    (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
-    _call(python, work, len(tables) + 2)
-    found = json.loads((work / "result.json").read_text(encoding="utf-8"))
-    if "schema_error" in found:
-        shutil.rmtree(work)
-        raise ValueError(
-            "`schema` must be a schema of TensorFlow Data Validation as text. "
-            f"Received: {request['schema']!r}, which is none "
-            f"({found['schema_error']}). Correct it."
-        )
-    (output / f"{LABELS[1]}.pbtxt").unlink(missing_ok=True)
-    for path in work.glob("*.pbtxt"):
-        path.replace(output / path.name)
-    shutil.rmtree(work)
+    place = _place(output, request["beam"])
+    with tempfile.TemporaryDirectory() as work:
+        work = pathlib.Path(work)
+        request["place"] = str(work if place is None else place)
+        for table, asked in zip(tables, request["tables"]):
+            table.write(as_path(request["place"]) / f"{asked['label']}.jsonl")
+        if request["schema"]:
+            data = as_path(request["schema"]).read_bytes()
+            (work / "given_schema").write_bytes(data)
+        beam.write_request(work, request)
+        _call(python, work, len(tables) + 2)
+        text = (work / "result.json").read_text(encoding="utf-8")
+        found = json.loads(text)
+        if "schema_error" in found:
+            raise ValueError(
+                "`schema` must be a schema of TensorFlow Data Validation as "
+                f"text. Received: {request['schema']!r}, which is none "
+                f"({found['schema_error']}). Correct it."
+            )
+        (output / f"{LABELS[1]}.pbtxt").unlink(missing_ok=True)
+        for path in work.glob("*.pbtxt"):
+            text = path.read_text(encoding="utf-8")
+            (output / path.name).write_text(text, encoding="utf-8")
+    if place is not None:
+        for path in place.iterdir():
+            path.unlink()
+        if isinstance(place, pathlib.Path):
+            place.rmdir()
     return found
 
 
+def _place(output, options):
+    """Folder that Beam's workers reach; `None` if all are of this machine."""
+    if beam.is_local(options):
+        return None
+    place = output.absolute() / ".statistics"
+    place.mkdir(parents=True, exist_ok=True)
+    return place
+
+
 def _call(python, work, steps):
-    # Nothing of this environment is to be found in the other one, and no
-    # module beside the script.
-    isolated = "-P" if python == sys.executable else "-I"
-    command = [python, isolated, str(SCRIPT)]
-    quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "-1"}
-    with (
-        open(work / "log.txt", "w+", encoding="utf-8", errors="replace") as log,
-        tqdm.tqdm(total=steps, unit="step", file=sys.stderr) as progress,
-    ):
+    with tqdm.tqdm(total=steps, unit="step", file=sys.stderr) as progress:
         progress.set_description("Starting TensorFlow Data Validation")
-        process = subprocess.Popen(
-            command,
-            cwd=work,
-            env={**os.environ, **quiet},
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-        try:
+        with beam.running(python, "statistics", work) as process:
             for line in process.stdout:
                 progress.update()
                 progress.set_description(line.strip())
-            progress.update(not process.wait())
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        if process.returncode:
-            log.seek(0)
-            raise RuntimeError(
-                "TensorFlow Data Validation failed:\n" + log.read()[-3000:]
-            )
+        progress.update()
 
 
 def _totals(table):

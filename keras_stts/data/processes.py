@@ -1,0 +1,68 @@
+"""Which of the processes of a job this one is."""
+
+import json
+import os
+
+import keras
+
+
+def this_process():
+    """Tuple (index, count) of this process among those of the job.
+
+    JAX and PyTorch know it once they are told of each other
+    (`keras.distribution.initialize`, `jax.distributed.initialize`,
+    `torch.distributed.init_process_group`); before that, `torchrun` and
+    TensorFlow's `TF_CONFIG` say it in the environment.
+
+    Raises:
+        ValueError: If the environment says what cannot be.
+    """
+    index, count = PROCESSES[keras.config.backend()]()
+    if not 0 <= index < count:
+        raise ValueError(
+            "A process must be one of those of its job, counted from 0. "
+            f"Received: process {index} of {count}. Check how it was started."
+        )
+    return index, count
+
+
+def _of_jax():
+    import jax
+
+    return jax.process_index(), jax.process_count()
+
+
+def _of_torch():
+    import torch.distributed as distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    found = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE")]
+    if None in found:
+        return 0, 1
+    return int(found[0]), int(found[1])
+
+
+def _of_tensorflow():
+    text = os.environ.get("TF_CONFIG")
+    if not text:
+        return 0, 1
+    try:
+        config = json.loads(text)
+        cluster, task = config["cluster"], config["task"]
+        # As TensorFlow counts them: the chief is a worker and the first.
+        before = len(cluster.get("chief", ())) if task["type"] != "chief" else 0
+        count = sum(len(cluster.get(n, ())) for n in ("chief", "worker"))
+        return before + int(task["index"]), count
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(
+            "`TF_CONFIG` must be JSON with a cluster and a task. Received: "
+            f"{text[:300]!r} ({type(error).__name__}: {error}). Correct it."
+        ) from error
+
+
+PROCESSES = {
+    "jax": _of_jax,
+    "tensorflow": _of_tensorflow,
+    "torch": _of_torch,
+}
