@@ -6,6 +6,7 @@ from keras import ops
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.activations import get_activation
 from keras_stts.models.rope import RotaryEmbedding
+from keras_stts.ops import Reach
 from keras_stts.ops import attention
 from keras_stts.ops import prefix_attention
 from keras_stts.pruning.language import attention_logits
@@ -37,8 +38,9 @@ class DecoderBlock(keras.layers.Layer):
     Call arguments:
         inputs: Tensor (B, S, D).
         positions: Int tensor (B, S).
+        reach: Dict of a `keras_stts.ops.Reach`, of a sequence without prefix.
         attention_mask: Bool tensor broadcast to (B, 1, S, S2): which keys of
-            its own sequence a query may see.
+            its own sequence a query may see, of a sequence after a prefix.
         prefix: Optional tuple (key, value) of a sequence before this one.
         prefix_mask: Bool tensor (B, S1), which of it is real, or
             (B, S, S1), which of it a query may see.
@@ -148,6 +150,7 @@ class DecoderBlock(keras.layers.Layer):
         self,
         inputs,
         positions,
+        reach=None,
         attention_mask=None,
         prefix=None,
         prefix_mask=None,
@@ -160,6 +163,7 @@ class DecoderBlock(keras.layers.Layer):
         run = functools.partial(
             self._run,
             positions=positions,
+            reach=None if reach is None else Reach(**reach),
             attention_mask=attention_mask,
             prefix_mask=prefix_mask,
             cache=cache,
@@ -178,6 +182,7 @@ class DecoderBlock(keras.layers.Layer):
         inputs,
         *prefix,
         positions,
+        reach,
         attention_mask,
         prefix_mask,
         cache,
@@ -198,7 +203,7 @@ class DecoderBlock(keras.layers.Layer):
             return key, value
         query = self._rotated_query(x, positions)
         if not prefix:
-            out = attention(query, key, value, mask=attention_mask)
+            out = attention(query, key, value, mask=attention_mask, reach=reach)
         else:
             out = prefix_attention(
                 query, prefix, key, value, prefix_mask, attention_mask

@@ -548,7 +548,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
 
     def _encode_and_prune(self, inputs, vision):
         """`encode`, block by block: the text decides what blocks are shown."""
-        x, sequence, mask, length = self._vision_part(
+        x, sequence, reach, length = self._vision_part(
             inputs["vision_token_ids"], inputs["vision_mask"], vision
         )
         selection = vision.get("selection")
@@ -565,7 +565,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             prefix["masks"].append(sequence.mask)
             prefix["positions"].append(sequence.positions)
             x, key, value, logits = self._vision_block(
-                i, x, sequence, mask, ranker
+                i, x, sequence, reach, ranker
             )
             prefix["layers"].append((key, value))
             y, *own = layer(
@@ -577,14 +577,14 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             )
             cache.append(tuple(own))
             if prune is not None:
-                x, sequence, mask, prefix["places"] = prune(
+                x, sequence, reach, prefix["places"] = prune(
                     x, sequence, logits, vision["embeddings"], index
                 )
         return self.layer_norm(y), prefix, cache
 
     def _vision_part(self, token_ids, mask, vision, segments=None):
         """Embeddings of the vision part, and what `VisionSequence` returns."""
-        sequence, attention_mask, length = self.vision_sequence(
+        sequence, reach, length = self.vision_sequence(
             token_ids,
             mask,
             selection=vision.get("selection"),
@@ -597,9 +597,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         if shown:
             shown = ops.concatenate(shown, axis=1)
             x = self.add_vision(x, shown, sequence)
-        return x, sequence, attention_mask, length
+        return x, sequence, reach, length
 
-    def _vision_block(self, i, x, sequence, attention_mask, ranker=None):
+    def _vision_block(self, i, x, sequence, reach, ranker=None):
         """Run one block on the vision part: (outputs, key, value, logits).
 
         Nothing reads what the last block makes of it.
@@ -613,7 +613,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             rope = self.language_pruning.rope
             options = {"ranker": ranker, "ranker_rope": rope}
         x, key, value, *logits = layer(
-            x, positions=positions, attention_mask=attention_mask, **options
+            x, positions=positions, reach=reach, **options
         )
         return x, key, value, logits[0] if logits else None
 
@@ -642,14 +642,12 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 "is kept, so the vision part cannot be run without it. Call "
                 "`encode`."
             )
-        x, sequence, attention_mask, length = self._vision_part(
+        x, sequence, reach, length = self._vision_part(
             token_ids, mask, vision, segments
         )
         layers = []
         for i in range(len(self.transformer_layers)):
-            x, key, value, _ = self._vision_block(
-                i, x, sequence, attention_mask
-            )
+            x, key, value, _ = self._vision_block(i, x, sequence, reach)
             layers.append((key, value))
         return {
             "layers": layers,

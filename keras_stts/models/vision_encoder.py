@@ -13,6 +13,7 @@ from keras_stts.layers.initializers import glorot_initializer
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.vision_block import VisionBlock
 from keras_stts.ops import RESCALE_MIN
+from keras_stts.ops import Reach
 from keras_stts.ops import alone_in_row
 from keras_stts.ops import attention
 from keras_stts.ops import block_mask
@@ -321,9 +322,9 @@ class VisionEncoder(keras.layers.Layer):
         hidden[scored] = x
         late = self.blocks[scored + 1 :]
         if self.refill:
-            mask = self._refilled(selection, num_patches, segments)
+            reach = self._refilled(selection, num_patches, segments)
             hidden |= self._run(
-                x, late, attend=functools.partial(attention, mask=mask)
+                x, late, attend=functools.partial(attention, reach=reach)
             )
         packed = {
             i: self.packing(ops.reshape(h, grid_shape), selection)
@@ -363,7 +364,7 @@ class VisionEncoder(keras.layers.Layer):
         return scores, ops.reshape(bias, (-1, 1, 1, x.shape[2]))
 
     def _refilled(self, selection, num_patches, segments=None):
-        """Key mask (B * T, 1, 1, N) of what later blocks see of whole frames.
+        """What later blocks see of whole frames (B * T, N).
 
         A frame that keeps nothing sees all, so that no row of the softmax is
         empty; nobody reads what it gets.
@@ -374,7 +375,7 @@ class VisionEncoder(keras.layers.Layer):
         counts = ops.sum(kept, axis=-1)
         whole = alone_in_row(counts, num_patches, segments) | (counts == 0)
         mask = (kept > 0) | whole[..., None]
-        return ops.reshape(mask, (-1, 1, 1, num_patches))
+        return Reach(marked=ops.reshape(mask, (-1, num_patches)))
 
     def _run(self, x, blocks, also=(), attend=attention):
         """Run blocks; keep the outputs that are features, or `also`."""

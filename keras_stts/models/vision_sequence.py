@@ -2,11 +2,13 @@ import keras
 from keras import ops
 
 from keras_stts.ops import pack_blocks
+from keras_stts.ops.reach import as_dict
+from keras_stts.ops.reach import reach_spec
 from keras_stts.ops.segments import places_in_segments
 from keras_stts.ops.segments import segment_sizes
 from keras_stts.ops.sequence import Sequence
 from keras_stts.ops.sequence import prune_sequence
-from keras_stts.ops.sequence import vision_mask
+from keras_stts.ops.sequence import vision_reach
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -29,10 +31,11 @@ class VisionSequence(keras.layers.Layer):
             share a row a token belongs to.
 
     Returns:
-        Tuple (sequence, attention mask, length): the
-        `keras_stts.ops.Sequence`, a bool tensor (B, 1, S', S'), and the int32
-        tensor (B,), with `segments` (B, num_segments), of the position at
-        which what follows begins.
+        Tuple (sequence, reach, length): the `keras_stts.ops.Sequence`, the
+        dict of the
+        `keras_stts.ops.Reach` of its tokens, and the int32 tensor (B,), with
+        `segments` (B, num_segments), of the position at which what follows
+        begins.
     """
 
     def __init__(
@@ -76,7 +79,11 @@ class VisionSequence(keras.layers.Layer):
             self.num_segments,
         )
         packed = segments is not None
-        mask = vision_mask(sequence, self.vision_token_ids, packed)
+        reach = vision_reach(
+            sequence,
+            self.vision_token_ids,
+            self.num_segments if packed else 1,
+        )
         original = self.positions == "original"
         whole = padding_mask if original else sequence.mask
         if packed:
@@ -84,7 +91,7 @@ class VisionSequence(keras.layers.Layer):
             length = segment_sizes(of_whole, whole, self.num_segments)
         else:
             length = ops.sum(ops.cast(whole, "int32"), axis=-1)
-        return sequence, mask, length
+        return sequence, as_dict(reach), length
 
     def compute_output_spec(
         self,
@@ -104,7 +111,7 @@ class VisionSequence(keras.layers.Layer):
         lengths = () if segments is None else (self.num_segments,)
         return (
             Sequence(*sequence),
-            keras.KerasTensor((batch, 1, length, length), dtype="bool"),
+            reach_spec(batch, length, segments is not None),
             keras.KerasTensor((batch, *lengths), dtype="int32"),
         )
 

@@ -19,6 +19,8 @@ from keras_stts.ops.packing import plan_groups
 from keras_stts.ops.packing import ragged_attention
 from keras_stts.ops.packing import rank_caps
 from keras_stts.ops.packing import unpack_blocks
+from keras_stts.ops.reach import Reach
+from keras_stts.ops.reach import reach_mask
 from keras_stts.ops.refill import alone_in_row
 from keras_stts.ops.scoring import RESCALE_MIN
 from keras_stts.ops.scoring import auxiliary_loss
@@ -36,6 +38,7 @@ __all__ = [
     "Layout",
     "Merged",
     "RESCALE_MIN",
+    "Reach",
     "Selection",
     "attention",
     "auxiliary_loss",
@@ -55,6 +58,7 @@ __all__ = [
     "prefix_attention",
     "ragged_attention",
     "rank_caps",
+    "reach_mask",
     "rescale_scores",
     "score_bias",
     "select_blocks",

@@ -1,36 +1,21 @@
 """Softmax attention, the one place where it is called."""
 
-import functools
-
-import keras
 from keras import ops
 
-
-def _allow_flash(query, mask):
-    """None: where Keras finds it fit.
-
-    On a TPU it takes a given mask from the first element of the batch only,
-    so not there. On an NVIDIA GPU JAX wants a mask of each query by itself;
-    Keras would try, and log that it failed. Asking breaks the graph of
-    `torch.compile`, and torch finds a kernel by itself.
-    """
-    if keras.config.backend() == "jax":
-        import jax
-
-        if jax.default_backend() == "tpu":
-            return False
-        if mask is not None and mask.shape[-2] != query.shape[1]:
-            return False
-    if keras.config.backend() == "torch":
-        import torch
-
-        if torch.compiler.is_compiling():
-            return False
-    return None
+from keras_stts.kernels.choice import chosen_kernel
+from keras_stts.kernels.chunked import MOST_BYTES
+from keras_stts.kernels.chunked import chunked_attention
+from keras_stts.kernels.chunked import map_pieces
+from keras_stts.kernels.chunked import rematerialized
+from keras_stts.kernels.plain import grouped_logits
+from keras_stts.kernels.plain import hide
 
 
-def attention(query, key, value, mask=None, bias=None):
+def attention(query, key, value, mask=None, bias=None, reach=None):
     """Scaled dot-product attention.
+
+    Its memory grows with the length and not with its square, forward and
+    backward. `keras_stts.config.set_attention` says what runs it.
 
     Args:
         query: Tensor (B, S, heads, head_dim).
@@ -41,62 +26,24 @@ def attention(query, key, value, mask=None, bias=None):
             a query may see a key; each query sees at least one.
         bias: Optional tensor broadcast to (B, heads, S, S2), added to the
             logits. Not together with `mask`.
+        reach: Optional `keras_stts.ops.Reach`, a mask that takes no square.
 
     Returns:
         Tensor (B, S, heads, head_dim).
     """
-    repeats = query.shape[2] // key.shape[2]
-    if repeats > 1:
-        key = _repeat_heads(key, repeats)
-        value = _repeat_heads(value, repeats)
-    if bias is not None:
-        bias = ops.cast(bias, query.dtype)
-    flash = _allow_flash(query, mask)
-    if flash is None and _has_no_training_kernel(query, key):
-        return _flash_unless_trained()(query, key, value, mask, bias)
-    return _run(query, key, value, mask, bias, flash)
+    query, key, value = map(ops.convert_to_tensor, (query, key, value))
+    mask, bias = (None if x is None else _four_axes(x) for x in (mask, bias))
+    run = _kernels()[chosen_kernel()]
+    return run(query, key, value, mask=mask, bias=bias, reach=reach)
 
 
-def _run(query, key, value, mask, bias, flash):
-    return ops.dot_product_attention(
-        query, key, value, bias=bias, mask=mask, flash_attention=flash
-    )
+def _kernels():
+    return {"chunked": chunked_attention, "torch": chunked_attention}
 
 
-def _has_no_training_kernel(query, key):
-    """Whether cuDNN, if it is there, can run this but not its gradient."""
-    if keras.config.backend() != "jax":
-        return False
-    dtype = keras.backend.standardize_dtype(query.dtype)
-    odd = query.shape[1] % 2 or key.shape[1] % 2
-    return bool(odd) and dtype in ("bfloat16", "float16")
-
-
-@functools.cache
-def _flash_unless_trained():
-    """Attention that leaves cuDNN alone where a gradient is asked for.
-
-    Keras asks JAX about inference only, and inside `jax.checkpoint` the
-    refusal to differentiate comes too late for it to take another kernel.
-    """
-    import jax
-
-    run = jax.custom_vjp(functools.partial(_run, flash=None))
-
-    def forward(*args):
-        return jax.vjp(functools.partial(_run, flash=False), *args)
-
-    run.defvjp(forward, lambda pullback, gradient: pullback(gradient))
-    return run
-
-
-def _repeat_heads(x, repeats):
-    """(B, S, k, d) -> (B, S, k * repeats, d); `ops.repeat` would not trace
-    on torch's meta device."""
-    batch, length, heads, head_dim = ops.shape(x)
-    x = ops.expand_dims(x, 3)
-    x = ops.broadcast_to(x, (batch, length, heads, repeats, head_dim))
-    return ops.reshape(x, (batch, length, heads * repeats, head_dim))
+def _four_axes(x):
+    x = ops.convert_to_tensor(x)
+    return ops.reshape(x, (*(4 - len(x.shape)) * (1,), *ops.shape(x)))
 
 
 def prefix_attention(query, prefix, key, value, prefix_mask, mask):
@@ -118,38 +65,48 @@ def prefix_attention(query, prefix, key, value, prefix_mask, mask):
     Returns:
         Tensor (B * R, S, heads, head_dim).
     """
+    queries = _prefix_chunk(query.shape, prefix[0].shape[1] + key.shape[1])
+    if queries == query.shape[1]:
+        return _to_both(query, *prefix, key, value, prefix_mask, mask)
+    axes = [1, None, None, None, None]
+    axes.append(1 if len(prefix_mask.shape) == 3 else None)
+    axes.append(None if mask.shape[2] == 1 else 2)
+    tensors = (query, *prefix, key, value, prefix_mask, mask)
+    return map_pieces(rematerialized(_to_both), tensors, axes, queries)
+
+
+def _prefix_chunk(shape, num_keys):
+    """How many queries of each text are run at once."""
+    rows, length, heads, _ = shape
+    most = MOST_BYTES // (4 * heads * num_keys * (rows or 1))
+    count = -(-length // max(8, most))
+    return -(-length // count)
+
+
+def _to_both(query, prefix_key, prefix_value, key, value, prefix_mask, mask):
+    """`prefix_attention`, all queries at once."""
     heads, head_dim = query.shape[2:]
     length, key_heads = query.shape[1], key.shape[2]
     grouped = (length, key_heads, heads // key_heads, head_dim)
     query = query * ops.cast(head_dim**-0.5, query.dtype)
-    own = _logits(ops.reshape(query, (-1, *grouped)), key)
-    own = _hide(own, mask[:, :, None])
+    own = grouped_logits(ops.reshape(query, (-1, *grouped)), key)
+    own = hide(own, mask[:, :, None])
     # All sequences of a prefix as one long row of queries.
-    batch = ops.shape(prefix[0])[0]
+    batch = ops.shape(prefix_key)[0]
     shared_shape = (batch, -1, *grouped[1:])
-    shared = _logits(ops.reshape(query, shared_shape), prefix[0])
+    shared = grouped_logits(ops.reshape(query, shared_shape), prefix_key)
     if len(prefix_mask.shape) == 2:
         prefix_mask = prefix_mask[:, None]
-    shared = _hide(shared, prefix_mask[:, None, None])
+    shared = hide(shared, prefix_mask[:, None, None])
     shared = _split_rows(shared, batch, length)
     size = shared.shape[-1]
     weights = ops.softmax(ops.concatenate([shared, own], axis=-1), axis=-1)
     weights = ops.cast(weights, value.dtype)
     out = ops.einsum("bkgqs,bskd->bqkgd", weights[..., size:], value)
     weights = _join_rows(weights[..., :size], batch)
-    seen = ops.einsum("bkgqs,bskd->bqkgd", weights, prefix[1])
+    seen = ops.einsum("bkgqs,bskd->bqkgd", weights, prefix_value)
     out = out + ops.reshape(seen, (-1, *grouped))
     return ops.reshape(out, (-1, length, heads, head_dim))
-
-
-def _logits(query, key):
-    """(B, S, key_heads, G, d), (B, S2, key_heads, d) -> float32 logits."""
-    logits = ops.einsum("bqkgd,bskd->bkgqs", query, key)
-    return ops.cast(logits, "float32")
-
-
-def _hide(logits, mask):
-    return ops.where(mask, logits, ops.cast(-1e30, logits.dtype))
 
 
 def _split_rows(x, batch, length):

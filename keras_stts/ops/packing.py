@@ -17,16 +17,19 @@ import keras
 from keras import ops
 
 from keras_stts.ops.attention import attention
+from keras_stts.ops.reach import Reach
 
-Layout = namedtuple("Layout", ["rows", "masks", "slots"])
+Layout = namedtuple("Layout", ["rows", "counts", "slots", "start", "stop"])
 Layout.__doc__ = """Where each kept block stands in the padded groups.
 
 Attributes:
     rows: Int32 tensor (B, places): the flat place of the block at each
         place of the groups, those of all groups one after the other.
-    masks: List of bool tensors (B, frames, cap) or None (no padding): True
-        where the group holds a block of the frame.
+    counts: List of int32 tensors (B, frames) or None (no padding): how many
+        blocks of each frame a group holds, which come first; at least 1.
     slots: Int32 tensor (B, K): the place of each flat block among those.
+    start: Int32 tensor (B, K): the first flat block of its frame.
+    stop: Int32 tensor (B, K): the one after the last.
 """
 
 
@@ -124,21 +127,27 @@ def frame_layout(selection, groups):
     rank_of_frame = ops.cast(ops.argsort(frame_of_rank, axis=-1), "int32")
     start_of_rank = _take_rows(start, frame_of_rank)
     count_of_rank = _take_rows(count, frame_of_rank)
-    rows, masks, offsets = _place_groups(
+    rows, counts, offsets = _place_groups(
         groups, start_of_rank, count_of_rank, num_kept
     )
     offsets += [0] * (num_frames - len(offsets))
     offset_of_rank = ops.convert_to_tensor(offsets, "int32")
     frame = selection.index // num_blocks  # (B, K)
     offset = ops.take(offset_of_rank, _take_rows(rank_of_frame, frame))
-    place = ops.arange(num_kept, dtype="int32") - _take_rows(start, frame)
-    slots = ops.where(selection.mask, offset + place, 0)
-    return Layout(rows, masks, slots)
+    start = _take_rows(start, frame)
+    place = ops.arange(num_kept, dtype="int32")
+    slots = ops.where(selection.mask, offset + place - start, 0)
+    # Places without a block see themselves.
+    start = ops.where(selection.mask, start, place)
+    stop = ops.where(
+        selection.mask, start + _take_rows(count, frame), place + 1
+    )
+    return Layout(rows, counts, slots, start, stop)
 
 
 def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
-    """Flat places and masks of each group, and each rank's first slot."""
-    rows, masks, offsets = [], [], []
+    """Flat places and counts of each group, and each rank's first slot."""
+    rows, counts, offsets = [], [], []
     rank = slot = 0
     for frames, cap in groups:
         place = ops.arange(cap, dtype="int32")
@@ -148,11 +157,11 @@ def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
         rows.append(ops.reshape(flat, (-1, frames * cap)))
         # A frame with nothing left sees one block, so that no row of the
         # softmax is empty; nobody reads what it gets.
-        masks.append(place < ops.maximum(count, 1) if rank else None)
+        counts.append(ops.maximum(count[..., 0], 1) if rank else None)
         offsets += [slot + i * cap for i in range(frames)]
         rank += frames
         slot += frames * cap
-    return ops.concatenate(rows, axis=1), masks, offsets
+    return ops.concatenate(rows, axis=1), counts, offsets
 
 
 def _take_rows(x, index):
@@ -227,14 +236,14 @@ def ragged_attention(
     if patch_mask is not None:
         patch_mask = _take_rows(patch_mask, layout.rows)
     outputs, first = [], 0
-    for (frames, cap), mask in zip(groups, layout.masks):
+    for (frames, cap), count in zip(groups, layout.counts):
         places = slice(first, first + frames * cap)
         q, k, v = (
             ops.reshape(x[:, places], (-1, cap * g, *heads))
             for x in (query, key, value)
         )
         inside = None if patch_mask is None else patch_mask[:, places]
-        out = attention(q, k, v, mask=_key_mask(mask, inside, cap, g))
+        out = attention(q, k, v, reach=_key_reach(count, inside, cap, g))
         outputs.append(ops.reshape(out, (-1, frames * cap, width)))
         first += frames * cap
     joined = ops.concatenate(outputs, axis=1)
@@ -242,21 +251,17 @@ def ragged_attention(
     return ops.reshape(flat, (-1, num_kept * g, *heads))
 
 
-def _key_mask(mask, inside, cap, g):
-    """Which keys a frame of a group may see: (B * frames, 1, 1, cap * g).
+def _key_reach(count, inside, cap, g):
+    """Which keys the frames of a group see, or `None` for all.
 
     Args:
-        mask: Bool tensor (B, frames, cap) of `Layout.masks`, or None.
+        count: Int tensor (B, frames) of `Layout.counts`, or None.
         inside: Bool tensor (B, frames * cap, g) of patches, or None.
         cap: Int.
         g: Int.
     """
-    if mask is None and inside is None:
-        return None
-    if inside is None:
-        seen = ops.ones((g,), dtype="bool")
-    else:
-        seen = ops.reshape(inside, (-1, cap, g))
-    if mask is not None:
-        seen = ops.reshape(mask, (-1, cap, 1)) & seen
-    return ops.reshape(seen, (-1, 1, 1, cap * g))
+    lengths = None if count is None else ops.reshape(count, (-1, 1)) * g
+    if inside is not None:
+        marked = ops.reshape(inside, (-1, cap * g))
+        return Reach(marked=marked, marked_stop=lengths)
+    return None if lengths is None else Reach(stop=lengths)

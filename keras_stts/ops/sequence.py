@@ -5,6 +5,7 @@ from collections import namedtuple
 from keras import ops
 
 from keras_stts.ops.packing import pack_blocks
+from keras_stts.ops.reach import Reach
 from keras_stts.ops.segments import places_in_segments
 from keras_stts.ops.segments import segment_sizes
 
@@ -134,29 +135,37 @@ def places_of(stay, length):
     return ops.where(order < size, order, order - size)
 
 
-def vision_mask(sequence, vision_token_ids, packed=False):
+def vision_reach(sequence, vision_token_ids, num_segments=1):
     """Who may see whom in the vision part.
 
     Causal, and all vision tokens see each other.
 
     Args:
         sequence: A `Sequence`.
-        vision_token_ids: Ints, the ids of vision tokens.
-        packed: Bool. Whether several samples share a row, of which none sees
-            another.
+        vision_token_ids: Ints.
+        num_segments: Int. Most samples of a row; of several, each sees
+            itself alone.
 
     Returns:
-        Bool tensor (B, 1, S, S), True where the query (third axis) may see
-        the key.
+        A `Reach` of (B, S) queries and (B, S) keys.
     """
     is_vision = sequence.token_ids == vision_token_ids[0]
     for token_id in vision_token_ids[1:]:
         is_vision = is_vision | (sequence.token_ids == token_id)
-    place = ops.arange(sequence.token_ids.shape[1], dtype="int32")
-    causal = place[None, :] <= place[:, None]
-    both = is_vision[:, :, None] & is_vision[:, None, :]
-    allowed = (causal[None] | both) & sequence.mask[:, None, :]
-    if packed:
-        segments = sequence.segments
-        allowed = allowed & (segments[:, :, None] == segments[:, None, :])
-    return allowed[:, None]
+    is_vision = is_vision & sequence.mask
+    size = sequence.token_ids.shape[1]
+    place = ops.arange(size, dtype="int32")[None]
+    start, end = None, size
+    if num_segments > 1:
+        sizes = segment_sizes(sequence.segments, sequence.mask, num_segments)
+        ends = ops.cumsum(sizes, axis=-1)
+        start = pack_blocks(ends - sizes, sequence.segments)
+        end = pack_blocks(ends, sequence.segments)
+    count = ops.sum(ops.cast(sequence.mask, "int32"), axis=1, keepdims=True)
+    return Reach(
+        start=start,
+        stop=ops.minimum(place + 1, count),
+        marked_start=start,
+        marked_stop=ops.where(is_vision, end, 0),
+        marked=is_vision,
+    )

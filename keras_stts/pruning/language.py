@@ -14,9 +14,11 @@ from keras import ops
 
 from keras_stts.ops import pack_blocks
 from keras_stts.ops.packing import known_before_the_run
+from keras_stts.ops.reach import as_dict
+from keras_stts.ops.reach import reach_spec
 from keras_stts.ops.sequence import Sequence
 from keras_stts.ops.sequence import places_of
-from keras_stts.ops.sequence import vision_mask
+from keras_stts.ops.sequence import vision_reach
 
 
 class Stage(namedtuple("Stage", ["layer", "ratio", "stride"], defaults=[None])):
@@ -347,7 +349,7 @@ class PruneTokens(keras.layers.Layer):
             T * P of the video. Defaults to all, in order.
 
     Returns:
-        Tuple (outputs, sequence, attention mask, places): the tokens that
+        Tuple (outputs, sequence, reach, places): the tokens that
         stay, in order and with their positions; and, int32 (B, S'), which of
         the T * P blocks of the video each is, -1 if of none. Their number is
         known before the run; a shorter video keeps what it would keep alone,
@@ -393,10 +395,10 @@ class PruneTokens(keras.layers.Layer):
         place = places_of(stay, inputs.shape[1] - (before - after))
         kept = [pack_blocks(x, place) for x in sequence._replace(mask=stay)]
         sequence = Sequence(*kept)
-        mask = vision_mask(sequence, self.vision_token_ids)
+        reach = vision_reach(sequence, self.vision_token_ids)
         left = self._is_video(sequence)
         places = ops.where(left, self._places(sequence, index), -1)
-        return pack_blocks(inputs, place), sequence, mask, places
+        return pack_blocks(inputs, place), sequence, as_dict(reach), places
 
     def _places(self, sequence, index):
         """Int (B, S): the place of each token of the video among its T * P."""
@@ -429,7 +431,7 @@ class PruneTokens(keras.layers.Layer):
         return (
             keras.KerasTensor((batch, None, width), dtype=inputs.dtype),
             Sequence(*sequence),
-            keras.KerasTensor((batch, 1, None, None), dtype="bool"),
+            reach_spec(batch, None),
             keras.KerasTensor((batch, None), dtype="int32"),
         )
 

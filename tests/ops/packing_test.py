@@ -136,28 +136,28 @@ def test_layout_by_hand():
     # By rank: frame 0 | frame 3 | frame 2, frame 1. The last would begin at
     # flat place 2 as well.
     assert layout.rows.tolist() == [[0, 1, 3, 4, 2, 2]]
-    assert layout.masks[0] is None
-    assert layout.masks[1].tolist() == [[[True, True]]]
+    assert layout.counts[0] is None
+    assert layout.counts[1].tolist() == [[2]]
     # Frame 1 has nothing, and still one key.
-    assert layout.masks[2].tolist() == [[[True], [True]]]
+    assert layout.counts[2].tolist() == [[1, 1]]
     assert layout.slots.tolist() == [[0, 1, 4, 2, 3]]
+    assert layout.start.tolist() == [[0, 0, 2, 3, 3]]
+    assert layout.stop.tolist() == [[2, 2, 3, 5, 5]]
 
 
-def test_masks_tell_the_padding_of_a_group():
+def test_counts_tell_the_padding_of_a_group():
     scores = np.array([[[0, 0], [0, 0], [0.5, 0], [0.5, 0.5]]], "float32")
     selection = select(scores, 0.375)
     layout = to_numpy(ops.frame_layout(selection, ((1, 2), (3, 2))))
-    assert layout.masks[1].tolist() == [
-        [[True, True], [True, False], [True, False]]
-    ]
+    assert layout.counts[1].tolist() == [[2, 1, 1]]
     assert layout.slots.tolist() == [[0, 1, 4, 2, 3]]
 
 
 def layout_of(scores, mask):
     selection = select(scores, RATIO, mask)
     layout = ops.frame_layout(selection, groups_of(selection))
-    masks = layout.masks[1:]  # The first is None.
-    return selection, layout.rows, masks, layout.slots
+    counts = layout.counts[1:]  # The first is None.
+    return selection, layout.rows, counts, layout.slots
 
 
 LAYOUT = compiled(layout_of)
@@ -166,7 +166,7 @@ LAYOUT = compiled(layout_of)
 @few_examples
 @hypothesis.given(batch=batches())
 def test_caps_hold_and_each_block_has_a_place_of_its_own(batch):
-    selection, rows, masks, slots = LAYOUT(*batch)
+    selection, rows, lengths, slots = LAYOUT(*batch)
     num_kept = selection.index.shape[1]
     counts = -np.sort(-selection.kept.sum(axis=-1), axis=1)
     caps = ops.rank_caps(T, P, num_kept)
@@ -180,7 +180,7 @@ def test_caps_hold_and_each_block_has_a_place_of_its_own(batch):
         taken = slots[b][real]
         assert len(set(taken)) == len(taken)
         np.testing.assert_array_equal(rows[b][taken], np.arange(num_kept)[real])
-        assert all(mask[b].any(axis=-1).all() for mask in masks)
+        assert all((length[b] > 0).all() for length in lengths)
 
 
 # --- Packing ---

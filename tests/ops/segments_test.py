@@ -13,7 +13,7 @@ from keras_stts.ops.segments import fill_first_frames
 from keras_stts.ops.segments import places_in_segments
 from keras_stts.ops.segments import segment_sizes
 from keras_stts.ops.sequence import prune_sequence
-from keras_stts.ops.sequence import vision_mask
+from keras_stts.ops.sequence import vision_reach
 from tests.harness import compiled
 from tests.harness import few_examples
 from tests.harness import gradient
@@ -222,7 +222,8 @@ def sequences(ids, scores, frame_mask, segments, ratio, positions):
         segments=of_tokens,
         num_segments=most,
     )
-    return sequence, vision_mask(sequence, IDS, packed)
+    reach = vision_reach(sequence, IDS, most if packed else 1)
+    return sequence, ops.reach_mask(reach, sequence.mask.shape[1])
 
 
 @pytest.mark.parametrize(

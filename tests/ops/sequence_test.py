@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from keras_stts.ops import Selection
+from keras_stts.ops import reach_mask
 from keras_stts.ops import select_blocks
 from keras_stts.ops.sequence import Sequence
 from keras_stts.ops.sequence import prune_sequence
-from keras_stts.ops.sequence import vision_mask
+from keras_stts.ops.sequence import vision_reach
 from tests.harness import compiled
 from tests.harness import to_numpy
 
@@ -127,12 +128,13 @@ def test_unknown_positions():
         prune(THREE_FRAMES, positions="shuffled")
 
 
-def test_vision_mask():
+def test_vision_reach():
     """Causal; 5 and 7 see each other; nobody sees padding."""
     ids = np.array([[1, 5, 7, 2, 7, 0]])
     real = np.array([[True] * 5 + [False]])
     sequence = Sequence(ids, real, None, None)
-    mask = to_numpy(vision_mask(sequence, [MARK, BLOCK]))
+    reach = vision_reach(sequence, [MARK, BLOCK])
+    mask = to_numpy(reach_mask(reach, 6))
     assert mask.shape == (1, 1, 6, 6)
     assert mask[0, 0].astype(int).tolist() == [
         [1, 0, 0, 0, 0, 0],

@@ -1,0 +1,1 @@
+"""What runs attention on which backend and device."""
