@@ -6,6 +6,9 @@ import keras
 
 from keras_stts import config
 
+# Of NVIDIA's GPUs, for fused attention.
+LEAST_CAPABILITY = 8.0
+
 _said = set()
 
 
@@ -20,12 +23,26 @@ def _for_device():
     if backend == "torch":
         return "torch"
     if backend == "jax":
-        import jax
-
-        return {"tpu": "pallas", "gpu": "cudnn"}.get(
-            jax.default_backend(), "chunked"
-        )
+        return _for_jax()
     return "chunked"
+
+
+def _for_jax():
+    import jax
+
+    platform = jax.default_backend()
+    if platform == "tpu":
+        return "pallas"
+    if platform != "gpu":
+        return "chunked"
+    capability = float(getattr(jax.devices()[0], "compute_capability", 0))
+    if capability < LEAST_CAPABILITY:
+        say_once(
+            "Attention runs in chunks, not fused: cuDNN's kernels need "
+            f"compute capability {LEAST_CAPABILITY}, this GPU has {capability}."
+        )
+        return "chunked"
+    return "cudnn"
 
 
 def say_once(message):

@@ -15,7 +15,14 @@ MOST_BYTES_OF_A_ROW = 2**20
 
 
 def chunked_attention(
-    query, key, value, mask=None, bias=None, reach=None, run=plain_attention
+    query,
+    key,
+    value,
+    mask=None,
+    bias=None,
+    reach=None,
+    run=plain_attention,
+    sizes=None,
 ):
     """See `keras_stts.ops.attention`; exact, and short ones are run at once.
 
@@ -23,7 +30,9 @@ def chunked_attention(
 
     Args:
         run: Function of query, key, value, mask and bias that runs a chunk.
+        sizes: Function that says how large a chunk is, as `chunk_sizes` does.
     """
+    sizes = sizes or chunk_sizes
     given = {"mask": mask, "bias": bias, **(reach or Reach())._asdict()}
     given = {name: x for name, x in given.items() if x is not None}
     names, tensors = tuple(given), (query, key, value, *given.values())
@@ -37,7 +46,7 @@ def chunked_attention(
     by_row = [0, 0, 0, *by_row]
     num_rows, length, heads, _ = query.shape
     known = isinstance(num_rows, int)
-    rows, queries = chunk_sizes(
+    rows, queries = sizes(
         (num_rows if known else None, length, heads), key.shape[1]
     )
     if not known and num_rows is not None:

@@ -9,6 +9,7 @@ from keras_stts.kernels.chunked import map_pieces
 from keras_stts.kernels.chunked import rematerialized
 from keras_stts.kernels.plain import grouped_logits
 from keras_stts.kernels.plain import hide
+from keras_stts.kernels.torch import torch_attention
 
 
 def attention(query, key, value, mask=None, bias=None, reach=None):
@@ -33,12 +34,22 @@ def attention(query, key, value, mask=None, bias=None, reach=None):
     """
     query, key, value = map(ops.convert_to_tensor, (query, key, value))
     mask, bias = (None if x is None else _four_axes(x) for x in (mask, bias))
-    run = _kernels()[chosen_kernel()]
+    run = _run_by(chosen_kernel())
     return run(query, key, value, mask=mask, bias=bias, reach=reach)
 
 
-def _kernels():
-    return {"chunked": chunked_attention, "torch": chunked_attention}
+def _run_by(kernel):
+    if kernel == "pallas":
+        from keras_stts.kernels.pallas import pallas_attention
+
+        return pallas_attention
+    if kernel == "cudnn":
+        from keras_stts.kernels.cudnn import cudnn_attention
+
+        return cudnn_attention
+    if kernel == "torch":
+        return torch_attention
+    return chunked_attention
 
 
 def _four_axes(x):

@@ -1,0 +1,28 @@
+"""Fused attention as PyTorch chooses it for its device."""
+
+from keras_stts.kernels.chunked import MOST_QUERIES
+from keras_stts.kernels.chunked import chunked_attention
+
+
+def torch_attention(query, key, value, mask=None, bias=None, reach=None):
+    """See `keras_stts.ops.attention`.
+
+    `scaled_dot_product_attention` makes no logits, but where each query sees
+    something else it wants a square mask, so these are run in chunks.
+    """
+    return chunked_attention(
+        query, key, value, mask, bias, reach, sizes=_chunks(reach)
+    )
+
+
+def _chunks(reach):
+    numbers = () if reach is None else reach[:4]
+    by_query = any(x is not None and x.shape[1] != 1 for x in numbers)
+
+    def sizes(shape, num_keys):
+        num_rows, length, _ = shape
+        if by_query and isinstance(length, int):
+            return num_rows, min(length, MOST_QUERIES)
+        return num_rows, length
+
+    return sizes
