@@ -42,6 +42,7 @@ def parse(argv=None):
     add("--model", default="molmo2_4b", choices=MODELS)
     add("--depth", type=int, nargs=2, metavar=("LANGUAGE", "VISION"))
     add("--dtype", default="bfloat16")
+    add("--attention", default="auto", help="see keras_stts.config")
     add("--quick", action="store_true", help="TPU: memory is right, not time")
     add("--top", type=int, default=8, help="buffers to print")
     return parser.parse_args(argv)
@@ -83,9 +84,11 @@ def run(args):
         rematerialize=args.rematerialize,
     )
     batch_size = args.batch_size or args.chips
-    with targets.force_kernels(target):
+    with targets.force_kernels(target, args.attention):
         step = make_step(model, args.phase, batch_size, args.text)
-    report = compile_step(step, target, args.chips, args.layout, args.quick)
+    report = compile_step(
+        step, target, args.chips, args.layout, args.quick, args.attention
+    )
     lengths = token_lengths(model)
     report["forbidden"] = forbidden(report["buffers"], lengths)
     report["counted_operations"] = counted(model, args, batch_size)

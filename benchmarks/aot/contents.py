@@ -39,6 +39,8 @@ BOOKKEEPING = {
     "SPMDFullToShardShape",
     "SPMDShardToFullShape",
 }
+# Fewer tokens than this are a chunk, not a sequence.
+CHUNK = 512
 ROUNDING = (1, 8, 16, 32, 64, 128, 256, 512)
 TENSOR = re.compile(
     r"stablehlo\.(dot_general|convolution|gather|concatenate).*"
@@ -115,9 +117,10 @@ def forbidden(rows, lengths):
     Args:
         rows: What `buffers` returned.
         lengths: Ints. How many tokens attend to each other somewhere: a
-            frame's patches, the vision part's tokens. Rounded up counts, too.
+            frame's patches, the vision part's tokens. Rounded up counts, too; short ones do not.
     """
-    sizes = {-(-n // r) * r: n for n in lengths for r in ROUNDING}
+    long = [n for n in lengths if n > CHUNK]
+    sizes = {-(-n // r) * r: n for n in long for r in ROUNDING}
     return [row for row in rows if _pairs(row["shape"], sizes)]
 
 

@@ -29,7 +29,9 @@ LARGEST = re.compile(
 TOP = 8
 
 
-def compile_step(step, target, chips=1, layout="data", quick=False):
+def compile_step(
+    step, target, chips=1, layout="data", quick=False, kernels="auto"
+):
     """Compile a step and read the program.
 
     Args:
@@ -40,6 +42,7 @@ def compile_step(step, target, chips=1, layout="data", quick=False):
         layout: What lies where on several chips, see `layouts.place`.
         quick: Bool. Whether the TPU compiler may spend a quarter of the time:
             memory and kernels are good then, times are not.
+        kernels: Str. See `targets.force_kernels`.
 
     Returns:
         Dict of figures, JSON can hold it. `"fits"` says whether they do;
@@ -51,7 +54,7 @@ def compile_step(step, target, chips=1, layout="data", quick=False):
     if quick and target.kind == "tpu":
         options["exec_time_optimization_effort"] = -1.0
     start = time.perf_counter()
-    with targets.force_kernels(target):
+    with targets.force_kernels(target, kernels):
         lowered = step.lower(args)
     traced = time.perf_counter()
     report = {"trace_seconds": round(traced - start, 1)}

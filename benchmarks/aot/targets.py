@@ -6,6 +6,7 @@ The compilers come with `pip install "keras-stts[compilers]"`, beside JAX.
 import contextlib
 import dataclasses
 import importlib.metadata
+import importlib.util
 import os
 from unittest import mock
 
@@ -161,30 +162,34 @@ def _topology(target, chips):
 
 
 @contextlib.contextmanager
-def force_kernels(target):
+def force_kernels(target, name="auto"):
     """What is traced inside takes the kernels of a target.
 
     Libraries ask which chip is here, and nothing but a CPU is.
+
+    Args:
+        target: A `Target`.
+        name: Str. One of `keras_stts.config.ATTENTION`; `"auto"` is what a
+            user with that chip gets.
     """
+    from keras_stts import config
+
     with contextlib.ExitStack() as stack:
         if target.kind == "gpu":
             for change in _drivers_answers(target):
                 stack.enter_context(change)
-        config = _config()
-        if config is not None:
-            before = config.attention()
-            stack.callback(config.set_attention, before)
-            config.set_attention(target.kind)
+        stack.callback(config.set_attention, config.attention())
+        config.set_attention(_kernel(target) if name == "auto" else name)
         yield
 
 
-def _config():
-    """`keras_stts.config`, if it chooses kernels."""
-    try:
-        from keras_stts import config
-    except ImportError:
-        return None
-    return config if hasattr(config, "set_attention") else None
+def _kernel(target):
+    """What `keras_stts.kernels.choice` would choose on that chip."""
+    if target.kind == "gpu":
+        return "cudnn"
+    if importlib.util.find_spec("keras_stts.kernels.pallas"):
+        return "pallas"
+    return "chunked"
 
 
 def _drivers_answers(target):
