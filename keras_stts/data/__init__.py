@@ -18,6 +18,8 @@ from keras_stts.data.packing import plan_rows
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import choose_frames
 from keras_stts.data.sampling import sample_indices
+from keras_stts.data.shards import ShardSource
+from keras_stts.data.shards import write_shards
 from keras_stts.data.validation import Anomaly
 from keras_stts.data.validation import ValidationResult
 from keras_stts.data.validation import validate
@@ -34,6 +36,7 @@ __all__ = [
     "DecodePool",
     "FrameCache",
     "SampledVideo",
+    "ShardSource",
     "ValidationResult",
     "VideoDataset",
     "VideoIndex",
@@ -49,4 +52,5 @@ __all__ = [
     "sampled_times",
     "validate",
     "video_dataset_from_manifest",
+    "write_shards",
 ]

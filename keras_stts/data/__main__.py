@@ -1,8 +1,15 @@
-"""`python -m keras_stts.data`: checks tables of videos."""
+"""`python -m keras_stts.data`: checks tables of videos, and packs them."""
 
 import argparse
 import sys
 
+from keras_stts.data.manifest import read_manifest
+from keras_stts.data.paths import as_path
+from keras_stts.data.records import WRITERS
+from keras_stts.data.sampling import RULES
+from keras_stts.data.shards import LEFT_OUT
+from keras_stts.data.shards import POLICIES
+from keras_stts.data.shards import write_shards
 from keras_stts.data.validation import environment
 from keras_stts.data.validation import validate
 from keras_stts.data.validation.report import summary
@@ -11,9 +18,20 @@ from keras_stts.data.validation.report import summary
 def main(arguments=None):
     """Returns what the process is to exit with."""
     options = vars(_parser().parse_args(arguments))
-    if options.pop("command") == "install-validation":
-        print(environment.install())
-        return 0
+    run = COMMANDS[options.pop("command")]
+    try:
+        return run(options)
+    except (OSError, ValueError, RuntimeError, ImportError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _install(options):
+    print(environment.install())
+    return 0
+
+
+def _validate(options):
     options["columns"] = dict(options["columns"] or {})
     runner = options.pop("runner")
     if runner is not None:
@@ -29,22 +47,66 @@ def main(arguments=None):
             file=sys.stderr,
         )
         return 130
-    except (OSError, ValueError, RuntimeError) as error:
-        print(error, file=sys.stderr)
-        return 2
     print(summary(result))
     return 1 if result.anomalies else 0
 
 
+def _shard(options):
+    options["columns"] = dict(options["columns"] or {})
+    options["converter"] = _converter(options)
+    table = write_shards(**options)
+    count = len(read_manifest(table))
+    shards = as_path(options["output"]).glob("shard-*")
+    print(f"{count} rows, {len(list(shards))} shards: {table}")
+    left_out = table.with_name(LEFT_OUT)
+    if not left_out.exists():
+        return 0
+    print(f"Some rows were left out: {left_out}")
+    return 1
+
+
+def _converter(options):
+    """What chooses frames, if the options ask for any."""
+    names = ("num_frames", "max_fps", "sampling", "image_size")
+    given = {name: options.pop(name) for name in names}
+    given = {n: value for n, value in given.items() if value is not None}
+    preset = options.pop("preset")
+    if preset is None and not given:
+        return None
+    # This one knows models.
+    from keras_stts.models.video_vlm_video_converter import (
+        VideoVLMVideoConverter,
+    )
+
+    if preset is not None:
+        return VideoVLMVideoConverter.from_preset(preset, **given)
+    if not {"num_frames", "image_size"} <= set(given):
+        raise ValueError(
+            "Frames are chosen and resized by --preset, or by --num-frames and "
+            f"--image-size. Received: {', '.join(given)}. Name both, or none "
+            "to keep the files of the videos."
+        )
+    return VideoVLMVideoConverter(**given)
+
+
+COMMANDS = {
+    "install-validation": _install,
+    "validate": _validate,
+    "shard": _shard,
+}
+
+
 def _parser():
     parser = argparse.ArgumentParser(
-        "python -m keras_stts.data", description="Check tables of videos."
+        "python -m keras_stts.data",
+        description="Check tables of videos, and pack them.",
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "install-validation",
         help="put TensorFlow Data Validation into an environment of its own",
     )
+    _add_shard(commands)
     add = commands.add_parser(
         "validate",
         help="check a table; exits with 1 if there are anomalies, with 2 if "
@@ -54,15 +116,7 @@ def _parser():
     add("--against", help="a second table, which should be like it")
     add("--schema", help="a schema.pbtxt; inferred by default")
     add("--output", default="validation", help="folder for what is found")
-    add("--folder", help="what the paths of videos are relative to")
-    add(
-        "--column",
-        dest="columns",
-        type=_column,
-        action="append",
-        metavar="ROLE=NAME",
-        help="name of the column of video, prompt or response",
-    )
+    _add_table(add)
     add("--max-drift", type=float, default=0.1, help="for numbers, 0 to 1")
     add("--max-skew", type=float, default=0.1, help="for words, 0 to 1")
     add(
@@ -82,6 +136,48 @@ def _parser():
         help="one of Apache Beam's: --pipeline-option=--direct_num_workers=4",
     )
     return parser
+
+
+def _add_shard(commands):
+    add = commands.add_parser(
+        "shard",
+        help="put the videos of a table into few large files; exits with 1 if "
+        "rows were left out, with 2 if it could not be done",
+    ).add_argument
+    add("manifest", help="a table of videos, questions and answers")
+    add("output", help="a new folder, or an address")
+    add(
+        "--format",
+        choices=list(WRITERS),
+        help="array_record if it is installed, else tfrecord",
+    )
+    _add_table(add)
+    add(
+        "--shard-bytes",
+        type=int,
+        default=2**30,
+        help="a shard that is larger is followed by the next",
+    )
+    add("--on-error", choices=POLICIES, default="raise")
+    add("--num-workers", type=int, default=2, help="processes that decode")
+    add("--time-limit", type=float, default=60.0, help="seconds a video")
+    add("--preset", help="keep the frames that this model is given")
+    add("--num-frames", type=int, help="keep so many frames of each video,")
+    add("--image-size", type=int, help="of this height and width, in pixels,")
+    add("--max-fps", type=float, help="at most so many of a second,")
+    add("--sampling", choices=list(RULES), help="chosen by this rule")
+
+
+def _add_table(add):
+    add("--folder", help="what the paths of videos are relative to")
+    add(
+        "--column",
+        dest="columns",
+        type=_column,
+        action="append",
+        metavar="ROLE=NAME",
+        help="name of the column of video, prompt or response",
+    )
 
 
 def _column(text):

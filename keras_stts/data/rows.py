@@ -6,6 +6,9 @@ import os
 
 import numpy as np
 
+from keras_stts.data.records import is_frames
+from keras_stts.data.records import parse
+from keras_stts.data.records import read_frames_record
 from keras_stts.data.source import is_media
 from keras_stts.data.subtitles import as_subtitles
 from keras_stts.data.text import is_whole
@@ -34,7 +37,7 @@ class RowReader:
 
     def frames(self, row):
         """Start to read; a function that gives (frames, times)."""
-        settings = {"size": self.image_size, "fps": _rate(row)}
+        settings = {"size": self.image_size, "fps": rate_of(row)}
         return self._start(self._pool.submit, row, settings)
 
     def times(self, row):
@@ -44,13 +47,16 @@ class RowReader:
                 self._pool.submit_times(source, **kwargs)
             ),
             row,
-            {"fps": _rate(row)},
+            {"fps": rate_of(row)},
         )
         return lambda: found()[1]
 
     def _start(self, submit, row, settings):
         check_row(row)
         source, settings = row["video"], {**self.rule, **settings}
+        if is_frames(source):
+            settings["size"] = self.image_size
+            return lambda: read_frames_record(parse(source), settings)
         if self.cache is None:
             return submit(source, **settings).result
         try:
@@ -115,7 +121,7 @@ def check_row(row):
             )
 
 
-def _rate(row):
+def rate_of(row):
     """Frames a second of a row, which a CSV file has as text."""
     rate = row.get("fps")
     if rate is None or rate == "":

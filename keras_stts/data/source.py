@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from collections import namedtuple
 
+from keras_stts.data import records
 from keras_stts.data.addresses import fail
 from keras_stts.data.addresses import fetch
 from keras_stts.data.addresses import is_address
@@ -47,10 +48,11 @@ def as_source(source):
     """A `Source` of anything that holds a media file.
 
     Args:
-        source: Path; address (`file://`, or one that fsspec reads); the bytes
-            of a file; binary file object, whose whole content counts; or a
-            dict of `"bytes"`, `"path"` or both. Bytes are a path if they look
-            like one: what a file holds has zeros or line breaks in it.
+        source: Path; address (`file://`, or one that fsspec reads); name of a
+            record, as `write_shards` gives it; the bytes of a file; binary
+            file object, whose whole content counts; or a dict of `"bytes"`,
+            `"path"` or both. Bytes are a path if they look like one: what a
+            file holds has zeros or line breaks in it.
 
     Raises:
         ValueError: If it is none of these, or cannot be fetched.
@@ -79,6 +81,10 @@ def as_source(source):
         raise ValueError(
             f"A path must have no zeros in it. Received: {path!r}."
         )
+    place = records.parse(path)
+    if place is not None:
+        data, name = records.read_video_record(place)
+        return _content_source(data, f"{path}/{name}")
     if not is_address(path):
         return _path(path)
     if is_local(path):
@@ -125,8 +131,9 @@ def reachable(source):
     """A portable source, fetched if no other process can fetch it."""
     if isinstance(source, str) and is_address(source):
         if not is_local(source) and is_of_this_process(source):
-            with opened(as_source(source)) as file:
-                return {"path": source, "bytes": file.read()}
+            source = as_source(source)
+            with opened(source) as file:
+                return {"path": source.name, "bytes": file.read()}
     return source
 
 
@@ -140,6 +147,9 @@ def identity(source):
     source = portable(source)
     if isinstance(source, dict):
         return [hashlib.sha256(source["bytes"]).hexdigest()]
+    place = records.parse(source)
+    if place is not None:
+        return [source, *records.version_of(place)]
     if is_address(source) and not is_local(source):
         return [source, version_of(source)]
     path = local_path(source) if is_address(source) else source

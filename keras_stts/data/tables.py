@@ -4,10 +4,13 @@ import csv
 import io
 import json
 
+from keras_stts.data import examples
 from keras_stts.data.paths import Address
 from keras_stts.data.paths import as_path
 from keras_stts.data.text import decoded
 from keras_stts.data.text import problem
+from keras_stts.data.tfrecord import RecordError
+from keras_stts.data.tfrecord import read_records
 
 DEEPEST = 100  # Lists and objects in each other.
 
@@ -234,32 +237,30 @@ def _parquet_table(path, read):
 
 
 def _read_tfrecord(path):
-    try:
-        import tensorflow as tf
-    except ImportError as error:
-        raise ImportError(
-            "TFRecord is read with TensorFlow. Install it with `pip install "
-            "keras-stts[tensorflow]`."
-        ) from error
-    records, number = iter(tf.data.TFRecordDataset(str(path))), 0
+    with path.open("rb") as file:
+        yield from _examples(path, read_records(file))
+
+
+def _examples(path, records):
+    number = 0
     while True:
         number += 1
         try:
             record = next(records)
         except StopIteration:
             return
-        except Exception as error:
+        except RecordError as error:
             what = "which is no TFRecord of examples, or damaged"
             if number == 1:
-                fail(path, f"{what} ({error}).", error)
+                fail(path, f"{what} (a record {error}).", error)
             yield Damage(
                 f"{what} from record {number} on, which with all after it "
-                f"cannot be read ({error})."
+                f"cannot be read (it {error})."
             )
             return
         try:
-            yield _features(tf.train.Example.FromString(record.numpy()))
-        except Exception as error:
+            yield _features(examples.decode(record))
+        except ValueError as error:
             yield Damage(
                 f"which is no TFRecord of examples, or damaged: record "
                 f"{number} cannot be read ({type(error).__name__}: {error})."
@@ -268,9 +269,7 @@ def _read_tfrecord(path):
 
 def _features(example):
     row = {}
-    for name, feature in example.features.feature.items():
-        kind = feature.WhichOneof("kind")
-        values = list(getattr(feature, kind).value) if kind else []
+    for name, values in example.items():
         values = [v.decode() if isinstance(v, bytes) else v for v in values]
         row[name] = values[0] if len(values) == 1 else values
     return row

@@ -13,6 +13,9 @@ from keras_stts.data.decoding import read_indexed
 from keras_stts.data.decoding import times_in_order
 from keras_stts.data.indexing import index_source
 from keras_stts.data.opening import check_path
+from keras_stts.data.records import is_frames
+from keras_stts.data.records import parse
+from keras_stts.data.records import read_frames_record
 from keras_stts.data.sampling import check_rule
 from keras_stts.data.sampling import choose_frames
 from keras_stts.data.source import as_source
@@ -99,6 +102,10 @@ def read_video(
     """
     check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
     rule = (num_frames, max_fps, sampling)
+    if is_frames(source):
+        given = dict(zip(("num_frames", "max_fps", "sampling"), rule))
+        given |= {"size": size, "fps": fps, "clip": clip}
+        return SampledVideo(*read_frames_record(parse(source), given))
     source = as_source(source)
     damage = Damage(source.name, on_error)
 
