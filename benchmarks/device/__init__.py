@@ -1,0 +1,1 @@
+"""What `benchmarks/accelerator.py` runs, on the device it runs on."""
