@@ -65,7 +65,7 @@ def test_short_mode_times_all(short):
         tasks = TIMED | ({"transformers"} if backend == "torch" else set())
         assert {row["task"] for row in timed} == tasks
         for row in timed:
-            assert row["seconds"] > 0 and row["rounds"] == 1
+            assert row["seconds"] > 0 and row["rounds"] >= 1
             assert row["memory"] > 0
         pruned = [r for r in timed if r["variant"] == "50% pruned"]
         assert {row["phase"] for row in pruned} >= {
