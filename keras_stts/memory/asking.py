@@ -5,12 +5,15 @@ import inspect
 import keras
 import numpy as np
 
-from keras_stts import _hub_compat as hub
 from keras_stts.memory import sizes
 from keras_stts.memory import weights as model_weights
 from keras_stts.memory.estimate import SLOTS
 from keras_stts.memory.estimate import count_memory
+from keras_stts.models import preset_files
 from keras_stts.models.backbone_bounds import is_int
+from keras_stts.models.keras_format import naming
+from keras_stts.models.preset_mixin import preset_config
+from keras_stts.models.preset_mixin import resolve_preset
 
 # Of a model without preprocessor.
 TEXT_LENGTH, TIME_TOKENS = 64, 8
@@ -46,6 +49,8 @@ def of_preset(preset, optimizer=None, **kwargs):
     """The `Memory` of a preset or a config; see `VideoVLM.memory_of`."""
     config = preset if isinstance(preset, dict) else config_of_preset(preset)
     names = {*sizes.defaults(), *sizes.needed()}
+    if kwargs.get("dtype") is None:
+        kwargs["dtype"] = config.get("dtype")
     config = {name: config[name] for name in config if name in names}
     _check_names(kwargs, names)
     names -= set(inspect.signature(count_memory).parameters)
@@ -75,25 +80,18 @@ def _check_names(kwargs, names):
 
 
 def config_of_preset(preset):
-    """Arguments of `VideoVLMBackbone` that a preset has; no weights are read.
+    """Arguments of `VideoVLMBackbone` that a preset has, and its dtype.
 
     Raises:
         ValueError: If the preset is unknown, or its config damaged.
         FileNotFoundError: If it has no config.
     """
-    from keras_stts.models import convert_molmo2
-    from keras_stts.models import preset_configs
-    from keras_stts.models.preset_mixin import is_molmo2
-    from keras_stts.models.preset_mixin import preset_config
-    from keras_stts.models.preset_mixin import resolve_preset
+    from keras_stts.models.load_task import backbone_config
 
-    defaults = preset_config(preset)
+    changes = preset_config(preset)
     preset = resolve_preset(preset)
-    if is_molmo2(preset):
-        config = convert_molmo2.Files(preset).backbone
-    else:
-        config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
-    return {**config, **defaults}
+    with preset_files.loading(), naming(preset):
+        return backbone_config(preset, dict(changes))
 
 
 def _settled(kwargs):

@@ -337,6 +337,24 @@ def num_examples(data):
     return counts.pop()
 
 
+def batch_shape(x, batch_size=None):
+    """Tuple (rows of a batch, tokens of a text or `None`) of data, as far as
+    they say so; what is wrong with them is found when they are used."""
+    if hasattr(x, "element_spec"):
+        spec = x.element_spec
+        spec = spec[0] if isinstance(spec, tuple) else spec
+        shapes = [getattr(s, "shape", None) for s in spec.values()]
+        known = [s[0] for s in shapes if s is not None and s.rank]
+        return next((size for size in known if size), 1), None
+    if not isinstance(x, dict):
+        return getattr(x, "batch_size", None) or 1, None
+    values = [v for v in x.values() if hasattr(v, "__len__")]
+    lengths = [len(v) for v in values if not isinstance(v, (str, bytes))]
+    rows = max(min(batch_size or 32, max(lengths, default=1)), 1)
+    shape = getattr(x.get("token_ids"), "shape", None)
+    return rows, shape[1] if shape is not None and len(shape) == 2 else None
+
+
 def take(data, chosen):
     """Some examples of a tuple (x, y, sample_weight)."""
     x, *rest = data

@@ -4,6 +4,7 @@ import warnings
 
 from keras_stts import _hub_compat as hub
 from keras_stts.layers.initializers import weights_to_be_loaded
+from keras_stts.memory import foresight
 from keras_stts.models import keras_format
 from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
@@ -61,6 +62,7 @@ def load_task(
     molmo2 = is_molmo2(preset)
     if "backbone" not in task:
         backbone.setdefault("dtype", saved_dtype(preset))
+        foresight.before_loading(backbone_config(preset, backbone), 4)
         task["backbone"] = VideoVLMBackbone.from_preset(
             preset, load_weights=load_weights, **backbone
         )

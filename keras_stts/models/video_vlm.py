@@ -14,6 +14,7 @@ from keras_stts.flops import count_flops
 from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.memory import asking as memory
+from keras_stts.memory import foresight
 from keras_stts.models import distributing
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models import layouts
@@ -326,6 +327,10 @@ class VideoVLM(keras_hub.models.CausalLM):
         Raises:
             ValueError: If the data are of no known kind, do not fit the
                 model, or lack responses; or `class_weight` is given.
+
+        Warns if the device has less memory than `memory` counts; the
+        environment variable `KERAS_STTS_MEMORY_LIMIT`, such as `16GiB`, says
+        how much there is to be.
         """
         if kwargs.pop("class_weight", None) is not None:
             raise ValueError(
@@ -346,6 +351,7 @@ class VideoVLM(keras_hub.models.CausalLM):
                 validation_batch_size or batch_size,
                 labelled=True,
             )
+        foresight.before_fit(self, *model_inputs.batch_shape(x, batch_size))
         callbacks = keras.tree.flatten(callbacks or [])
         epoch, batch = _first_batch(self, callbacks, x, initial_epoch)
         if isinstance(x, VideoDataset):
@@ -449,6 +455,9 @@ class VideoVLM(keras_hub.models.CausalLM):
                 "`max_length` must be a number of tokens, 1 at least. "
                 f"Received: max_length={max_length!r}."
             )
+        if isinstance(inputs, dict):
+            rows, length = model_inputs.batch_shape(inputs, math.inf)
+            foresight.before_generate(self, rows, max_length or length)
         if self.preprocessor is not None and stop_token_ids == "auto":
             stop_token_ids = list(self.preprocessor.stop_token_ids)
         return super().generate(

@@ -1,6 +1,7 @@
 """`VideoVLM.memory` and the warnings that it makes possible."""
 
 import time
+import warnings
 
 import keras
 import numpy as np
@@ -8,12 +9,15 @@ import pytest
 
 import keras_stts
 from keras_stts.memory import count_memory
+from keras_stts.memory import limits
 from keras_stts.memory import sizes
 from keras_stts.memory import weights as model_weights
 from keras_stts.memory.report import KINDS
 from keras_stts.memory.report import PARTS
+from keras_stts.memory.report import readable
 from keras_stts.models.parts import part_of
 from keras_stts.optimizers import PartwiseAdamW
+from tests.models import tiny
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
 
@@ -331,3 +335,98 @@ def test_inputs_are_bytes_of_a_batch(model):
     frames = x["videos"].nbytes
     memory = model.memory(batch_size=2, text_length=6)
     assert memory.table["vision_encoder"]["inputs"] == frames
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    return lambda text: monkeypatch.setenv("KERAS_STTS_MEMORY_LIMIT", text)
+
+
+def warnings_of(run):
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        run()
+    text = "estimated to take"
+    return [w for w in found if text in str(w.message)]
+
+
+def test_fit_warns_before_it_begins(limit):
+    model = tiny.model(prune_ratio=0.0)
+    tiny.compile_to_train(model)
+
+    def fit():
+        model.fit(tiny.raw(), batch_size=3, verbose=0)
+
+    need = model.memory(batch_size=3)["total"]
+    limit(str(need))
+    assert not warnings_of(fit)
+    limit(str(need - 1))
+    (warning,) = warnings_of(fit)
+    assert warning.filename == __file__
+    text = str(warning.message)
+    remat = model.memory(batch_size=3, rematerialize=True)["total"]
+    assert f"`fit` is estimated to take {readable(need)} on each" in text
+    assert f"there are {readable(need - 1)}. Ways out: " in text
+    assert text.count(" KiB)") + text.count(" MiB)") >= 3
+    assert f"{readable(remat)})" in text or "enable_lora" in text
+    limit("1KB")
+    (warning,) = warnings_of(fit)
+    text = str(warning.message)
+    assert "All of " in text and "prune_ratio=0.5" in text
+
+
+def test_generate_warns_once_for_a_size(limit):
+    model = tiny.model()
+    model.compile(sampler="greedy")
+    x = tiny.raw((4,), responses=False)
+    limit("20 KiB")
+    (warning,) = warnings_of(lambda: model.generate(x))
+    assert "`generate` is estimated to take" in str(warning.message)
+    assert "num_frames=2 (" in str(warning.message)
+    assert warning.filename == __file__
+    assert not warnings_of(lambda: model.generate(x))
+
+
+def test_from_preset_warns_before_it_loads(limit):
+    def load(**kwargs):
+        keras_stts.VideoVLM.from_preset("shapes_tiny", **kwargs)
+
+    need = keras_stts.VideoVLM.memory_of("shapes_tiny", phase="generate")
+    limit(str(need["total"]))
+    assert not warnings_of(load)
+    limit(str(need["total"] // 2))
+    (warning,) = warnings_of(load)
+    assert "The model is estimated to take" in str(warning.message)
+    assert "dtype='bfloat16' (" in str(warning.message)
+    assert warning.filename == __file__
+    assert not warnings_of(lambda: load(dtype="bfloat16", num_frames=2))
+
+
+def test_no_limit_no_warning(monkeypatch):
+    monkeypatch.delenv("KERAS_STTS_MEMORY_LIMIT", raising=False)
+    assert limits.memory_limit() > 2**30
+    model = tiny.model()
+    tiny.compile_to_train(model)
+    run = {"batch_size": 3, "verbose": 0}
+    assert not warnings_of(lambda: model.fit(tiny.raw(), **run))
+
+
+@pytest.mark.parametrize(
+    "text, size",
+    [
+        ("16GiB", 2**34),
+        ("16 GB", 16e9),
+        ("1.5kib", 1536),
+        ("1000", 1000),
+    ],
+)
+def test_limits_that_are_given(limit, text, size):
+    limit(text)
+    assert limits.memory_limit() == size
+
+
+@pytest.mark.parametrize("text", ["much", "16 G", "-1GB", "1GBs"])
+def test_limits_that_are_none(limit, text):
+    limit(text)
+    with pytest.raises(ValueError, match="KERAS_STTS_MEMORY_LIMIT must be"):
+        tiny_model().fit(tiny_batch(tiny_model()), verbose=0)
