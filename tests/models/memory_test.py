@@ -372,7 +372,7 @@ def test_fit_warns_before_it_begins(limit):
     limit("1KB")
     (warning,) = warnings_of(fit)
     text = str(warning.message)
-    assert "All of " in text and "prune_ratio=0.5" in text
+    assert "All of " in text and "num_frames=1" in text
 
 
 def test_generate_warns_once_for_a_size(limit):
