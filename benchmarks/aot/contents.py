@@ -117,7 +117,8 @@ def forbidden(rows, lengths):
     Args:
         rows: What `buffers` returned.
         lengths: Ints. How many tokens attend to each other somewhere: a
-            frame's patches, the vision part's tokens. Rounded up counts, too; short ones do not.
+            frame's patches, the vision part's tokens. Rounded up counts, too;
+            short ones do not.
     """
     long = [n for n in lengths if n > CHUNK]
     sizes = {-(-n // r) * r: n for n in long for r in ROUNDING}

@@ -1,0 +1,58 @@
+"""Compiles Molmo2-4B's widths at the least depth; run by `compile_test.py`.
+
+    python -m tests.benchmarks.compile_cases TARGET RATIO PHASE ...
+
+prints a line of JSON for each.
+"""
+
+import json
+import sys
+
+from benchmarks.aot import abstract
+from benchmarks.aot import contents
+from benchmarks.aot import report
+from benchmarks.aot import steps
+from benchmarks.aot import targets
+from benchmarks.molmo2_4b import WIDTHS
+
+SIZES = {
+    **WIDTHS,
+    "vocabulary_size": 151936,
+    "num_layers": 2,  # The last runs for its keys and values alone.
+    "vision_num_layers": 3,  # Whole, with bias, and packed.
+    "vision_feature_layers": (2, 1),
+    "prune_layer": 0,
+}
+NUM_FRAMES, TEXT_LENGTH = 16, 64
+
+
+def main(name, ratio, *phases):
+    import jax
+    import jax.numpy as jnp
+
+    target = targets.get(name)
+    model = abstract.make_model(
+        SIZES, NUM_FRAMES, float(ratio), rematerialize=True
+    )
+    lengths = abstract.token_lengths(model)
+    for phase in phases:
+        with targets.force_kernels(target):
+            step = steps.make_step(model, phase, 1, TEXT_LENGTH)
+        found = report.compile_step(step, target, quick=True)
+        squares = contents.forbidden(found["buffers"], lengths)
+        found |= {"phase": phase, "forbidden": squares}
+        print(json.dumps(found), flush=True)
+
+    def planted(x):
+        logits = jnp.einsum("nd,md->nm", x, x)
+        return jax.nn.softmax(logits.astype("float32")) @ x
+
+    x = abstract.struct((max(lengths), 128), "float32")
+    step = steps.Step(planted, (x,), ("data",))
+    found = report.compile_step(step, target, quick=True)
+    squares = contents.forbidden(found["buffers"], lengths)
+    print(json.dumps({"phase": "planted", "forbidden": squares}))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

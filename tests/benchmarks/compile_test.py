@@ -1,0 +1,102 @@
+"""The model compiles for TPUs and GPUs, and keeps no squares of tokens."""
+
+import functools
+import json
+import os
+import subprocess
+import sys
+
+import keras
+import pytest
+
+from tests import compilers
+
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(
+        keras.config.backend() != "jax", reason="JAX alone compiles for them."
+    ),
+]
+FUSED = "__cudnn$fmha"
+
+
+def command(*arguments):
+    environment = compilers.environment()
+    if environment is None:
+        message = "no compilers: python -m tests.compilers"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=environment,
+        cwd=compilers.ROOT,
+        capture_output=True,
+        text=True,
+    )
+
+
+@functools.cache
+def compiled(target, ratio, *phases):
+    """Dict of a phase to its report."""
+    module = "tests.benchmarks.compile_cases"
+    done = command("-m", module, target, str(ratio), *phases)
+    assert not done.returncode, done.stderr[-3000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {line["phase"]: line for line in lines}
+
+
+CASES = [
+    ("h100", 0, ("prefill",)),
+    ("h100", 0.5, ("prefill", "train")),
+    ("v5e", 0, ("prefill",)),
+    ("v5e", 0.5, ("prefill",)),
+]
+if os.environ.get("KERAS_STTS_LARGE") == "1":  # Takes minutes.
+    CASES += [("v5e", 0.5, ("train",)), ("h100", 0, ("train",))]
+
+
+@pytest.mark.parametrize(("target", "ratio", "phases"), CASES)
+def test_fits_without_squares(target, ratio, phases):
+    reports = compiled(target, ratio, *phases)
+    assert reports["planted"]["forbidden"], "a planted square is not found"
+    for phase in phases:
+        report = reports[phase]
+        assert report["fits"], report["memory"]
+        assert report["memory"]["arguments"] > 1e9
+        assert not report["forbidden"], (phase, report["forbidden"])
+        assert report["buffers"] and not report["collectives"]
+
+
+def test_attention_is_fused_on_gpus():
+    (whole, _), (pruned, _) = (
+        (compiled(*case[:2], *case[2]), 0) for case in CASES[:2]
+    )
+    for report in (whole["prefill"], pruned["prefill"]):
+        kernels = {k: n for k, n in report["kernels"].items() if FUSED in k}
+        # Three vision blocks and one of the language model.
+        assert sum(kernels.values()) >= 4, report["kernels"]
+    kernels = pruned["train"]["kernels"]
+    assert any("Backward" in name for name in kernels), kernels
+
+
+def test_training_keeps_its_state_in_place():
+    memory = compiled(*CASES[1][:2], *CASES[1][2])["train"]["memory"]
+    # Weights and two moments; the outputs are these.
+    assert memory["aliased"] > 0.99 * memory["outputs"]
+    prefill = compiled(*CASES[1][:2], *CASES[1][2])["prefill"]["memory"]
+    assert memory["arguments"] > 2.9 * prefill["arguments"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--target v4", "must be one of v5e, v6e, v5p, h100, a100, l4"),
+        ("--target h100 --chips 3", "topology of h100: 1, 2, 4, 8"),
+        ("--target h100 --trainable heads --depth 2 6", "must be a list of"),
+    ],
+)
+def test_bad_input_is_an_error_in_one_line(arguments, message):
+    done = command("benchmarks/compile.py", *arguments.split())
+    assert done.returncode == 1
+    assert message in done.stderr.splitlines()[-1], done.stderr[-2000:]
