@@ -48,10 +48,10 @@ def _tensorflow(function, x, variables):
 def _torch(function, x, variables):
     import torch
 
-    x = torch.tensor(x, requires_grad=True)
+    x = ops.convert_to_tensor(x).detach().clone().requires_grad_()
     sources = [x] + [v.value for v in variables]
     value = function(x)
     gradients = torch.autograd.grad(value, sources, allow_unused=True)
     return value.detach(), *(
-        None if g is None else g.detach() for g in gradients
+        None if g is None else g.detach().cpu() for g in gradients
     )

@@ -20,7 +20,7 @@ def checks(short):
     """
     if short:
         return {"Molmo2, 50% pruned": _pruned}
-    names = (*cases.VIDEOS, *cases.REFILLED)
+    names = ("video6_prune80", "refill_video6_prune30")
     return {
         **{f"vision blocks, {n}": functools.partial(_vision, n) for n in names},
         "gradients, video5_prune50": _gradients,

@@ -134,9 +134,11 @@ def train_step(model, batch):
     """
 
     def call():
-        keras.Model.train_on_batch(model, *batch)
-        for variable in model.trainable_variables:
-            variable.value.grad = None
+        try:
+            keras.Model.train_on_batch(model, *batch)
+        finally:
+            for variable in model.trainable_variables:
+                variable.value.grad = None
 
     return Program(call)
 

@@ -14,6 +14,7 @@ from keras_stts.flops import block_flops
 from keras_stts.flops import packed_pairs
 from keras_stts.layers import RaggedPacking
 from keras_stts.layers import TokenPruning
+from keras_stts.ops import attention
 from keras_stts.ops import num_kept_blocks
 from keras_stts.ops import spread_to_patches
 
@@ -66,10 +67,7 @@ def published(block, ratio, num_frames, num_patches, width, dtype):
     mask = ops.convert_to_tensor(mask)
 
     def run(x, mask):
-        def attend(query, key, value):
-            return ops.dot_product_attention(query, key, value, mask=mask)
-
-        return block(x, attend=attend)
+        return block(x, attend=functools.partial(attention, mask=mask))
 
     x = keras.random.normal((*index.shape, width), dtype=dtype)
     return run, (x, mask), seconds

@@ -296,9 +296,9 @@ def test_tasks_and_how_long_they_take(device):
     assert tasks.names("torch", False)[:5] == [
         "golden",
         "attention",
-        "vision_layer",
         "prefill 64x2",
         "train_step 64x2",
+        "vision_layer",
     ]
     assert "transformers" not in tasks.names("jax", False)
     for name in tasks.names("torch", False):
