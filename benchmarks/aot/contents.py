@@ -41,7 +41,8 @@ BOOKKEEPING = {
 }
 # Fewer tokens than this are a chunk, not a sequence.
 CHUNK = 512
-ROUNDING = (1, 8, 16, 32, 64, 128, 256, 512)
+ROUNDING = (1, 8, 16, 32, 64, 128)
+ROUNDING_FAR = (256, 512)
 TENSOR = re.compile(
     r"stablehlo\.(dot_general|convolution|gather|concatenate).*"
     r"tensor<((?:\d+x)+)(\w+)>\s*(?:loc.*)?$"
@@ -121,14 +122,17 @@ def forbidden(rows, lengths):
             short ones do not.
     """
     long = [n for n in lengths if n > CHUNK]
-    sizes = {-(-n // r) * r: n for n in long for r in ROUNDING}
-    return [row for row in rows if _pairs(row["shape"], sizes)]
+    return [row for row in rows if any(_squares(row["shape"], long))]
 
 
-def _pairs(shape, sizes):
-    """Whether two axes are of one length."""
-    axes = collections.Counter(sizes[n] for n in shape if n in sizes)
-    return any(count > 1 for count in axes.values())
+def _squares(shape, lengths):
+    """Yield for each length whether two axes are of it."""
+    axes = collections.Counter(shape)
+    for length in lengths:
+        near = {-(-length // r) * r for r in ROUNDING}
+        yield sum(axes[n] for n in near) > 1
+        # Rounded further it may be a width; twice the same is none.
+        yield any(axes[-(-length // r) * r] > 1 for r in ROUNDING_FAR)
 
 
 def kernels(text):

@@ -23,7 +23,9 @@ SIZES = {
     "vision_feature_layers": (2, 1),
     "prune_layer": 0,
 }
-NUM_FRAMES, TEXT_LENGTH = 16, 64
+# More tokens than a chunk of queries has, when half are pruned, too; and none
+# that is a width, rounded up.
+NUM_FRAMES, TEXT_LENGTH = 30, 64
 
 
 def main(name, ratio, *phases):

@@ -79,6 +79,8 @@ def test_kernels_and_collectives_count_as_often_as_they_run():
         ([1, 512, 3233], False),  # A chunk of queries.
         ([1, 203, 203], False),  # Shorter than one.
         ([729, 3233], False),
+        ([3584, 3584], True),  # Rounded up far, both.
+        ([3233, 3584], False),  # That may be a width.
     ],
 )
 def test_squares_of_lengths_are_found(shape, found):
