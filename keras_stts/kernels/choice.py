@@ -30,10 +30,7 @@ def _for_device():
 def _for_jax():
     import jax
 
-    platform = jax.default_backend()
-    if platform == "tpu":
-        return "pallas"
-    if platform != "gpu":
+    if jax.default_backend() != "gpu":
         return "chunked"
     capability = float(getattr(jax.devices()[0], "compute_capability", 0))
     if capability < LEAST_CAPABILITY:
