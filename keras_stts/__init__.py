@@ -2,7 +2,6 @@
 
 from keras_stts import _backend  # noqa: F401  Before Keras is imported.
 from keras_stts import callbacks
-from keras_stts import config
 from keras_stts import data
 from keras_stts import datasets
 from keras_stts import evaluation
@@ -29,7 +28,6 @@ __all__ = [
     "__version__",
     "benchmark",
     "callbacks",
-    "config",
     "data",
     "datasets",
     "evaluate",

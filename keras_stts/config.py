@@ -6,10 +6,11 @@ import os
 ATTENTION = {
     "auto": "the best of these for backend and device",
     "chunked": "chunks of queries in keras.ops, everywhere",
+    "pallas": "a kernel for TPUs, JAX",
     "cudnn": "fused attention of NVIDIA GPUs, JAX",
     "torch": "fused attention as PyTorch chooses it",
 }
-BACKENDS = {"cudnn": "jax", "torch": "torch"}
+BACKENDS = {"pallas": "jax", "cudnn": "jax", "torch": "torch"}
 _chosen = []
 
 
@@ -38,9 +39,10 @@ def set_attention(name):
 
     Args:
         name: `"auto"` (by backend and device), `"chunked"` (chunks of
-            queries in `keras.ops`, on every backend and device), `"cudnn"`
-            (fused attention of NVIDIA GPUs, on JAX) or `"torch"` (what
-            PyTorch chooses).
+            queries in `keras.ops`, on every backend and device), `"pallas"`
+            (a kernel for TPUs, on JAX; on a CPU it is interpreted, which is
+            slow), `"cudnn"` (fused attention of NVIDIA GPUs, on JAX) or
+            `"torch"` (what PyTorch chooses).
 
     Raises:
         ValueError: If there is no such kernel, or not on this backend.

@@ -6,6 +6,7 @@ The compilers come with `pip install "keras-stts[compilers]"`, beside JAX.
 import contextlib
 import dataclasses
 import importlib.metadata
+import importlib.util
 import os
 from unittest import mock
 
@@ -184,7 +185,11 @@ def force_kernels(target, name="auto"):
 
 def _kernel(target):
     """What `keras_stts.kernels.choice` would choose on that chip."""
-    return "cudnn" if target.kind == "gpu" else "chunked"
+    if target.kind == "gpu":
+        return "cudnn"
+    if importlib.util.find_spec("keras_stts.kernels.pallas"):
+        return "pallas"
+    return "chunked"
 
 
 def _drivers_answers(target):

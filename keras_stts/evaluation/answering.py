@@ -2,7 +2,6 @@
 
 import time
 
-import keras
 import keras_hub
 import numpy as np
 from keras import ops
@@ -10,6 +9,7 @@ from keras import ops
 from keras_stts.benchmark import compiled
 from keras_stts.benchmark import wait
 from keras_stts.evaluation import memory
+from keras_stts.models import padding
 from keras_stts.models.video_vlm import VideoVLM
 
 # Text parts are made this long and longer, so that few shapes are compiled.
@@ -124,7 +124,7 @@ class Answerer:
 
     def _run(self, x):
         """What was kept, token ids, and the seconds of both phases."""
-        x = {name: ops.convert_to_tensor(value) for name, value in x.items()}
+        x, size = padding.spread(self.model.backbone, x)
         start = time.perf_counter()
         kept, state = self._prefill(x)
         wait(state)
@@ -132,9 +132,7 @@ class Answerer:
         tokens = self._decode(x, state)
         wait(tokens)
         end = time.perf_counter()
-        kept, tokens = keras.tree.map_structure(
-            ops.convert_to_numpy, (kept, tokens)
-        )
+        kept, tokens = padding.gather((kept, tokens), size)
         return kept, tokens, (middle - start, end - middle)
 
     def _see(self, x):

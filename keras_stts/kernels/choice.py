@@ -30,7 +30,10 @@ def _for_device():
 def _for_jax():
     import jax
 
-    if jax.default_backend() != "gpu":
+    platform = jax.default_backend()
+    if platform == "tpu":
+        return "pallas"
+    if platform != "gpu":
         return "chunked"
     capability = float(getattr(jax.devices()[0], "compute_capability", 0))
     if capability < LEAST_CAPABILITY:

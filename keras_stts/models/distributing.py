@@ -6,6 +6,7 @@ import os
 import sys
 
 import keras
+import numpy as np
 
 from keras_stts.models.backbone_bounds import SIZES
 from keras_stts.models.backbone_bounds import least_weights
@@ -135,3 +136,51 @@ def memory_of_a_device():
     except (AttributeError, ValueError):
         return math.inf  # Windows.
     return host / len(devices)
+
+
+def replicas():
+    """Parts that a batch of this process is cut into; 1 without devices."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    import jax
+
+    return max(1, distribution.num_model_replicas // jax.process_count())
+
+
+def spread(inputs):
+    """Tensors of arrays whose rows are cut over devices.
+
+    Args:
+        inputs: Structure of arrays (B, ...), of this process.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+    import jax
+
+    def cut(array):
+        layout = distribution.get_data_layout(array.shape).backend_layout
+        array = np.asarray(array)
+        return jax.make_array_from_process_local_data(layout, array)
+
+    return keras.tree.map_structure(cut, inputs)
+
+
+def own_rows(tensor):
+    """The rows of a tensor (B, ...) that are of this process, as NumPy."""
+    if getattr(tensor, "is_fully_addressable", True):
+        return keras.ops.convert_to_numpy(tensor)
+    shards = {s.index[0].start or 0: s.data for s in tensor.addressable_shards}
+    return np.concatenate([np.asarray(shards[i]) for i in sorted(shards)])
+
+
+@contextlib.contextmanager
+def alone():
+    """What is run in here is not spread over devices by Keras."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield distribution
+    finally:
+        keras.distribution.set_distribution(distribution)

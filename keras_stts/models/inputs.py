@@ -9,6 +9,8 @@ from keras import ops
 
 from keras_stts.data.dataset import VideoDataset
 from keras_stts.data.formats import as_tf_dataset
+from keras_stts.models import distributing
+from keras_stts.models import padding
 
 
 def prepare(model, data, batch_size=None, shuffle=False, labelled=False):
@@ -69,13 +71,35 @@ def _prepare_tf_data(model, dataset, labelled):
     spec = spec if isinstance(spec, tuple) else (spec,)
     x, y = (*spec, None)[:2]
     _check_kind(model, x, y, labelled)
-    if is_preprocessed(x):
+    if not is_preprocessed(x):
+        dataset = dataset.map(
+            lambda *batch: model.preprocessor(*batch),
+            num_parallel_calls=tf.data.AUTOTUNE,
+        )
+    elif distributing.replicas() == 1:
         return dataset
-    dataset = dataset.map(
-        lambda *batch: model.preprocessor(*batch),
-        num_parallel_calls=tf.data.AUTOTUNE,
-    )
+    if distributing.replicas() > 1:
+        dataset = dataset.map(lambda *batch: _fill_up_tensors(model, batch))
     return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+def _fill_up_tensors(model, batch):
+    """As `padding.fill_up`, in a `tf.data.Dataset`."""
+    import tensorflow as tf
+
+    x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
+    if y is not None and weight is None:
+        batch = (x, y, tf.ones_like(y, "float32"))
+    flat = tf.nest.flatten(batch)
+
+    def fill_up(*arrays):
+        batch_of = tf.nest.pack_sequence_as(batch, arrays)
+        return tf.nest.flatten(padding.fill_up(model, batch_of))
+
+    full = tf.numpy_function(fill_up, flat, [part.dtype for part in flat])
+    for part, given in zip(full, flat):
+        part.set_shape((None, *given.shape[1:]))
+    return tf.nest.pack_sequence_as(batch, full)
 
 
 def is_preprocessed(x):
@@ -97,8 +121,10 @@ def preprocess_batch(model, batch, labelled=False):
     _check_kind(model, x, y, labelled)
     if is_preprocessed(x):
         check_inputs(model.backbone, x)
-        return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
-    return model.preprocessor(x, y, sample_weight)
+        batch = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+    else:
+        batch = model.preprocessor(x, y, sample_weight)
+    return padding.fill_up(model, batch)
 
 
 def _check_kind(model, x, y, labelled):

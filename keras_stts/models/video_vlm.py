@@ -19,6 +19,7 @@ from keras_stts.models import distributing
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models import layouts
 from keras_stts.models import lora
+from keras_stts.models import padding
 from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
 from keras_stts.models import preset_saving
@@ -277,6 +278,21 @@ class VideoVLM(keras_hub.models.CausalLM):
             self.aux_tracker.update_state(value, sample_weight=weight)
         return loss
 
+    def _update_metrics_variables(self, variables, loss, x, *args, **kwargs):
+        # Under JAX: the mean of losses weighs each batch by its rows.
+        x = padding.Counted(x) if distributing.replicas() > 1 else x
+        return super()._update_metrics_variables(
+            variables, loss, x, *args, **kwargs
+        )
+
+    def predict_step(self, *args):
+        results = super().predict_step(*args)
+        if distributing.replicas() == 1:
+            return results
+        x, _, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
+        logits, state = results
+        return (logits, padding.real_rows(x)), state
+
     def _keep_auxiliary_loss(self):
         """Put a number in the place of what a train or test step traced."""
         if self.auxiliary_loss is not None:
@@ -424,7 +440,11 @@ class VideoVLM(keras_hub.models.CausalLM):
         """Logits (B, S', V) of the text part; see `fit` for `x`."""
         x = model_inputs.prepare(self, (x,), batch_size)
         with model_inputs.keep_variables(self):
-            return keras.Model.predict(self, x, **kwargs)
+            results = keras.Model.predict(self, x, **kwargs)
+        if distributing.replicas() == 1:
+            return results
+        logits, real = results
+        return logits[real]
 
     def generate(
         self, inputs, max_length=None, stop_token_ids="auto", strip_prompt=True
@@ -460,12 +480,27 @@ class VideoVLM(keras_hub.models.CausalLM):
             foresight.before_generate(self, rows, max_length or length)
         if self.preprocessor is not None and stop_token_ids == "auto":
             stop_token_ids = list(self.preprocessor.stop_token_ids)
-        return super().generate(
-            inputs,
-            max_length=max_length,
-            stop_token_ids=stop_token_ids,
-            strip_prompt=strip_prompt,
-        )
+        with distributing.alone() as self._distribution:
+            return super().generate(
+                inputs,
+                max_length=max_length,
+                stop_token_ids=stop_token_ids,
+                strip_prompt=strip_prompt,
+            )
+
+    def make_generate_function(self):
+        function = super().make_generate_function()
+        distribution = getattr(self, "_distribution", None)
+        if distribution is None:
+            return function
+
+        def generate(inputs, stop_token_ids=None):
+            with distribution.scope():
+                whole, size = padding.spread(self.backbone, inputs)
+                outputs = function(whole, stop_token_ids)
+                return padding.gather(outputs, size)
+
+        return generate
 
     def _normalize_generate_inputs(self, inputs):
         if not isinstance(inputs, dict):

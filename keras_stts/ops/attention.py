@@ -39,6 +39,10 @@ def attention(query, key, value, mask=None, bias=None, reach=None):
 
 
 def _run_by(kernel):
+    if kernel == "pallas":
+        from keras_stts.kernels.pallas import pallas_attention
+
+        return pallas_attention
     if kernel == "cudnn":
         from keras_stts.kernels.cudnn import cudnn_attention
 

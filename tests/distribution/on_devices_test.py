@@ -26,6 +26,8 @@ def test_on_eight_devices(name):
         **os.environ,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
+        # Two programs at a time would wait for each other's threads.
+        "JAX_CPU_ENABLE_ASYNC_DISPATCH": "false",
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "XLA_FLAGS": " ".join(FLAGS),
     }
