@@ -2,6 +2,7 @@
 
 from keras_stts import _backend  # noqa: F401  Before Keras is imported.
 from keras_stts import callbacks
+from keras_stts import config
 from keras_stts import data
 from keras_stts import datasets
 from keras_stts import evaluation
@@ -28,6 +29,7 @@ __all__ = [
     "__version__",
     "benchmark",
     "callbacks",
+    "config",
     "data",
     "datasets",
     "evaluate",

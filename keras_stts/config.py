@@ -40,9 +40,8 @@ def set_attention(name):
     Args:
         name: `"auto"` (by backend and device), `"chunked"` (chunks of
             queries in `keras.ops`, on every backend and device), `"pallas"`
-            (a kernel for TPUs, on JAX; on a CPU it is interpreted, which is
-            slow), `"cudnn"` (fused attention of NVIDIA GPUs, on JAX) or
-            `"torch"` (what PyTorch chooses).
+            (a kernel for TPUs, on JAX), `"cudnn"` (fused attention of NVIDIA
+            GPUs, on JAX) or `"torch"` (what PyTorch chooses).
 
     Raises:
         ValueError: If there is no such kernel, or not on this backend.

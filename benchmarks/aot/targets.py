@@ -6,7 +6,6 @@ The compilers come with `pip install "keras-stts[compilers]"`, beside JAX.
 import contextlib
 import dataclasses
 import importlib.metadata
-import importlib.util
 import os
 from unittest import mock
 
@@ -185,11 +184,7 @@ def force_kernels(target, name="auto"):
 
 def _kernel(target):
     """What `keras_stts.kernels.choice` would choose on that chip."""
-    if target.kind == "gpu":
-        return "cudnn"
-    if importlib.util.find_spec("keras_stts.kernels.pallas"):
-        return "pallas"
-    return "chunked"
+    return "cudnn" if target.kind == "gpu" else "pallas"
 
 
 def _drivers_answers(target):

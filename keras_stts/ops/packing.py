@@ -16,6 +16,7 @@ from collections import namedtuple
 import keras
 from keras import ops
 
+from keras_stts.kernels.choice import chosen_kernel
 from keras_stts.ops.attention import attention
 from keras_stts.ops.reach import Reach
 
@@ -224,6 +225,38 @@ def ragged_attention(
     Returns:
         Tensor (B, K * g, heads, head_dim).
     """
+    run = functools.partial(
+        _attention_in_groups,
+        layout=layout,
+        groups=groups,
+        window=window,
+        patch_mask=patch_mask,
+    )
+    if chosen_kernel() != "pallas":
+        return run(query, key, value)
+    from keras_stts.kernels.pallas import pallas_attention
+
+    # The kernel finds each frame where it lies.
+    longest = max(cap for _, cap in groups) * window**2
+    reach = _frame_reach(layout, window**2, patch_mask)
+    return pallas_attention(
+        query, key, value, reach=reach, span=longest, slope=run
+    )
+
+
+def _frame_reach(layout, g, patch_mask):
+    """Which flat patches see which: those of their frame."""
+    start, stop = (
+        ops.repeat(x * g, g, axis=1) for x in (layout.start, layout.stop)
+    )
+    if patch_mask is None:
+        return Reach(start=start, stop=stop)
+    marked = ops.reshape(patch_mask, (-1, start.shape[1]))
+    return Reach(marked_start=start, marked_stop=stop, marked=marked)
+
+
+def _attention_in_groups(query, key, value, layout, groups, window, patch_mask):
+    """`ragged_attention` of frames padded to groups."""
     g = window**2
     heads = query.shape[-2:]
     num_kept = query.shape[1] // g
