@@ -130,7 +130,7 @@ def portable(source):
 def reachable(source):
     """A portable source, fetched if no other process can fetch it."""
     place = records.parse(source)
-    # array_record's threads do not fit into the memory of those processes.
+    # array_record starts threads, and those processes have little memory.
     if place is not None and place.path.endswith(".array_record"):
         if place.kind == "video":
             data, name = records.read_video_record(place)
