@@ -23,6 +23,7 @@ def test_public_names():
         "__version__",
         "benchmark",
         "callbacks",
+        "config",
         "data",
         "datasets",
         "evaluate",

@@ -17,7 +17,8 @@ import keras_stts
 
 def modules():
     for info in pkgutil.walk_packages(keras_stts.__path__, "keras_stts."):
-        if not info.name.endswith("._tfdv"):  # It runs in another environment.
+        # They run in another environment.
+        if not info.name.endswith(("._tfdv", "._beam")):
             yield importlib.import_module(info.name)
 
 

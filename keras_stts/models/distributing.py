@@ -80,9 +80,7 @@ def _choose(distribution, config):
         raise ValueError(
             "Keras spreads a model over devices under JAX alone. Received: "
             f"distribution={distribution!r}, backend="
-            f"{keras.config.backend()!r}. Set KERAS_BACKEND=jax; or under "
-            "TensorFlow load the model in the scope of a "
-            "`tf.distribute.MirroredStrategy`."
+            f"{keras.config.backend()!r}. Set KERAS_BACKEND=jax."
         )
     if is_one:
         return distribution
