@@ -291,7 +291,7 @@ class ShardSource:
     Example:
     ```python
     keras_stts.datasets.shapes.generate("clips", "train", 1)
-    table = keras_stts.data.write_shards("clips/train.jsonl", "shards")
+    table = keras_stts.data.write_shards("clips/train.jsonl", "for_grain")
     source = keras_stts.data.ShardSource(table)
     source[0]["video"]["bytes"][4:8]  # b"ftyp"
     ```
