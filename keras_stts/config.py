@@ -2,6 +2,8 @@
 
 import os
 
+import keras
+
 # What may run attention, and where.
 ATTENTION = {
     "auto": "the best of these for backend and device",
@@ -50,8 +52,6 @@ def set_attention(name):
 
 
 def _checked(name, argument):
-    import keras
-
     if name not in ATTENTION:
         known = "; ".join(f'"{key}": {what}' for key, what in ATTENTION.items())
         raise ValueError(

@@ -4,6 +4,7 @@ import pytest
 
 from keras_stts import config
 from keras_stts import ops
+from keras_stts.kernels import choice
 from tests.harness import softmax_attention
 from tests.harness import to_numpy
 
@@ -41,3 +42,28 @@ def test_what_cannot_be_chosen():
     other = "torch" if keras.config.backend() != "torch" else "cudnn"
     with pytest.raises(ValueError, match=f"{other!r} needs the backend"):
         config.set_attention(other)
+
+
+@pytest.mark.parametrize(
+    "platform, capability, kernel",
+    [
+        ("gpu", "9.0", "cudnn"),
+        ("gpu", "7.5", "chunked"),
+        ("gpu", "gfx942", "chunked"),
+        ("tpu", None, "pallas"),
+        ("cpu", None, "chunked"),
+    ],
+)
+@pytest.mark.skipif(keras.config.backend() != "jax", reason="is about JAX")
+def test_kernel_of_a_device(monkeypatch, caplog, platform, capability, kernel):
+    import types
+
+    import jax
+
+    device = types.SimpleNamespace(compute_capability=capability)
+    monkeypatch.setattr(jax, "default_backend", lambda: platform)
+    monkeypatch.setattr(jax, "devices", lambda: [device])
+    monkeypatch.setattr(choice, "_said", set())
+    assert choice.chosen_kernel() == kernel
+    said = "not fused" in caplog.text
+    assert said == (platform == "gpu" and kernel == "chunked")

@@ -188,15 +188,3 @@ def collectives(text):
         for (kind, array, size), count in found.items()
     ]
     return sorted(rows, key=lambda row: -row["bytes"] * row["count"])
-
-
-def cycles(text):
-    """Sum of what the TPU compiler expects of each instruction, or `None`.
-
-    Loops count as often as they run, unlike in its own sum.
-    """
-    total = 0
-    for instruction, times in walk(text):
-        found = re.search(r'"estimated_cycles":"(\d+)"', instruction.rest)
-        total += times * int(found[1]) if found else 0
-    return total or None

@@ -26,7 +26,6 @@ LARGEST = re.compile(
     r"Shape: ([a-z0-9]+\[[\d,]*\])",
     re.S,
 )
-TOP = 8
 
 
 def compile_step(

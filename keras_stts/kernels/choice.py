@@ -35,14 +35,23 @@ def _for_jax():
         return "pallas"
     if platform != "gpu":
         return "chunked"
-    capability = float(getattr(jax.devices()[0], "compute_capability", 0))
-    if capability < LEAST_CAPABILITY:
-        say_once(
-            "Attention runs in chunks, not fused: cuDNN's kernels need "
-            f"compute capability {LEAST_CAPABILITY}, this GPU has {capability}."
-        )
-        return "chunked"
-    return "cudnn"
+    capability = getattr(jax.devices()[0], "compute_capability", None)
+    if _is_enough(capability):
+        return "cudnn"
+    say_once(
+        "Attention runs in chunks, not fused: cuDNN's kernels need an NVIDIA "
+        f"GPU of compute capability {LEAST_CAPABILITY}, this one has "
+        f"{capability}."
+    )
+    return "chunked"
+
+
+def _is_enough(capability):
+    """AMD's GPUs have a name instead, such as "gfx942"."""
+    try:
+        return float(capability) >= LEAST_CAPABILITY
+    except (TypeError, ValueError):
+        return False
 
 
 def say_once(message):

@@ -169,11 +169,17 @@ def map_pieces(run, tensors, axes, size):
 
 def _cut(x, axis, size):
     """(..., n, ...) -> (pieces, ..., size, ...)."""
-    if x.shape[axis] is not None and x.shape[axis] % size:
-        missing = -x.shape[axis] % size
-        more = [(0, missing if i == axis else 0) for i in range(len(x.shape))]
-        x = ops.pad(x, more)
+    x = padded(x, axis, size)
     shape = ops.shape(x)
     x = ops.reshape(x, (*shape[:axis], -1, size, *shape[axis + 1 :]))
     order = [i for i in range(len(x.shape)) if i != axis]
     return ops.transpose(x, (axis, *order))
+
+
+def padded(x, axis, multiple):
+    """With zeros (of masks: False) up to a length that it divides."""
+    if x.shape[axis] is None or x.shape[axis] % multiple == 0:
+        return x
+    more = [(0, 0)] * len(x.shape)
+    more[axis] = (0, -x.shape[axis] % multiple)
+    return ops.pad(x, more)

@@ -5,14 +5,16 @@ from keras import ops
 
 from keras_stts.kernels.choice import say_once
 from keras_stts.kernels.chunked import chunked_attention
+from keras_stts.kernels.chunked import padded
 from keras_stts.kernels.plain import with_key_bias
-from keras_stts.ops.reach import Reach
+from keras_stts.ops.reach import differs_by_query
 from keras_stts.ops.reach import reach_mask
 
 # Lengths and widths that have both a forward and a backward kernel.
 MULTIPLE = 8
 WIDEST = 128
-NOT_SEEN = -1e4
+# Of a key: float16 holds it times the root of the widest head.
+NOT_SEEN = -3e3
 
 
 def cudnn_attention(query, key, value, mask=None, bias=None, reach=None):
@@ -22,24 +24,30 @@ def cudnn_attention(query, key, value, mask=None, bias=None, reach=None):
     whether it is seen at all, is a feature of it. Where each query sees
     something else, chunks of queries get masks of their own.
     """
-    reason = _unfit(query, bias)
+    by_query = mask is not None or differs_by_query(reach)
+    of_keys, lengths = bias, None
+    if reach is not None and not by_query:
+        of_keys, lengths = _of_keys(bias, reach, query.shape[0], key.shape[1])
+    reason = _unfit(query, of_keys)
     if reason:
         say_once(f"Attention runs in chunks, not fused: {reason}.")
         return chunked_attention(query, key, value, mask, bias, reach)
-    reach = reach or Reach()
-    if mask is not None or any(_by_query(x) for x in reach[:4]):
+    if by_query:
         return chunked_attention(
-            query, key, value, mask, bias, reach, _run_masked, _chunks
+            query, key, value, mask, bias, reach, _run, _chunks
         )
-    lengths = reach.stop
-    if reach.marked is not None or reach.start is not None:
-        seen = reach_mask(reach, key.shape[1])
-        hidden = ops.where(seen, 0.0, NOT_SEEN)
-        bias = hidden if bias is None else ops.cast(bias, "float32") + hidden
-        lengths = None
-    elif lengths is not None:
-        lengths = ops.broadcast_to(lengths[:, 0], (query.shape[0],))
-    return _run(query, key, value, bias=bias, lengths=lengths)
+    return _run(query, key, value, bias=of_keys, lengths=lengths)
+
+
+def _of_keys(bias, reach, num_rows, num_keys):
+    """What all queries of a row see: tuple (bias, lengths), one or both."""
+    if reach.marked is None and reach.start is None:
+        stop = num_keys if reach.stop is None else reach.stop[:, 0]
+        return bias, ops.broadcast_to(stop, (num_rows,))
+    hidden = ops.where(reach_mask(reach, num_keys), 0.0, NOT_SEEN)
+    if bias is None:
+        return hidden, None
+    return ops.cast(bias, "float32") + hidden, None
 
 
 def _unfit(query, bias):
@@ -55,18 +63,10 @@ def _unfit(query, bias):
     return None
 
 
-def _by_query(x):
-    return x is not None and x.shape[1] != 1
-
-
 def _chunks(shape, num_keys):
     """No logits are made, so chunks are as long as their masks allow."""
     num_rows, length, _ = shape
     return num_rows, min(length, 1024)
-
-
-def _run_masked(query, key, value, mask=None, bias=None):
-    return _run(query, key, value, mask, bias)
 
 
 def _run(query, key, value, mask=None, bias=None, lengths=None):
@@ -77,17 +77,19 @@ def _run(query, key, value, mask=None, bias=None, lengths=None):
     if bias is not None:
         query, key, value = with_key_bias(query, key, value, bias)
     elif head_dim % MULTIPLE:
-        query, key, value = (_padded(x, 3) for x in (query, key, value))
+        query, key, value = (
+            padded(x, 3, MULTIPLE) for x in (query, key, value)
+        )
     if num_keys % MULTIPLE:
-        key, value = _padded(key, 1), _padded(value, 1)
+        key, value = padded(key, 1, MULTIPLE), padded(value, 1, MULTIPLE)
         if mask is not None:
-            mask = _padded(mask, 3)
+            mask = padded(mask, 3, MULTIPLE)
         elif lengths is None:
             lengths = ops.full((rows,), num_keys, dtype="int32")
-    query = _padded(query, 1)
+    query = padded(query, 1, MULTIPLE)
     if mask is not None:
         square = (mask.shape[0], 1, length, key.shape[1])
-        mask = _padded(ops.broadcast_to(mask, square), 2)
+        mask = padded(ops.broadcast_to(mask, square), 2, MULTIPLE)
     options = {}
     if lengths is not None:
         full = ops.full((rows,), query.shape[1], dtype="int32")
@@ -105,10 +107,3 @@ def _run(query, key, value, mask=None, bias=None, lengths=None):
         **options,
     )
     return out[:, :length, :, :head_dim]
-
-
-def _padded(x, axis):
-    """Zeros (of masks: False) up to a length that the kernels have."""
-    missing = -x.shape[axis] % MULTIPLE
-    more = [(0, missing if i == axis else 0) for i in range(len(x.shape))]
-    return ops.pad(x, more) if missing else x

@@ -1,6 +1,7 @@
 """Attention on TPUs: a Pallas kernel that makes no logits in memory."""
 
 import functools
+from collections import namedtuple
 
 import keras
 
@@ -16,28 +17,53 @@ ONE_BLOCK = 1024
 NOT_SEEN = -1e30
 VMEM_BYTES = 2**25
 
+Plan = namedtuple(
+    "Plan", "width groups side length num_keys queries keys blocks steps seen"
+)
+Plan.__doc__ = """Sizes of what the kernel is run on.
+
+Attributes:
+    width: Int, of a head.
+    groups: Int. Heads of queries that share one of keys.
+    side: Int. Heads of keys of a block, side by side in the lanes.
+    length: Int. Queries of a row.
+    num_keys: Int. Keys of a row.
+    queries: Int. Queries of a block.
+    keys: Int. Keys of a block.
+    blocks: Tuple of ints, blocks of queries and of keys.
+    steps: Int. Blocks of keys that a block of queries sees at most.
+    seen: Int. Keys that it runs for each query, about.
+"""
+
 
 def pallas_attention(
-    query, key, value, mask=None, bias=None, reach=None, span=None, slope=None
+    query,
+    key,
+    value,
+    mask=None,
+    bias=None,
+    reach=None,
+    span=None,
+    slope=None,
+    given=(),
 ):
     """See `keras_stts.ops.attention`; the gradient is that of chunks.
 
     Args:
         span: Optional int. How many keys at most a query sees, if its reach
             is one range: blocks of keys out of it are not run.
-        slope: Optional function of query, key and value that gives the same
-            and is differentiated instead.
+        slope: Optional function of query, key, value and `given` that gives
+            the same and is differentiated instead.
+        given: Tuple of structures of tensors without a gradient.
     """
     reason = _unfit(query, mask, bias)
     if reason:
         say_once(f"Attention runs in chunks, not by a kernel: {reason}.")
-        run = slope or functools.partial(
-            chunked_attention, mask=mask, bias=bias, reach=reach
-        )
-        return run(query, key, value)
-    return _differentiable(span, slope)(
-        query, key, value, bias, tuple(reach or Reach())
-    )
+        if slope is not None:
+            return slope(query, key, value, *given)
+        return chunked_attention(query, key, value, mask, bias, reach)
+    run = _differentiable(span, slope)
+    return run(query, key, value, bias, tuple(reach or Reach()), given)
 
 
 def _unfit(query, mask, bias):
@@ -56,24 +82,24 @@ def _differentiable(span, slope):
     import jax
 
     @jax.custom_vjp
-    def run(query, key, value, bias, reach):
+    def run(query, key, value, bias, reach, given):
         return _forward(query, key, value, bias, Reach(*reach), span)
 
-    def forward(*given):
-        return run(*given), given
+    def forward(*arguments):
+        return run(*arguments), arguments
 
-    def backward(given, gradient):
-        query, key, value, bias, reach = given
+    def backward(arguments, gradient):
+        *floats, reach, given = arguments
 
         def again(query, key, value, bias):
             if slope is not None:
-                return slope(query, key, value)
+                return slope(query, key, value, *given)
             return chunked_attention(
                 query, key, value, bias=bias, reach=Reach(*reach)
             )
 
-        _, pullback = jax.vjp(again, query, key, value, bias)
-        return (*pullback(gradient), None)
+        _, pullback = jax.vjp(again, *floats)
+        return (*pullback(gradient), None, None)
 
     run.defvjp(forward, backward)
     return run
@@ -82,252 +108,272 @@ def _differentiable(span, slope):
 def _forward(query, key, value, bias, reach, span):
     """Lay out, and call the kernel: heads stay side by side in the lanes."""
     import jax
-    import jax.numpy as jnp
     from jax.experimental import pallas as pl
     from jax.experimental.pallas import tpu as pltpu
 
-    rows, length, heads, width = query.shape
-    num_keys, key_heads = key.shape[1:3]
-    groups = heads // key_heads
-    side = key_heads if width % LANES else 1  # Heads of keys in a block.
-    queries = min(length, MOST_QUERIES)
-    keys = num_keys if num_keys <= ONE_BLOCK else MOST_KEYS
-    blocks = (pl.cdiv(length, queries), pl.cdiv(num_keys, keys))
-    ranges = _ranges(reach, rows, length, num_keys)
-    first, count = _visited(ranges, reach, queries, keys, blocks)
-    steps = blocks[1]
-    seen = num_keys
-    if span is not None:
-        steps = min(steps, pl.cdiv(queries + 2 * span, keys) + 1)
-        seen = min(num_keys, span + queries + keys)
-
-    def at_query(row, head, i, j, first, count):
-        return row, i, head
-
-    def at_key(row, head, i, j, first, count):
-        return row, jnp.minimum(first[row, i] + j, blocks[1] - 1), head
-
-    def of_key(row, head, i, j, first, count):
-        return row, 0, jnp.minimum(first[row, i] + j, blocks[1] - 1)
-
-    wide, narrow = side * groups * width, side * width
-    operands = [
-        query.reshape(rows, length, heads * width),
-        key.reshape(rows, num_keys, key_heads * width),
-        value.reshape(rows, num_keys, key_heads * width),
-    ]
-    specs = [
-        pl.BlockSpec((1, queries, wide), at_query),
-        pl.BlockSpec((1, keys, narrow), at_key),
-        pl.BlockSpec((1, keys, narrow), at_key),
-    ]
-    masked = any(x is not None for x in reach)
-    if masked:
-        operands.append(ranges)
-        specs.append(
-            pl.BlockSpec(
-                (1, queries, 4), lambda row, head, i, j, *_: (row, i, 0)
-            )
-        )
-    if reach.marked is not None:
-        marked = jnp.broadcast_to(reach.marked, (rows, num_keys))
-        operands.append(marked.astype("int32")[:, None])
-        specs.append(pl.BlockSpec((1, 1, keys), of_key))
-    if bias is not None:
-        bias = jnp.broadcast_to(bias[:, :, 0], (rows, 1, num_keys))
-        operands.append(bias.astype("float32"))
-        specs.append(pl.BlockSpec((1, 1, keys), of_key))
-    size = query.dtype.itemsize
-    pairs = rows * length * seen
-    again = blocks[0] * min(1.0, steps / blocks[1])
+    rows, _, heads, width = query.shape
+    plan = _plan(query.shape, key.shape, span)
+    ranges = _ranges(reach, rows, plan)
+    prefetched = _visited(ranges, plan)
+    operands = _operands(query, key, value, bias, reach, ranges)
+    rows_of_scratch = plan.groups * plan.queries
+    wide = plan.side * width
     call = pl.pallas_call(
-        functools.partial(
-            _kernel,
-            names=(
-                "query",
-                "key",
-                "value",
-                *(["ranges"] if masked else []),
-                *(["marked"] if reach.marked is not None else []),
-                *(["bias"] if bias is not None else []),
-                "out",
-                "most",
-                "total",
-                "sums",
-            ),
-            side=side,
-            groups=groups,
-            width=width,
-            num_keys=num_keys,
-            steps=steps,
-        ),
+        functools.partial(_kernel, names=tuple(operands), plan=plan),
         grid_spec=pltpu.PrefetchScalarGridSpec(
-            num_scalar_prefetch=2,
-            grid=(rows, key_heads // side, blocks[0], steps),
-            in_specs=specs,
-            out_specs=pl.BlockSpec((1, queries, wide), at_query),
+            num_scalar_prefetch=len(prefetched),
+            grid=(rows, key.shape[2] // plan.side, plan.blocks[0], plan.steps),
+            in_specs=[_spec(name, plan) for name in operands],
+            out_specs=_spec("query", plan),
             scratch_shapes=[
-                pltpu.VMEM((groups * queries, LANES), "float32"),
-                pltpu.VMEM((groups * queries, LANES), "float32"),
-                pltpu.VMEM((groups * queries, side * width), "float32"),
+                pltpu.VMEM((rows_of_scratch, lanes), "float32")
+                for lanes in (LANES, LANES, wide)
             ],
         ),
-        out_shape=jax.ShapeDtypeStruct(operands[0].shape, query.dtype),
+        out_shape=jax.ShapeDtypeStruct(operands["query"].shape, query.dtype),
         compiler_params=pltpu.CompilerParams(
-            dimension_semantics=("parallel", "parallel", "parallel")
-            + ("arbitrary",),
+            dimension_semantics=(*3 * ("parallel",), "arbitrary"),
             vmem_limit_bytes=VMEM_BYTES,
         ),
-        cost_estimate=pl.CostEstimate(
-            flops=4 * pairs * heads * width,
-            transcendentals=pairs * heads,
-            bytes_accessed=int(
-                2 * operands[0].size * size
-                + 2 * again * operands[1].size * size
-            ),
-        ),
+        cost_estimate=_cost(query, key, plan),
         name="keras_stts_attention",
     )
-    return call(first, count, *operands).reshape(query.shape)
+    return call(*prefetched, *operands.values()).reshape(query.shape)
 
 
-def _ranges(reach, rows, length, num_keys):
+def _plan(shape, key_shape, span):
+    """How queries (B, S, heads, width) and keys are cut into blocks."""
+    _, length, heads, width = shape
+    _, num_keys, key_heads, _ = key_shape
+    queries = min(length, MOST_QUERIES)
+    keys = num_keys if num_keys <= ONE_BLOCK else MOST_KEYS
+    blocks = (-(-length // queries), -(-num_keys // keys))
+    steps, seen = blocks[1], num_keys
+    if span is not None:
+        steps = min(steps, -(-(queries + 2 * span) // keys) + 1)
+        seen = min(num_keys, span + queries + keys)
+    return Plan(
+        width=width,
+        groups=heads // key_heads,
+        # Blocks are cut between lanes where a head fills them.
+        side=key_heads if width % LANES else 1,
+        length=length,
+        num_keys=num_keys,
+        queries=queries,
+        keys=keys,
+        blocks=blocks,
+        steps=steps,
+        seen=seen,
+    )
+
+
+def _operands(query, key, value, bias, reach, ranges):
+    """Dict of what the kernel reads: heads in the lanes, and what is seen."""
+    import jax.numpy as jnp
+
+    rows, num_keys = key.shape[:2]
+    operands = {
+        name: x.reshape(*x.shape[:2], -1)
+        for name, x in (("query", query), ("key", key), ("value", value))
+    }
+    if any(x is not None for x in reach):
+        operands["ranges"] = ranges
+    if reach.marked is not None:
+        marked = jnp.broadcast_to(reach.marked, (rows, num_keys))
+        operands["marked"] = marked.astype("int32")[:, None]
+    if bias is not None:
+        bias = jnp.broadcast_to(bias[:, :, 0], (rows, 1, num_keys))
+        operands["bias"] = bias.astype("float32")
+    return operands
+
+
+def _spec(name, plan):
+    """Which part of an operand a step of the grid takes."""
+    from jax.experimental import pallas as pl
+
+    narrow = plan.side * plan.width
+
+    def block_of_keys(row, i, j, first):
+        import jax.numpy as jnp
+
+        return jnp.minimum(first[row, i] + j, plan.blocks[1] - 1)
+
+    def by_query(row, head, i, j, first, count):
+        return row, i, head
+
+    def by_key(row, head, i, j, first, count):
+        return row, block_of_keys(row, i, j, first), head
+
+    def along_keys(row, head, i, j, first, count):
+        return row, 0, block_of_keys(row, i, j, first)
+
+    def along_queries(row, head, i, j, first, count):
+        return row, i, 0
+
+    if name == "query":
+        shape, index = (1, plan.queries, plan.groups * narrow), by_query
+    elif name in ("key", "value"):
+        shape, index = (1, plan.keys, narrow), by_key
+    elif name == "ranges":
+        shape, index = (1, plan.queries, 4), along_queries
+    else:
+        shape, index = (1, 1, plan.keys), along_keys
+    return pl.BlockSpec(shape, index)
+
+
+def _cost(query, key, plan):
+    """What the compiler cannot see: at most, so that it is no promise."""
+    from jax.experimental import pallas as pl
+
+    rows, length, heads, width = query.shape
+    pairs = rows * length * plan.seen
+    reads = plan.blocks[0] * plan.steps / plan.blocks[1]
+    values = 2 * query.size + 2 * reads * key.size
+    return pl.CostEstimate(
+        flops=4 * pairs * heads * width,
+        transcendentals=pairs * heads,
+        bytes_accessed=int(values * query.dtype.itemsize),
+    )
+
+
+def _ranges(reach, rows, plan):
     """Int32 (B, S, 4): both ranges of keys of each query."""
     import jax.numpy as jnp
 
     def number(x, otherwise):
         x = jnp.full((1, 1), otherwise) if x is None else x
-        return jnp.broadcast_to(x, (rows, length)).astype("int32")
+        return jnp.broadcast_to(x, (rows, plan.length)).astype("int32")
 
-    alone = reach.marked is not None
-    alone = alone and reach.start is None and reach.stop is None
-    return jnp.stack(
-        [
-            number(reach.start, 0),
-            number(reach.stop, 0 if alone else num_keys),
-            number(reach.marked_start, 0),
-            number(reach.marked_stop, 0 if reach.marked is None else num_keys),
-        ],
-        axis=-1,
-    )
+    start, stop = number(reach.start, 0), number(reach.stop, plan.num_keys)
+    if reach.marked is None:
+        return jnp.stack([start, stop, start, start], axis=-1)
+    marked_start = number(reach.marked_start, 0)
+    marked_stop = number(reach.marked_stop, plan.num_keys)
+    if reach.start is None and reach.stop is None:
+        # Empty, and where the others are: blocks before them are not run.
+        start = stop = marked_start
+    return jnp.stack([start, stop, marked_start, marked_stop], axis=-1)
 
 
-def _visited(ranges, reach, queries, keys, blocks):
+def _visited(ranges, plan):
     """The first block of keys that a block of queries sees, and how many."""
     import jax.numpy as jnp
 
-    rows, length, _ = ranges.shape
-    missing = blocks[0] * queries - length
+    missing = plan.blocks[0] * plan.queries - plan.length
     ranges = jnp.pad(ranges, ((0, 0), (0, missing), (0, 0)), mode="edge")
-    ranges = ranges.reshape(rows, blocks[0], queries, 4)
-    start, stop = ranges[..., 0], ranges[..., 1]
-    if reach.marked is not None:
-        # An empty range begins where the other does.
-        others = ranges[..., 2:]
-        start = jnp.where(
-            others[..., 0] < others[..., 1],
-            jnp.minimum(start, others[..., 0]),
-            start,
-        )
-        stop = jnp.maximum(stop, others[..., 1])
-    first = jnp.min(start, axis=-1) // keys
-    last = (jnp.max(stop, axis=-1) + keys - 1) // keys
-    return first, jnp.clip(last - first, 1, blocks[1])
+    ranges = ranges.reshape(len(ranges), plan.blocks[0], plan.queries, 4)
+    start, stop, other_start, other_stop = jnp.moveaxis(ranges, -1, 0)
+    is_empty = other_start >= other_stop
+    start = jnp.where(is_empty, start, jnp.minimum(start, other_start))
+    stop = jnp.where(is_empty, stop, jnp.maximum(stop, other_stop))
+    first = jnp.min(start, axis=-1) // plan.keys
+    last = (jnp.max(stop, axis=-1) + plan.keys - 1) // plan.keys
+    return first, jnp.clip(last - first, 1, plan.blocks[1])
 
 
-def _kernel(first, count, *refs, names, side, groups, width, num_keys, steps):
+def _kernel(first, count, *refs, names, plan):
     """A block of queries and one of keys: a step of a running softmax."""
-    import jax
     import jax.numpy as jnp
     from jax.experimental import pallas as pl
 
+    names = (*names, "out", "most", "total", "sums")
     ref = dict(zip(names, refs))
     row, i, j = (pl.program_id(axis) for axis in (0, 2, 3))
-    queries, keys = ref["query"].shape[1], ref["key"].shape[1]
 
     @pl.when(j == 0)
-    def _():
+    def begin():
         ref["most"][...] = jnp.full_like(ref["most"], NOT_SEEN)
         ref["total"][...] = jnp.zeros_like(ref["total"])
         ref["sums"][...] = jnp.zeros_like(ref["sums"])
 
     @pl.when(j < count[row, i])
-    def _():
-        base = (first[row, i] + j) * keys
-        seen = _seen(ref, base, queries, keys, num_keys)
-        if seen is not None and groups > 1:
-            seen = jnp.concatenate([seen] * groups, axis=0)
-        for head in range(side):
-            part = pl.ds(head * width, width)
-            query = _grouped(ref["query"], head, groups, width)
-            key, value = ref["key"][0, :, part], ref["value"][0, :, part]
-            if num_keys % keys:  # What is past the end may be anything.
-                place = base + jax.lax.broadcasted_iota(jnp.int32, (keys, 1), 0)
-                value = jnp.where(place < num_keys, value, 0)
-            logits = jax.lax.dot_general(
-                query,
-                key,
-                (((1,), (1,)), ((), ())),
-                preferred_element_type=jnp.float32,
-            )
-            logits = logits * width**-0.5
-            if "bias" in ref:
-                logits = logits + ref["bias"][0]
-            if seen is not None:
-                logits = jnp.where(seen, logits, NOT_SEEN)
-            column = pl.ds(head, 1)
-            before = ref["most"][:, column]
-            most = jnp.maximum(before, jnp.max(logits, -1, keepdims=True))
-            weights = jnp.exp(logits - most)
-            fade = jnp.exp(before - most)
-            total = jnp.sum(weights, -1, keepdims=True)
-            ref["total"][:, column] = ref["total"][:, column] * fade + total
-            ref["most"][:, column] = most
-            sums = jax.lax.dot(
-                weights.astype(value.dtype),
-                value,
-                preferred_element_type=jnp.float32,
-            )
-            ref["sums"][:, part] = ref["sums"][:, part] * fade + sums
+    def step():
+        base = (first[row, i] + j) * plan.keys
+        seen = _seen(ref, base, plan)
+        for head in range(plan.side):
+            _step_of_head(ref, head, base, seen, plan)
 
-    @pl.when(j == steps - 1)
-    def _():
-        for head in range(side):
-            out = ref["sums"][:, pl.ds(head * width, width)]
-            out = out / ref["total"][:, pl.ds(head, 1)]
-            out = out.astype(ref["out"].dtype)
-            for group in range(groups):
-                place = pl.ds((head * groups + group) * width, width)
-                ref["out"][0, :, place] = out[
-                    group * queries : (group + 1) * queries
-                ]
+    @pl.when(j == plan.steps - 1)
+    def end():
+        for head in range(plan.side):
+            _end_of_head(ref, head, plan)
 
 
-def _grouped(ref, head, groups, width):
-    """Queries of one head of keys, those of its groups below each other."""
+def _step_of_head(ref, head, base, seen, plan):
+    """The running softmax of one head of keys and its heads of queries."""
+    import jax
     import jax.numpy as jnp
     from jax.experimental import pallas as pl
 
-    parts = [
-        ref[0, :, pl.ds((head * groups + group) * width, width)]
-        for group in range(groups)
-    ]
-    return parts[0] if groups == 1 else jnp.concatenate(parts, axis=0)
+    part, column = pl.ds(head * plan.width, plan.width), pl.ds(head, 1)
+    key, value = ref["key"][0, :, part], ref["value"][0, :, part]
+    if plan.num_keys % plan.keys:  # What is past the end may be anything.
+        place = jax.lax.broadcasted_iota(jnp.int32, (plan.keys, 1), 0)
+        value = jnp.where(base + place < plan.num_keys, value, 0)
+    logits = jax.lax.dot_general(
+        _grouped(ref["query"], head, plan),
+        key,
+        (((1,), (1,)), ((), ())),
+        preferred_element_type=jnp.float32,
+    )
+    logits = logits * plan.width**-0.5
+    if "bias" in ref:
+        logits = logits + ref["bias"][0]
+    if seen is not None:
+        logits = jnp.where(seen, logits, NOT_SEEN)
+    before = ref["most"][:, column]
+    most = jnp.maximum(before, jnp.max(logits, -1, keepdims=True))
+    weights, fade = jnp.exp(logits - most), jnp.exp(before - most)
+    total = jnp.sum(weights, -1, keepdims=True)
+    sums = jax.lax.dot(
+        weights.astype(value.dtype), value, preferred_element_type=jnp.float32
+    )
+    ref["most"][:, column] = most
+    ref["total"][:, column] = ref["total"][:, column] * fade + total
+    ref["sums"][:, part] = ref["sums"][:, part] * fade + sums
 
 
-def _seen(ref, base, queries, keys, num_keys):
-    """Bool (queries, keys), which of a block of keys each query sees."""
+def _end_of_head(ref, head, plan):
+    from jax.experimental import pallas as pl
+
+    out = ref["sums"][:, pl.ds(head * plan.width, plan.width)]
+    out = (out / ref["total"][:, pl.ds(head, 1)]).astype(ref["out"].dtype)
+    for group in range(plan.groups):
+        rows = out[group * plan.queries : (group + 1) * plan.queries]
+        ref["out"][0, :, _lanes(head, group, plan)] = rows
+
+
+def _grouped(ref, head, plan):
+    """Queries of one head of keys, those of its groups below each other."""
+    import jax.numpy as jnp
+
+    parts = [ref[0, :, _lanes(head, i, plan)] for i in range(plan.groups)]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=0)
+
+
+def _lanes(head, group, plan):
+    """Where a head of queries lies."""
+    from jax.experimental import pallas as pl
+
+    return pl.ds((head * plan.groups + group) * plan.width, plan.width)
+
+
+def _seen(ref, base, plan):
+    """Bool (groups * queries, keys), which of a block of keys each query
+    sees, or `None` for all."""
     import jax
     import jax.numpy as jnp
 
-    if "ranges" not in ref and num_keys % keys == 0:
+    if "ranges" not in ref and plan.num_keys % plan.keys == 0:
         return None
-    place = base + jax.lax.broadcasted_iota(jnp.int32, (queries, keys), 1)
-    if "ranges" not in ref:
-        return place < num_keys
-    ranges = ref["ranges"][0]
-    seen = (place >= ranges[:, 0:1]) & (place < ranges[:, 1:2])
+    shape = (plan.queries, plan.keys)
+    place = base + jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    if "ranges" in ref:
+        ranges = ref["ranges"][0]
+        seen = (place >= ranges[:, 0:1]) & (place < ranges[:, 1:2])
+    else:
+        seen = place < plan.num_keys
     if "marked" in ref:
         also = (place >= ranges[:, 2:3]) & (place < ranges[:, 3:4])
         seen = seen | (also & (ref["marked"][0] > 0))
-    return seen
+    return jnp.concatenate([seen] * plan.groups, axis=0)

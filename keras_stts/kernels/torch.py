@@ -2,6 +2,7 @@
 
 from keras_stts.kernels.chunked import MOST_QUERIES
 from keras_stts.kernels.chunked import chunked_attention
+from keras_stts.ops.reach import differs_by_query
 
 
 def torch_attention(query, key, value, mask=None, bias=None, reach=None):
@@ -16,12 +17,9 @@ def torch_attention(query, key, value, mask=None, bias=None, reach=None):
 
 
 def _chunks(reach):
-    numbers = () if reach is None else reach[:4]
-    by_query = any(x is not None and x.shape[1] != 1 for x in numbers)
-
     def sizes(shape, num_keys):
         num_rows, length, _ = shape
-        if by_query and isinstance(length, int):
+        if differs_by_query(reach) and isinstance(length, int):
             return num_rows, min(length, MOST_QUERIES)
         return num_rows, length
 

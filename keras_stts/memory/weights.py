@@ -7,7 +7,6 @@ import numpy as np
 
 from keras_stts.models.parts import PARTS
 from keras_stts.models.parts import part_of
-from keras_stts.ops import block_grid
 
 HEAD = "lm_head"
 FACTORS = ("lora_kernel_a", "lora_kernel_b")
@@ -348,10 +347,3 @@ def policy_of(dtype):
         policy = policy.default_policy
     mode = next((mode for mode in modes if mode), None)
     return policy.variable_dtype, policy.compute_dtype, mode
-
-
-def num_blocks_of(config):
-    """Blocks P of a frame."""
-    side = config["image_size"] // config["patch_size"]
-    rows, columns = block_grid((side, side), config["window"])
-    return rows * columns

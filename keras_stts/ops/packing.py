@@ -225,22 +225,25 @@ def ragged_attention(
     Returns:
         Tensor (B, K * g, heads, head_dim).
     """
-    run = functools.partial(
-        _attention_in_groups,
-        layout=layout,
-        groups=groups,
-        window=window,
-        patch_mask=patch_mask,
-    )
+
+    def in_groups(query, key, value, layout, patch_mask):
+        return _attention_in_groups(
+            query, key, value, layout, groups, window, patch_mask
+        )
+
     if chosen_kernel() != "pallas":
-        return run(query, key, value)
+        return in_groups(query, key, value, layout, patch_mask)
     from keras_stts.kernels.pallas import pallas_attention
 
     # The kernel finds each frame where it lies.
-    longest = max(cap for _, cap in groups) * window**2
-    reach = _frame_reach(layout, window**2, patch_mask)
     return pallas_attention(
-        query, key, value, reach=reach, span=longest, slope=run
+        query,
+        key,
+        value,
+        reach=_frame_reach(layout, window**2, patch_mask),
+        span=max(cap for _, cap in groups) * window**2,
+        slope=in_groups,
+        given=(layout, patch_mask),
     )
 
 

@@ -26,18 +26,10 @@ Attributes:
 """
 
 
-def key_lengths(lengths):
-    """Reach of rows whose first keys alone are real.
-
-    Args:
-        lengths: Int tensor (B,), at least 1.
-    """
-    return Reach(stop=ops.cast(lengths, "int32")[:, None])
-
-
-def marked_keys(mask):
-    """Reach of rows whose marked keys alone are seen: bool (B, S2)."""
-    return Reach(marked=mask)
+def differs_by_query(reach):
+    """Whether queries of a row see different keys; `None` sees all."""
+    numbers = () if reach is None else reach[:4]
+    return any(x is not None and x.shape[1] != 1 for x in numbers)
 
 
 def reach_mask(reach, size):
