@@ -25,13 +25,10 @@ ROWS = {
             for frames in (64, 128, 256)
             for ratio in (0, 0.5)
         ),
+        *(f"--target v5p --frames 64 --ratio {ratio}" for ratio in (0, 0.5)),
         *(
-            f"--target v5p --frames {frames} --ratio {ratio} {SMALL}"
-            for frames in (64, 128)
-            for ratio in (0, 0.5)
-        ),
-        *(
-            f"--target v5e --frames 64 --ratio {ratio} --quick"
+            f"--target v5e --frames {frames} --ratio {ratio} --quick"
+            for frames in (64, 256)
             for ratio in (0, 0.5)
         ),
         "--target l4 --frames 64 --ratio 0.5",
@@ -146,7 +143,9 @@ def main():
     results = {}
     if RESULTS.exists():
         results = json.loads(RESULTS.read_text(encoding="utf-8"))
-    for row in (row for rows in ROWS.values() for row in rows):
+    every = [row for rows in ROWS.values() for row in rows]
+    results = {row: results[row] for row in every if row in results}
+    for row in every:
         if args.only in row and (args.again or row not in results):
             report = compile_row(row)
             print(row, report.get("error", ""), flush=True)
