@@ -31,11 +31,8 @@ def memory_limit():
     Raises:
         ValueError: If the environment variable holds no size.
     """
-    given = os.environ.get(VARIABLE)
-    if given:
-        return parse_size(given)
-    found = _device_memory()
-    return CLEARLY * _host_memory() if found is None else found
+    found = device_memory()
+    return CLEARLY * host_memory() if found is None else found
 
 
 def parse_size(text):
@@ -53,8 +50,15 @@ def parse_size(text):
     return float(match[1]) * UNITS[match[2] or ""]
 
 
-def _device_memory():
-    """Bytes of the smallest accelerator, or `None` if there is none."""
+def device_memory():
+    """Bytes of the smallest accelerator, or `None` if there is none.
+
+    Raises:
+        ValueError: If the environment variable holds no size.
+    """
+    given = os.environ.get(VARIABLE)
+    if given:
+        return parse_size(given)
     read = {"jax": _of_jax, "torch": _of_torch, "tensorflow": _of_tensorflow}
     return read.get(keras.config.backend(), lambda: None)()
 
@@ -89,7 +93,8 @@ def _of_tensorflow():
     return min(limits, default=math.inf)
 
 
-def _host_memory():
+def host_memory():
+    """Bytes of this machine, infinite if not known."""
     try:
         pages = os.sysconf("SC_PHYS_PAGES")
         return os.sysconf("SC_PAGE_SIZE") * pages

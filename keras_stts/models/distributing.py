@@ -1,15 +1,14 @@
 """The devices that a model is spread over."""
 
 import contextlib
-import math
-import os
 import sys
 
 import keras
 import numpy as np
 
+from keras_stts.memory import asking
+from keras_stts.memory import limits
 from keras_stts.models.backbone_bounds import SIZES
-from keras_stts.models.backbone_bounds import least_weights
 from keras_stts.models.layouts import layout_map
 
 KINDS = ("auto", "data", "fsdp")
@@ -107,33 +106,21 @@ def _say(text):
 
 
 def weights_bytes(config):
-    """Bytes of the weights of a model with these arguments, about."""
-    count = 0
-    if SIZES <= config.keys():
-        count = least_weights(config)
-        count += config["vocabulary_size"] * config["hidden_dim"]
-    dtype = config.get("dtype") or keras.config.dtype_policy()
-    policy = keras.dtype_policies.get(dtype)
-    if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
-        policy = policy.default_policy
-    half = policy.variable_dtype in ("bfloat16", "float16")
-    return count * (2 if half else 4)
+    """Bytes of the weights of a model with these arguments.
+
+    What is wrong with a config, such as that it is not whole, loading says.
+    """
+    if not SIZES <= config.keys():
+        return 0
+    return asking.of_preset(config, phase="prefill")["weights"]
 
 
 def memory_of_a_device():
     """Bytes that the smallest device has; of CPUs, its share of the host's."""
-    import jax
-
-    devices = jax.local_devices()
-    stats = [device.memory_stats() or {} for device in devices]
-    limits = [each.get("bytes_limit") for each in stats]
-    if all(limits):
-        return min(limits)
-    try:
-        host = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, ValueError):
-        return math.inf  # Windows.
-    return host / len(devices)
+    found = limits.device_memory()
+    if found is None:
+        return limits.host_memory() / keras.distribution.get_device_count()
+    return found
 
 
 def replicas():

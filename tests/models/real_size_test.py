@@ -7,7 +7,7 @@ import keras_hub
 import pytest
 
 import keras_stts
-from tests.abstract import abstract_variables
+from benchmarks.aot.abstract import abstract_variables
 
 if keras.config.backend() != "jax":
     pytest.skip("JAX alone lowers for other machines", allow_module_level=True)
