@@ -47,14 +47,10 @@ def count_flops(
     if prune_ratio is None:
         prune_ratio = backbone.prune_ratio
     method = get_pruning(backbone.pruning)
-    inside = prune_ratio if _prunes_inside(method) else 0.0
-    shown = 0.0 if isinstance(method, ToMe) else prune_ratio
-    num_segments = backbone.num_segments
-    num_kept, num_shown = (
-        num_kept_blocks(backbone.num_blocks, num_frames, ratio, num_segments)
-        for ratio in (inside, shown)
-    )
-    vision_length = num_frames * (2 + time_tokens) + num_segments + num_shown
+    inside = prune_ratio if prunes_inside(method) else 0.0
+    num_kept, num_shown = count_blocks(backbone, num_frames, prune_ratio)
+    vision_length = num_frames * (2 + time_tokens) + num_shown
+    vision_length += backbone.num_segments
     if isinstance(method, ToMe):
         vision = _merging_encoder(backbone, num_frames, prune_ratio)
     else:
@@ -64,7 +60,7 @@ def count_flops(
     runs_scorer = inside and isinstance(method, STTS)
     scorer = _scorer(backbone, num_frames) if runs_scorer else 0
     connector = _connector(backbone, num_kept)
-    lengths = _prefix_lengths(backbone, vision_length, num_kept)
+    lengths = prefix_lengths(backbone, vision_length, num_shown)
     text = _language_model(backbone, lengths, text_length)
     return {
         "vision_encoder": vision + scorer,
@@ -75,9 +71,24 @@ def count_flops(
     }
 
 
-def _prunes_inside(method):
+def prunes_inside(method):
     """Whether blocks leave in the vision encoder."""
     return not isinstance(method, ToMe) and method.place == "vision_encoder"
+
+
+def count_blocks(backbone, num_frames, prune_ratio):
+    """Tuple of blocks of a row that the vision encoder ends with, and of those
+    that the language model begins with."""
+    method = get_pruning(backbone.pruning)
+    shown = 0.0 if isinstance(method, ToMe) else prune_ratio
+    inside = shown if prunes_inside(method) else 0.0
+    sizes = backbone.num_blocks, num_frames
+    return tuple(
+        num_kept_blocks(*sizes, ratio, backbone.num_segments)
+        if num_frames
+        else 0
+        for ratio in (inside, shown)
+    )
 
 
 def block_flops(width, inner, intermediate, num_tokens, pairs):
@@ -163,15 +174,21 @@ def _connector(backbone, num_kept):
     return pooler + 2 * num_kept * projector
 
 
-def _prefix_lengths(backbone, vision_length, num_kept):
-    """Tokens of the vision part that each block of the language model sees."""
+def prefix_lengths(backbone, vision_length, num_shown):
+    """Tokens of the vision part that each block of the language model sees.
+
+    Args:
+        backbone: A `VideoVLMBackbone`.
+        vision_length: Int. Tokens that the first block sees.
+        num_shown: Int. How many of them are blocks of frames.
+    """
     lengths = [vision_length] * backbone.num_layers
     pruning = backbone.language_pruning
     if pruning is not None:
-        counts = pruning.counts(num_kept, backbone.grid)
+        counts = pruning.counts(num_shown, backbone.grid)
         for stage, count in zip(pruning.stages, counts[1:]):
             rest = backbone.num_layers - stage.layer
-            lengths[stage.layer :] = [vision_length - num_kept + count] * rest
+            lengths[stage.layer :] = [vision_length - num_shown + count] * rest
     return lengths
 
 

@@ -229,29 +229,26 @@ def _kind(part):
     return "vision" if part == "vision_encoder" else "language"
 
 
-def peak(stages, end=0):
-    """Most bytes alive at once, by part, and at the end of the forward pass.
+def peak(stages):
+    """Most bytes alive at once, by part.
 
     Args:
         stages: List of `Stage`.
-        end: Number of bytes that the loss works with.
 
     Returns:
-        Dict of part to bytes at the worst moment; those of the loss are
-        `"head"`'s.
+        Dict of part to bytes at the worst moment.
     """
-    alive, worst = {}, {}
+    alive, worst = dict.fromkeys((stage.part for stage in stages), 0), {}
     for stage in stages:
-        worst = _worse(worst, {**alive}, stage.part, stage.forward)
-        alive[stage.part] = alive.get(stage.part, 0) + stage.kept
-    worst = _worse(worst, {**alive}, "head", end)
+        worst = _worse(worst, alive, stage.part, stage.forward)
+        alive[stage.part] += stage.kept
+        worst = _worse(worst, alive, stage.part, 0)
     for stage in reversed(stages):
-        if stage.backward:
-            worst = _worse(worst, {**alive}, stage.part, stage.backward)
+        worst = _worse(worst, alive, stage.part, stage.backward)
         alive[stage.part] -= stage.kept
     return worst
 
 
 def _worse(worst, alive, part, work):
-    alive[part] = alive.get(part, 0) + work
-    return max(worst, alive, key=lambda moment: sum(moment.values()))
+    moment = {**alive, part: alive[part] + work}
+    return max(worst, moment, key=lambda moment: sum(moment.values()))

@@ -5,6 +5,22 @@ import math
 from keras_stts.memory.weights import QUANTIZATIONS
 from keras_stts.models.backbone_bounds import is_int
 
+# What an argument must be one of.
+WORDS = {
+    "phase": ("fit", "evaluate", "prefill", "decode", "generate"),
+    "distribution": ("data", "model", "fsdp"),
+    "device": ("gpu", "tpu"),
+    "quantization": (None, *QUANTIZATIONS),
+}
+# The least that an argument may be.
+LEAST = {
+    "batch_size": 1,
+    "text_length": 1,
+    "chips": 1,
+    "lora_rank": 1,
+    "optimizer_slots": 0,
+}
+
 
 def check_config(config, needed):
     """Raise unless a config names what a `VideoVLMBackbone` takes."""
@@ -36,28 +52,15 @@ def check_changes(num_frames, prune_ratio, rematerialize):
         )
 
 
-def check_arguments(phases, distributions, devices, **given):
+def check_arguments(**given):
     """Raise unless the arguments are what `VideoVLM.memory` takes."""
-    words = {
-        "phase": phases,
-        "distribution": distributions,
-        "device": devices,
-        "quantization": (None, *QUANTIZATIONS),
-    }
-    for name, known in words.items():
+    for name, known in WORDS.items():
         if given[name] not in known:
             raise ValueError(
                 f"`{name}` must be one of {', '.join(map(str, known))}. "
                 f"Received: {name}={given[name]!r}."
             )
-    least = {
-        "batch_size": 1,
-        "text_length": 1,
-        "chips": 1,
-        "lora_rank": 1,
-        "optimizer_slots": 0,
-    }
-    for name, bound in least.items():
+    for name, bound in LEAST.items():
         if not is_int(given[name], bound, math.inf):
             raise ValueError(
                 f"`{name}` must be an int, {bound} at least. Received: "

@@ -12,11 +12,9 @@ from keras_stts.memory.checks import check_changes
 from keras_stts.memory.checks import check_config
 from keras_stts.memory.report import Memory
 from keras_stts.models.backbone_bounds import check_backbone
-from keras_stts.models.parts import PARTS
+from keras_stts.models.video_vlm_backbone import check_language_pruning
+from keras_stts.models.video_vlm_backbone import methods_of
 
-PHASES = ("fit", "evaluate", "prefill", "decode", "generate")
-DISTRIBUTIONS = ("data", "model", "fsdp")
-DEVICES = ("gpu", "tpu")
 # Moments of each trained weight that the default optimizer keeps.
 SLOTS = 2
 
@@ -52,22 +50,13 @@ def count_memory(
     Returns:
         A `Memory`.
     """
-    config = {**sizes.defaults(), **config}
-    check_config(config, sizes.needed())
-    changes = {
-        "num_frames": num_frames,
-        "prune_ratio": prune_ratio,
-        "rematerialize": rematerialize,
-    }
-    check_changes(**changes)
-    config |= {n: v for n, v in changes.items() if v is not None}
-    if config["pruning"] is None:
-        config |= {"pruning": "stts", "prune_ratio": 0.0}
-    check_backbone(config)
+    config = _whole_config(
+        config,
+        num_frames=num_frames,
+        prune_ratio=prune_ratio,
+        rematerialize=rematerialize,
+    )
     check_arguments(
-        PHASES,
-        DISTRIBUTIONS,
-        DEVICES,
         batch_size=batch_size,
         text_length=text_length,
         phase=phase,
@@ -90,9 +79,9 @@ def count_memory(
         weights = model_weights.set_trainable(
             weights, trainable, runs_scorer, lora_rank, target_layer_names
         )
+    split = chips if distribution == "model" else 1
     rows = batch_size if distribution == "model" else -(-batch_size // chips)
     tokens = sizes.count_tokens(config, rows, text_length, time_tokens)
-    split = chips if distribution == "model" else 1
     program = Program(
         config, tokens, computed, device, config["rematerialize"], split
     )
@@ -102,7 +91,7 @@ def count_memory(
         _add(table, "activations", _gathered(weights))
     _add_inputs(table, config, tokens)
     starts = backward_starts(weights if trains else [], config, runs_scorer)
-    _add_run(table, program, phase, trains, starts, runs_scorer)
+    _add_run(table, program, phase, starts, runs_scorer)
     facts = {
         "phase": phase,
         "num_frames": config["num_frames"],
@@ -111,6 +100,22 @@ def count_memory(
         "chips": chips,
     }
     return Memory(table, facts)
+
+
+def _whole_config(config, **changes):
+    """A config with defaults, changes and methods of pruning, checked."""
+    config = {**sizes.defaults(), **config}
+    check_config(config, sizes.needed())
+    check_changes(**changes)
+    config |= {n: v for n, v in changes.items() if v is not None}
+    names = ("pruning", "prune_ratio", "language_pruning")
+    methods = methods_of(*(config[name] for name in names))
+    config |= dict(zip(names, methods))
+    check_backbone(config)
+    if config["language_pruning"] is not None:
+        names = ("language_pruning", "num_layers", "num_frames", "num_segments")
+        check_language_pruning(*(config[name] for name in names))
+    return config
 
 
 def _fixed(weights, trains, slots, shared):
@@ -155,10 +160,9 @@ def _add_inputs(table, config, tokens):
     )
 
 
-def _add_run(table, program, phase, trains, starts, runs_scorer):
+def _add_run(table, program, phase, starts, runs_scorer):
     """Activations, caches and logits of the program of a phase."""
-    tokens = program.tokens
-    caches, logits = 0, 0
+    tokens, trains = program.tokens, phase == "fit"
     stages = []
     if phase != "decode":
         stages += program.vision_stages(starts, trains, runs_scorer)
@@ -172,5 +176,3 @@ def _add_run(table, program, phase, trains, starts, runs_scorer):
     _add(table, "activations", peak(stages))
     _add(table, "caches", {"language_model": caches})
     _add(table, "logits", {"head": logits})
-    for part in ("vision_encoder", *PARTS):
-        table.setdefault(part, {})

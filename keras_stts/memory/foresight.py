@@ -1,11 +1,13 @@
 """What `from_preset`, `fit` and `generate` are about to take, and ways out."""
 
+import os
 import weakref
 
 import keras
 
 from keras_stts.memory.asking import of_model
 from keras_stts.memory.asking import of_preset
+from keras_stts.memory.limits import VARIABLE
 from keras_stts.memory.limits import memory_limit
 from keras_stts.memory.limits import warn_if_too_much
 
@@ -19,7 +21,11 @@ def before_loading(config, stacklevel=3):
 
     Args:
         config: Dict of the arguments of `VideoVLMBackbone`, and its dtype.
+
+    Raises:
+        ValueError: If the environment variable holds no size.
     """
+    memory_limit()
 
     def ask(**changes):
         return of_preset(
@@ -53,10 +59,10 @@ def before_fit(model, batch_size, text_length=None, stacklevel=4):
 def before_generate(model, batch_size, text_length=None, stacklevel=4):
     """Warn if answering such batches would not fit, once for each size."""
     seen = _seen.setdefault(model, set())
-    key = (batch_size, text_length, memory_limit())
+    # Not the limit: what is free on a shared GPU is another at each batch.
+    key = (batch_size, text_length, os.environ.get(VARIABLE))
     if key in seen:
         return
-    seen.add(key)
 
     def ask(**changes):
         given = {"batch_size": batch_size, "text_length": text_length}
@@ -64,6 +70,7 @@ def before_generate(model, batch_size, text_length=None, stacklevel=4):
         return of_model(model, **{**given, **spread_over(), **changes})
 
     _warn_of(model, "`generate`", ask, {}, batch_size, stacklevel)
+    seen.add(key)
 
 
 def _warn_of(model, what, ask, ways, batch_size, stacklevel):

@@ -6,17 +6,16 @@ import types
 from collections import namedtuple
 
 from keras_stts.data.image import largest_tiling
-from keras_stts.flops import _prefix_lengths
-from keras_stts.flops import _prunes_inside
+from keras_stts.flops import count_blocks
+from keras_stts.flops import prefix_lengths
+from keras_stts.flops import prunes_inside
 from keras_stts.models.video_vlm_backbone import IMAGE_WINDOW
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.ops import block_grid
 from keras_stts.ops import merge_schedule
-from keras_stts.ops import num_kept_blocks
 from keras_stts.pruning import STTS
 from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
-from keras_stts.pruning import language
 
 Tokens = namedtuple(
     "Tokens",
@@ -88,7 +87,8 @@ def count_tokens(config, batch_size, text_length, time_tokens):
     """The `Tokens` of a batch.
 
     Args:
-        config: Dict of the arguments of `VideoVLMBackbone`.
+        config: Dict of the arguments of `VideoVLMBackbone`, of which
+            `"language_pruning"` is an instance or `None`.
         batch_size: Int.
         text_length: Int S', of a row.
         time_tokens: Int, of a frame's time.
@@ -97,47 +97,51 @@ def count_tokens(config, batch_size, text_length, time_tokens):
     side = model.image_size // model.patch_size
     model.grid = block_grid((side, side), model.window)
     model.num_blocks = model.grid[0] * model.grid[1]
-    model.language_pruning = language.get(model.language_pruning)
-    method = get_pruning(model.pruning)
-    frames, patches = model.num_frames, side**2
-    images, crops = 0, 0
-    if model.num_images:
-        crops = model.num_images * (model.max_crops + 1)
-        tokens, _ = largest_tiling(
-            model.image_size, model.patch_size, IMAGE_WINDOW, model.max_crops
-        )
-        images = model.num_images * tokens
-    merges = isinstance(method, ToMe)
-    inside = model.prune_ratio if _prunes_inside(method) else 0.0
-    kept, shown = (
-        num_kept_blocks(model.num_blocks, frames, ratio, model.num_segments)
-        if frames
-        else 0
-        for ratio in (inside, 0.0 if merges else model.prune_ratio)
-    )
+    frames = model.num_frames
+    crops, images = _of_images(model)
+    kept, shown = count_blocks(model, frames, model.prune_ratio)
+    whole = (frames + crops) * side**2
+    late = kept * model.window**2 + crops * side**2
     length = frames * (2 + time_tokens) + model.num_segments + shown + images
-    whole = (frames + crops) * patches
-    late = kept * model.window**2 + crops * patches
-    if model.refill or not inside:
-        late = whole
-    first = model.prune_layer + 2
-    layers = [
-        whole if i < first else late for i in range(model.vision_num_layers)
-    ]
-    if merges and model.prune_ratio:
-        merged = merge_schedule(patches, len(layers), model.prune_ratio)
-        gone = list(itertools.accumulate(merged, initial=0))
-        layers = [whole - frames * count for count in gone[:-1]]
     return Tokens(
         batch=batch_size,
         frames=batch_size * frames,
         crops=batch_size * crops,
-        patches=patches,
+        patches=side**2,
         whole=batch_size * whole,
         kept=batch_size * kept * model.window**2,
-        late=[batch_size * n for n in layers],
+        late=[batch_size * n for n in _by_vision_block(model, whole, late)],
         blocks=batch_size * frames * model.num_blocks,
         shown=batch_size * (kept + images),
-        prefix=[batch_size * n for n in _prefix_lengths(model, length, shown)],
+        prefix=[batch_size * n for n in prefix_lengths(model, length, shown)],
         text=batch_size * text_length,
     )
+
+
+def _of_images(model):
+    """Tuple of crops, and of tokens, of the images of a row."""
+    if not model.num_images:
+        return 0, 0
+    tokens, _ = largest_tiling(
+        model.image_size, model.patch_size, IMAGE_WINDOW, model.max_crops
+    )
+    return model.num_images * (model.max_crops + 1), model.num_images * tokens
+
+
+def _by_vision_block(model, whole, late):
+    """Patches of a row that each vision block runs on.
+
+    Args:
+        model: The arguments of `VideoVLMBackbone`, as attributes.
+        whole: Int, patches of all frames and crops.
+        late: Int, those that are left after the pruning.
+    """
+    method, count = get_pruning(model.pruning), model.vision_num_layers
+    if isinstance(method, ToMe) and model.prune_ratio:
+        patches = (model.image_size // model.patch_size) ** 2
+        merged = merge_schedule(patches, count, model.prune_ratio)
+        gone = itertools.accumulate(merged[:-1], initial=0)
+        return [whole - model.num_frames * n for n in gone]
+    inside = model.prune_ratio and prunes_inside(method)
+    first = model.prune_layer + 2 if inside and not model.refill else count
+    return [whole if i < first else late for i in range(count)]

@@ -1,14 +1,16 @@
 """What weights a model has, told from its sizes: none of them is made."""
 
+import math
 from collections import namedtuple
 
 import keras
 import numpy as np
 
+from keras_stts.memory.shapes import HEAD
+from keras_stts.memory.shapes import shapes_of
 from keras_stts.models.parts import PARTS
 from keras_stts.models.parts import part_of
 
-HEAD = "lm_head"
 FACTORS = ("lora_kernel_a", "lora_kernel_b")
 QUANTIZATIONS = ("int8", "int4")
 # Rows of a kernel that share a scale in int4, as Keras has it.
@@ -27,10 +29,7 @@ Attributes:
 
 def num_bytes(weight):
     """Bytes of a weight's values."""
-    size = 1
-    for length in weight.shape:
-        size *= length
-    return size * itemsize(weight.dtype)
+    return math.prod(weight.shape) * itemsize(weight.dtype)
 
 
 def itemsize(dtype):
@@ -58,107 +57,12 @@ def weights_of_config(config, dtype, quantization=None):
     Returns:
         List of `Weight`, in the order of the model.
     """
-    shapes = {
-        **_vision_encoder(config),
-        **_connector(config),
-        **_language_model(config),
-    }
     weights = []
-    for path, shape in shapes.items():
+    for path, shape in shapes_of(config).items():
         # In bfloat16 many of a video's scores would be equal.
         own = "float32" if "/score/" in path else dtype
         weights += _stored(Weight(path, shape, own, True), quantization)
     return weights
-
-
-def _dense(name, inputs, units, bias=True):
-    shapes = {f"{name}/kernel": (inputs, units)}
-    return {**shapes, f"{name}/bias": (units,)} if bias else shapes
-
-
-def _vision_encoder(c):
-    name, width = "vision_encoder", c["vision_hidden_dim"]
-    num_patches = (c["image_size"] // c["patch_size"]) ** 2
-    shapes = {f"{name}/position_embedding": (num_patches, width)}
-    pixels = 3 * c["patch_size"] ** 2
-    shapes |= _dense(f"{name}/patch_embedding", pixels, width)
-    for i in range(c["vision_num_layers"]):
-        shapes |= _vision_block(c, f"{name}/block_{i}")
-    hidden = c["vision_intermediate_dim"]
-    pooler = f"{name}/scorer/pooler"
-    shapes |= _pooler(pooler, width, width, width)
-    mlp = f"{name}/scorer/mlp"
-    shapes |= _dense(f"{mlp}/hidden_1", 2 * width, hidden)
-    shapes |= _dense(f"{mlp}/hidden_2", hidden, hidden)
-    return shapes | _dense(f"{mlp}/score", hidden, 1)
-
-
-def _vision_block(c, name):
-    width, hidden = c["vision_hidden_dim"], c["vision_intermediate_dim"]
-    inner = c["vision_num_heads"] * c["vision_head_dim"]
-    shapes = _layer_norm(f"{name}/attention_norm", width)
-    for layer in ("query", "key", "value"):
-        shapes |= _dense(f"{name}/{layer}", width, inner)
-    shapes |= _dense(f"{name}/attention_output", inner, width)
-    shapes |= _layer_norm(f"{name}/mlp_norm", width)
-    shapes |= _dense(f"{name}/mlp_up", width, hidden)
-    return shapes | _dense(f"{name}/mlp_down", hidden, width)
-
-
-def _layer_norm(name, width):
-    return {f"{name}/gamma": (width,), f"{name}/beta": (width,)}
-
-
-def _pooler(name, width, inner, output):
-    shapes = {}
-    for layer in ("query", "key", "value"):
-        shapes |= _dense(f"{name}/{layer}", width, inner)
-    return shapes | _dense(f"{name}/output_dense", inner, output)
-
-
-def _connector(c):
-    width = c["vision_hidden_dim"] * len(c["vision_feature_layers"])
-    inner = c["connector_num_heads"] * c["connector_head_dim"]
-    pooled, hidden = c["connector_hidden_dim"], c["connector_intermediate_dim"]
-    shapes = _pooler("connector/pooler", width, inner, pooled)
-    shapes |= _dense("connector/gate", pooled, hidden, bias=False)
-    shapes |= _dense("connector/up", pooled, hidden, bias=False)
-    return shapes | _dense(
-        "connector/down", hidden, c["hidden_dim"], bias=False
-    )
-
-
-def _language_model(c):
-    width, vocabulary = c["hidden_dim"], c["vocabulary_size"]
-    ids = vocabulary + c["additional_vocabulary_size"]
-    shapes = {"token_embedding/embeddings": (ids, width)}
-    for i in range(c["num_layers"]):
-        shapes |= _decoder_block(c, f"transformer_layer_{i}")
-    shapes["layer_norm/scale"] = (width,)
-    return shapes | _dense(HEAD, width, vocabulary, bias=False)
-
-
-def _decoder_block(c, name):
-    width, hidden = c["hidden_dim"], c["intermediate_dim"]
-    heads = {
-        "query": c["num_query_heads"] * c["head_dim"],
-        "key": c["num_key_value_heads"] * c["head_dim"],
-        "value": c["num_key_value_heads"] * c["head_dim"],
-    }
-    shapes = {f"{name}/attention_norm/scale": (width,)}
-    for layer, units in heads.items():
-        bias = c["attention_bias"]
-        shapes |= _dense(f"{name}/{layer}", width, units, bias)
-    for layer in ("query", "key"):
-        by_head = c["query_key_norm"] == "head"
-        size = c["head_dim"] if by_head else heads[layer]
-        shapes[f"{name}/{layer}_norm/scale"] = (size,)
-    output = f"{name}/attention_output"
-    shapes |= _dense(output, heads["query"], width, bias=False)
-    shapes[f"{name}/mlp_norm/scale"] = (width,)
-    shapes |= _dense(f"{name}/mlp_gate", width, hidden, bias=False)
-    shapes |= _dense(f"{name}/mlp_up", width, hidden, bias=False)
-    return shapes | _dense(f"{name}/mlp_down", hidden, width, bias=False)
 
 
 def quantized(weights, mode):

@@ -207,7 +207,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         dtype=None,
         **kwargs,
     ):
-        method, prune_ratio, language_pruning = _methods(
+        method, prune_ratio, language_pruning = methods_of(
             pruning, prune_ratio, language_pruning
         )
         pruning = serialize(method)
@@ -256,7 +256,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         )
         _check_segments(self.num_segments, self.num_images)
         if self.language_pruning is not None:
-            _check_language_pruning(
+            check_language_pruning(
                 self.language_pruning,
                 self.num_layers,
                 self.num_frames,
@@ -822,7 +822,7 @@ def _check_segments(num_segments, num_images):
         )
 
 
-def _check_language_pruning(pruning, num_layers, num_frames, num_segments):
+def check_language_pruning(pruning, num_layers, num_frames, num_segments):
     layers = [stage.layer for stage in pruning.stages]
     if max(layers, default=0) >= num_layers:
         raise ValueError(
@@ -841,7 +841,7 @@ def _check_language_pruning(pruning, num_layers, num_frames, num_segments):
         )
 
 
-def _methods(pruning, prune_ratio, language_pruning):
+def methods_of(pruning, prune_ratio, language_pruning):
     """What prunes before the language model, how much, and inside of it."""
     method, inside = split(pruning)
     other = language.get(language_pruning)

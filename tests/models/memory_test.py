@@ -1,6 +1,5 @@
 """`VideoVLM.memory` and the warnings that it makes possible."""
 
-import time
 import warnings
 
 import keras
@@ -9,6 +8,7 @@ import pytest
 
 import keras_stts
 from keras_stts.memory import count_memory
+from keras_stts.memory import foresight
 from keras_stts.memory import limits
 from keras_stts.memory import sizes
 from keras_stts.memory import weights as model_weights
@@ -304,9 +304,19 @@ def test_presets_are_asked_before_they_are_loaded():
     length = model.preprocessor.sequence_length
     assert asked["weights"] == model.memory()["weights"]
     assert model.memory() == model.memory(text_length=length)
-    start = time.perf_counter()
-    whole()
-    assert time.perf_counter() - start < 5  # No model is made for it.
+
+
+def test_no_model_is_made_to_be_asked(monkeypatch):
+    backbone = keras_stts.VideoVLMBackbone
+
+    def made(*args, **kwargs):
+        raise AssertionError("a model was made")
+
+    monkeypatch.setattr(backbone, "_make_vision_layers", made)
+    with pytest.raises(AssertionError, match="a model was made"):
+        tiny_model()
+    assert whole()["total"] > 0
+    assert keras_stts.VideoVLM.memory_of("shapes_tiny")["total"] > 0
 
 
 def test_a_model_is_not_changed(model):
@@ -328,6 +338,28 @@ def test_other_methods(model):
                 "language_pruning": keras_stts.pruning.FastV(layer=1),
             }
         assert 0 < count_memory(changed)["total"] <= whole * 1.01, name
+
+
+@pytest.mark.parametrize("before", [None, "stts", "evs", "tome"])
+def test_methods_inside_of_the_language_model(before):
+    """Of a preset as of its model; and blocks that left once do so no more."""
+    inside = keras_stts.pruning.FastV(layer=1)
+    given = {"prune_ratio": 0.5 if before else 0.0}
+    several = {"pruning": [before, inside] if before else inside, **given}
+    alone = {"pruning": before or "stts", **given}
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny", **several)
+    asked, plain = (
+        keras_stts.VideoVLM.memory_of("shapes_tiny", phase="prefill", **kwargs)
+        for kwargs in (several, alone)
+    )
+    assert asked == model.memory(phase="prefill", text_length=64)
+    assert asked["caches"] < plain["caches"]
+
+
+def test_blocks_that_no_model_of_the_config_has():
+    for pruning in ("fastv", ["stts", "feather"]):
+        with pytest.raises(ValueError, match="must prune before blocks of"):
+            keras_stts.VideoVLM.memory_of("shapes_tiny", pruning=pruning)
 
 
 def test_inputs_are_bytes_of_a_batch(model):
@@ -387,6 +419,26 @@ def test_generate_warns_once_for_a_size(limit):
     assert not warnings_of(lambda: model.generate(x))
 
 
+def test_generate_counts_each_size_once(monkeypatch):
+    """What is free on a GPU is another number at each batch."""
+    free = iter(range(2**40, 2**41))
+    monkeypatch.setattr(limits, "device_memory", lambda: next(free))
+    asked = []
+    monkeypatch.setattr(foresight, "of_model", counting(asked))
+    model = tiny.model()
+    for batch_size in (1, 2, 1, 2, 1):
+        foresight.before_generate(model, batch_size)
+    assert asked == [1, 2]
+
+
+def counting(asked):
+    def of_model(model, batch_size, **kwargs):
+        asked.append(batch_size)
+        return model.memory(batch_size=batch_size)
+
+    return of_model
+
+
 def test_from_preset_warns_before_it_loads(limit):
     def load(**kwargs):
         keras_stts.VideoVLM.from_preset("shapes_tiny", **kwargs)
@@ -428,5 +480,12 @@ def test_limits_that_are_given(limit, text, size):
 @pytest.mark.parametrize("text", ["much", "16 G", "-1GB", "1GBs"])
 def test_limits_that_are_none(limit, text):
     limit(text)
-    with pytest.raises(ValueError, match="KERAS_STTS_MEMORY_LIMIT must be"):
-        tiny_model().fit(tiny_batch(tiny_model()), verbose=0)
+    message = "KERAS_STTS_MEMORY_LIMIT must be"
+    model = tiny_model()
+    with pytest.raises(ValueError, match=message):
+        model.fit(tiny_batch(model), verbose=0)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=message):
+            model.generate(tiny_batch(model)[0])
+    with pytest.raises(ValueError, match=message):
+        keras_stts.VideoVLM.from_preset("shapes_tiny")

@@ -285,6 +285,16 @@ def test_flops_by_hand(model):
     assert model.flops()["language_model"] == wanted
 
 
+def test_flops_after_a_method_that_prunes_after_the_connector():
+    """The language model sees as many blocks of either."""
+    before, after = (
+        pruning_model(FastV(layer=1), pruning=name, prune_ratio=0.5).flops()
+        for name in ("stts", "evs")
+    )
+    assert after["language_model"] == before["language_model"]
+    assert after["connector"] > before["connector"]
+
+
 # === One path ===
 
 
