@@ -17,9 +17,10 @@ import sys
 
 from aot import targets
 from aot.layouts import LAYOUTS
+from molmo2_4b import IDS
 from molmo2_4b import WHOLE
 
-MODELS = {"molmo2_4b": WHOLE}
+MODELS = {"molmo2_4b": {**WHOLE, **IDS}}
 PHASES = ("prefill", "decode", "generate", "train")
 GIB = 1024**3
 
@@ -49,7 +50,7 @@ def parse(argv=None):
 
 
 def sizes(model, depth=None):
-    """Widths and depths of a model, or of one with fewer blocks."""
+    """Widths, depths and ids of a model, or of one with fewer blocks."""
     found = dict(MODELS[model])
     if depth is not None:
         language, vision = depth
@@ -123,14 +124,8 @@ def show(report, top):
         for kind, size in report["memory"].items():
             print(f"  {kind:12} {size / GIB:8.2f} GiB")
         show_costs(report)
-    print(
-        "largest buffers"
-        + (
-            " of the program as it was written"
-            if report.get("buffers_are") == "traced"
-            else ""
-        )
-    )
+    traced = report.get("buffers_are") == "traced"
+    print("largest buffers" + " of the program as it was written" * traced)
     for row in report["buffers"][:top]:
         show_row(row)
     print(f"buffers of tokens by tokens: {len(report['forbidden']) or 'none'}")
@@ -149,13 +144,8 @@ def show_costs(report):
     )
     if report["seconds"] is not None:
         print(f"estimated time {report['seconds'] * 1e3:.1f} ms")
-    print(
-        "kernels "
-        + (
-            ", ".join(f"{n} x {k}" for k, n in report["kernels"].items())
-            or "none"
-        )
-    )
+    kernels = [f"{n} x {k}" for k, n in report["kernels"].items()]
+    print(f"kernels {', '.join(kernels) or 'none'}")
     for row in report["collectives"]:
         size = row["bytes"] * row["count"] / GIB
         print(

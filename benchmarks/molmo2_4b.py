@@ -1,4 +1,4 @@
-"""Sizes of Molmo2-4B: of So400m, of its connector and of Qwen3-4B."""
+"""Sizes of Molmo2-4B: of So400m, of its connector and of Qwen3-4B; and ids."""
 
 WIDTHS = {
     "image_size": 378,
@@ -23,4 +23,8 @@ WHOLE = {
     "vision_num_layers": 25,
     "vision_feature_layers": (24, 18),
     "num_layers": 36,
+}
+IDS = {
+    "image_patch_id": 151938,
+    "vision_token_ids": [*range(151936, 151941), *range(151942, 151945)],
 }

@@ -21,10 +21,17 @@ import sys
 import time
 
 import process_memory
+from device.sizes import TEXT
+from device.sizes import TIME_TOKENS
+from device.sizes import grid
+from device.sizes import vision_sizes
 from molmo2_4b import WHOLE
 from molmo2_4b import WIDTHS
 
-TEXT, TIME_TOKENS = 64, 8
+# Patches of a block, of a frame, and blocks of a frame.
+BLOCK = 9
+SIDE, NUM_BLOCKS = grid(WIDTHS)
+PATCHES = SIDE**2
 PARTS = ("timing", "layout", "overhead", "peaks")
 PHASES = ("block", "block_train", "vit", "vit_train", "prefill", "train_step")
 
@@ -57,14 +64,15 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
+from device import published_packing  # noqa: E402
+from device import vision_layer  # noqa: E402
+from device.batches import video_batch  # noqa: E402
+from device.programs import total_of  # noqa: E402
 from keras import ops  # noqa: E402
 
 import keras_stts  # noqa: E402
 from keras_stts.benchmark import compiled  # noqa: E402
 from keras_stts.benchmark import wait  # noqa: E402
-from keras_stts.flops import block_flops  # noqa: E402
-from keras_stts.flops import packed_pairs  # noqa: E402
-from keras_stts.layers import RaggedPacking  # noqa: E402
 from keras_stts.layers import TokenPruning  # noqa: E402
 from keras_stts.ops import num_kept_blocks  # noqa: E402
 
@@ -115,24 +123,9 @@ def build(num_frames, prune_ratio):
 
 
 def make_batch(model):
-    """One video of noise, in which frames change unevenly."""
-    backbone = model.backbone
-    rng = np.random.default_rng(0)
-    frames, size = backbone.num_frames, backbone.image_size
-    videos = rng.integers(0, 256, (1, frames, size, size, 3), dtype="uint8")
-    patch = backbone.image_patch_id
-    frame = [1] * TIME_TOKENS + [patch + 5] + [patch] * backbone.num_blocks
-    ids = np.array([[0] + (frame + [patch + 6]) * frames], "int32")
-    text = rng.integers(0, 1000, (1, TEXT + 1)).astype("int32")
-    x = {
-        "videos": videos,
-        "frame_mask": np.ones((1, frames), bool),
-        "vision_token_ids": ids,
-        "vision_mask": np.ones(ids.shape, bool),
-        "token_ids": text[:, :-1],
-        "padding_mask": np.ones((1, TEXT), bool),
-    }
-    return x, text[:, 1:], np.ones((1, TEXT), "float32")
+    """One video of noise."""
+    frames = model.backbone.num_frames
+    return video_batch(model.backbone, frames, 1, TEXT, TIME_TOKENS)
 
 
 def gradients_of(model, function, variables):
@@ -170,37 +163,16 @@ def gradients_of(model, function, variables):
     return run
 
 
-def total_of(outputs):
-    """Sum of the means of the outputs."""
-    return sum(ops.mean(x) for x in keras.tree.flatten(outputs))
-
-
 def block_function(model, ratio):
     """A vision block past the pruning, and patches to run it on."""
     encoder = model.backbone.vision_encoder
-    block = encoder.blocks[-1]
-    frames, patches = model.backbone.num_frames, 729
-    dtype = encoder.compute_dtype
-    if not ratio:
-        x = keras.random.normal((frames, patches, 1152), dtype=dtype)
-        return block, block, x
-    scores = np.random.default_rng(0).beta(0.5, 0.5, (1, frames, 81))
-    selection = TokenPruning(ratio)(scores.astype("float32"))
-    packing = RaggedPacking(window=3, dtype=dtype)
-    packing.build((1, frames, patches, 1152))
-
-    def run(x, *flat):
-        chosen = keras.tree.pack_sequence_as(selection, list(flat))
-        layout = packing.layout(chosen)
-
-        def attend(q, k, v):
-            return packing.attention(q, k, v, layout)
-
-        return block(x, attend=attend)
-
-    kept = selection.index.shape[1] * 9
-    x = keras.random.normal((1, kept, 1152), dtype=dtype)
-    return block, run, x, *keras.tree.flatten(selection)
+    block, (width, *_) = encoder.blocks[-1], vision_sizes(WIDTHS)
+    shape = (model.backbone.num_frames, PATCHES, width, encoder.compute_dtype)
+    if ratio:
+        run, inputs = vision_layer.packed(block, ratio, *shape)
+    else:
+        run, inputs = vision_layer.whole(block, *shape)
+    return block, run, *inputs
 
 
 def phases_of(model, ratio, batch):
@@ -238,29 +210,11 @@ def phases_of(model, ratio, batch):
 
 def counts(model, ratio, layout):
     """Operations of each phase."""
-    frames, sizes = model.backbone.num_frames, (1152, 1152, 4304)
     flops = model.flops(prune_ratio=ratio, layout=layout, text_length=TEXT)
-    if ratio:
-        kept = num_kept_blocks(81, frames, ratio)
-        pairs = packed_pairs(frames, 81, kept, 9, layout)
-        block = block_flops(*sizes, kept * 9, pairs)
-    else:
-        block = block_flops(*sizes, frames * 729, frames * 729**2)
+    frames = model.backbone.num_frames
+    block = vision_layer.counted(WIDTHS, frames, ratio, layout)
     vit, total = flops["vision_encoder"], flops["total"]
     return dict(zip(PHASES, (block, block, vit, vit, total, total)))
-
-
-def first_fit_rows(counts):
-    """Rows of 729 that first-fit-descending packs frames into."""
-    rooms = []
-    for count in sorted(counts, reverse=True):
-        for i, room in enumerate(rooms):
-            if room >= count:
-                rooms[i] -= count
-                break
-        else:
-            rooms.append(729 - count)
-    return len(rooms)
 
 
 def measure(num_frames, ratio):
@@ -393,25 +347,21 @@ def report_layout(num_frames=32):
     print(f"\n{num_frames} frames, blocks after pruning, counted")
     rows = []
     for ratio in args.ratios:
-        kept = num_kept_blocks(81, num_frames, ratio)
-        sizes = (1152, 1152, 4304)
-        whole = block_flops(*sizes, num_frames * 729, num_frames * 729**2)
-        ours, ideal = (
-            whole
-            / block_flops(
-                *sizes, kept * 9, packed_pairs(num_frames, 81, kept, 9, layout)
-            )
-            for layout in ("packed", "ideal")
+        whole, ours, ideal = (
+            vision_layer.counted(WIDTHS, num_frames, *how)
+            for how in ((), (ratio,), (ratio, "ideal"))
         )
-        scores = np.random.default_rng(0).beta(0.5, 0.5, (1, num_frames, 81))
-        chosen = TokenPruning(ratio)(scores.astype("float32"))
-        per_frame = ops.convert_to_numpy(chosen.kept)[0].sum(-1) * 9
-        first_fit = first_fit_rows(per_frame.tolist())
+        ours, ideal = whole / ours, whole / ideal
+        tokens = BLOCK * num_kept_blocks(NUM_BLOCKS, num_frames, ratio)
+        scores = vision_layer.scores_of(num_frames, NUM_BLOCKS)
+        kept = ops.convert_to_numpy(TokenPruning(ratio)(scores).kept)[0]
+        counts = (BLOCK * kept.sum(-1)).tolist()
+        first_fit = len(published_packing.rows(counts, PATCHES))
         print(
             f"  ratio {ratio}: ours {ours:.2f}, ideal {ideal:.2f}, share "
-            f"{ours / ideal:.3f}; tokens a block: ours {kept * 9}, "
-            f"first fit {first_fit * 729} ({first_fit} rows), unpruned "
-            f"{num_frames * 729}"
+            f"{ours / ideal:.3f}; tokens a block: ours {tokens}, "
+            f"first fit {first_fit * PATCHES} ({first_fit} rows), "
+            f"unpruned {num_frames * PATCHES}"
         )
         rows.append(
             {
@@ -419,8 +369,8 @@ def report_layout(num_frames=32):
                 "ratio": ratio,
                 "ours": ours,
                 "ideal": ideal,
-                "tokens": kept * 9,
-                "first_fit_tokens": first_fit * 729,
+                "tokens": tokens,
+                "first_fit_tokens": first_fit * PATCHES,
             }
         )
     return rows

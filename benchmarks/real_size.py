@@ -23,20 +23,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import numpy as np  # noqa: E402
 import process_memory  # noqa: E402
+from device.batches import video_batch  # noqa: E402
+from molmo2_4b import IDS  # noqa: E402
 from molmo2_4b import WHOLE  # noqa: E402
 
 import keras_stts  # noqa: E402
 
-PATCH, START, END = 151938, 151943, 151944
-PROMPT, TIME_TOKENS = 24, 8
+PROMPT = 24
 
 
 def build():
     backbone = keras_stts.VideoVLMBackbone(
         **WHOLE,
+        **IDS,
         num_frames=args.frames,
-        image_patch_id=PATCH,
-        vision_token_ids=[*range(151936, 151941), *range(151942, 151945)],
         prune_ratio=args.prune_ratio,
         dtype="bfloat16",
     )
@@ -47,23 +47,9 @@ def build():
 
 def question(model):
     """One video of noise and a prompt of random tokens."""
-    backbone = model.backbone
-    rng = np.random.default_rng(0)
-    size = backbone.image_size
-    frame = [1] * TIME_TOKENS + [START] + [PATCH] * backbone.num_blocks + [END]
-    ids = np.array([[0] + frame * args.frames], "int32")
-    text = np.zeros((1, PROMPT + args.tokens), "int32")
-    text[:, :PROMPT] = rng.integers(0, 1000, PROMPT)
-    return {
-        "videos": rng.integers(
-            0, 256, (1, args.frames, size, size, 3), dtype="uint8"
-        ),
-        "frame_mask": np.ones((1, args.frames), bool),
-        "vision_token_ids": ids,
-        "vision_mask": np.ones(ids.shape, bool),
-        "token_ids": text,
-        "padding_mask": np.arange(PROMPT + args.tokens)[None] < PROMPT,
-    }
+    length = PROMPT + args.tokens
+    x, _, _ = video_batch(model.backbone, args.frames, text=length)
+    return {**x, "padding_mask": np.arange(length)[None] < PROMPT}
 
 
 def main():

@@ -6,8 +6,6 @@ import keras
 from keras.src.backend.common import global_state
 
 WAITING = "uninitialized_variables"
-PATCH, START, END = 151938, 151943, 151944
-VISION_TOKENS = [*range(151936, 151941), *range(151942, 151945)]
 TIME_TOKENS = 8
 VISION_INPUTS = ("vision_token_ids", "vision_mask", "vision_segments")
 TEXT_INPUTS = ("token_ids", "padding_mask", "prompt_mask", "text_segments")
@@ -37,7 +35,7 @@ def make_model(
     """A `VideoVLM` whose variables hold nothing.
 
     Args:
-        sizes: Dict of the widths and depths of a `VideoVLMBackbone`.
+        sizes: Dict of the widths, depths and ids of a `VideoVLMBackbone`.
         num_frames: Int.
         prune_ratio: Float.
         trainable: `"all"`, `"lora"` or a list of parts.
@@ -52,8 +50,6 @@ def make_model(
         backbone = keras_stts.VideoVLMBackbone(
             **sizes,
             num_frames=num_frames,
-            image_patch_id=PATCH,
-            vision_token_ids=VISION_TOKENS,
             prune_ratio=prune_ratio,
             dtype=dtype,
             **kwargs,

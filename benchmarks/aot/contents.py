@@ -1,6 +1,7 @@
 """Buffers, kernels and collectives of a compiled program."""
 
 import collections
+import math
 import re
 
 from .program import BITS
@@ -101,9 +102,7 @@ def tensors(text, top=None):
         operation, dims, dtype = match.groups()
         dtype = names.get(dtype, dtype)
         shape = [int(n) for n in dims.split("x") if n]
-        size = BITS.get(dtype, 32) // 8
-        for n in shape:
-            size *= n
+        size = math.prod(shape) * BITS.get(dtype, 32) // 8
         array = f"{dtype}[{','.join(map(str, shape))}]"
         row = {"array": array, "shape": shape, "bytes": size, "count": 0}
         row = found.setdefault((size, array), {**row, "source": operation})

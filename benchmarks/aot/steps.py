@@ -10,7 +10,6 @@ from .abstract import struct
 from .abstract import structs
 
 STOP = (151645,)
-PHASES = ("prefill", "decode", "generate", "train")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +65,7 @@ def make_step(model, phase, batch_size=1, text_length=256):
     }
     if phase not in makers:
         raise ValueError(
-            f"`phase` must be one of {', '.join(PHASES)}. Received: "
+            f"`phase` must be one of {', '.join(makers)}. Received: "
             f"phase={phase!r}."
         )
     return makers[phase](model, make_batch(model, batch_size, text_length))

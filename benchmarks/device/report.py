@@ -205,8 +205,12 @@ def paper(rows):
                         f"paper {figure:.2f}x, here {row['speedup']:.2f}x, "
                         f"counted {row['counted']:.2f}x"
                     )
-    head = "paper: 1.62x at 64 x 2, 2.25x at 256 (train step; 1.61x and 2.22x "
-    head += "of a prefill)"
     if not lines:
         lines = ["- none of its shapes was measured here"]
-    return f"## 50% pruned, {head}\n\n" + "\n".join(lines)
+    trained = ", ".join(
+        f"{figures[0]:.2f}x at {frames} x {batch}"
+        for (frames, batch), figures in PAPER.items()
+    )
+    filled = " and ".join(f"{figures[1]:.2f}x" for figures in PAPER.values())
+    head = f"paper: {trained} (train step; {filled} of a prefill)"
+    return "\n".join([f"## 50% pruned, {head}\n", *lines])

@@ -1,5 +1,8 @@
 """Prefill, decoding and train step of the whole model, in turns."""
 
+import math
+
+import keras
 from keras import ops
 
 from device import programs
@@ -85,20 +88,11 @@ def _decoder(model):
 
 def _moved(model, state):
     """Bytes of what a step reads: language model, head, keys and values."""
-    import keras
-
     layers = [*model.backbone.transformer_layers, model.lm_head]
     tensors = [v for layer in layers for v in layer.weights]
     tensors += [x for x in keras.tree.flatten(state) if "float" in str(x.dtype)]
     wide = 4 if model.backbone.compute_dtype == "float32" else 2
-    return wide * sum(_size(x.shape) for x in tensors)
-
-
-def _size(shape):
-    size = 1
-    for length in shape:
-        size *= int(length)
-    return size
+    return wide * sum(math.prod(x.shape) for x in tensors)
 
 
 def train(models, shape, rounds):

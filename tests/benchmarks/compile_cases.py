@@ -13,10 +13,12 @@ from benchmarks.aot import contents
 from benchmarks.aot import report
 from benchmarks.aot import steps
 from benchmarks.aot import targets
+from benchmarks.molmo2_4b import IDS
 from benchmarks.molmo2_4b import WIDTHS
 
 SIZES = {
     **WIDTHS,
+    **IDS,
     "vocabulary_size": 151936,
     "num_layers": 2,  # The last runs for its keys and values alone.
     "vision_num_layers": 3,  # Whole, with bias, and packed.

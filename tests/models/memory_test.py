@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 import keras_stts
+from benchmarks.molmo2_4b import IDS
+from benchmarks.molmo2_4b import WHOLE
 from keras_stts.memory import count_memory
 from keras_stts.memory import foresight
 from keras_stts.memory import limits
@@ -23,30 +25,7 @@ from tests.tiny import tiny_model
 
 pytestmark = pytest.mark.once
 
-MOLMO2_4B = {
-    "image_size": 378,
-    "patch_size": 14,
-    "vision_num_layers": 25,
-    "vision_feature_layers": (24, 18),
-    "vision_hidden_dim": 1152,
-    "vision_num_heads": 16,
-    "vision_head_dim": 72,
-    "vision_intermediate_dim": 4304,
-    "connector_hidden_dim": 1152,
-    "connector_num_heads": 16,
-    "connector_head_dim": 72,
-    "connector_intermediate_dim": 9728,
-    "vocabulary_size": 151936,
-    "num_layers": 36,
-    "hidden_dim": 2560,
-    "num_query_heads": 32,
-    "num_key_value_heads": 8,
-    "head_dim": 128,
-    "intermediate_dim": 9728,
-    "num_frames": 64,
-    "image_patch_id": 151938,
-    "vision_token_ids": [*range(151936, 151941), *range(151942, 151945)],
-}
+MOLMO2_4B = {**WHOLE, **IDS, "num_frames": 64}
 
 
 @pytest.fixture(scope="module")

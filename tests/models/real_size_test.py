@@ -8,6 +8,8 @@ import pytest
 
 import keras_stts
 from benchmarks.aot.abstract import abstract_variables
+from benchmarks.molmo2_4b import IDS
+from benchmarks.molmo2_4b import WHOLE
 
 if keras.config.backend() != "jax":
     pytest.skip("JAX alone lowers for other machines", allow_module_level=True)
@@ -21,35 +23,16 @@ VISION_LENGTH = 1 + NUM_FRAMES * (81 + 2 + 8)
 def abstract_model(num_layers, vision_num_layers):
     """A model of Molmo2-4B's widths whose variables hold nothing."""
     with abstract_variables():
+        last = vision_num_layers - 1
+        sizes = {
+            **WHOLE,
+            **IDS,
+            "num_layers": num_layers,
+            "vision_num_layers": vision_num_layers,
+            "vision_feature_layers": [last, last * 3 // 4],
+        }
         backbone = keras_stts.VideoVLMBackbone(
-            vocabulary_size=151936,
-            additional_vocabulary_size=128,
-            num_frames=NUM_FRAMES,
-            image_size=378,
-            patch_size=14,
-            vision_num_layers=vision_num_layers,
-            vision_hidden_dim=1152,
-            vision_num_heads=16,
-            vision_head_dim=72,
-            vision_intermediate_dim=4304,
-            vision_feature_layers=[
-                vision_num_layers - 1,
-                (vision_num_layers - 1) * 3 // 4,
-            ],
-            connector_hidden_dim=1152,
-            connector_num_heads=16,
-            connector_head_dim=72,
-            connector_intermediate_dim=9728,
-            num_layers=num_layers,
-            hidden_dim=2560,
-            num_query_heads=32,
-            num_key_value_heads=8,
-            head_dim=128,
-            intermediate_dim=9728,
-            image_patch_id=151938,
-            vision_token_ids=[*range(151936, 151941), *range(151942, 151945)],
-            prune_ratio=0.5,
-            dtype="bfloat16",
+            **sizes, num_frames=NUM_FRAMES, prune_ratio=0.5, dtype="bfloat16"
         )
         model = keras_stts.VideoVLM(backbone, compile=False)
     model.sampler = keras_hub.samplers.get("greedy")
