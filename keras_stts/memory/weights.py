@@ -11,7 +11,9 @@ from keras_stts.memory.shapes import shapes_of
 from keras_stts.models.parts import PARTS
 from keras_stts.models.parts import part_of
 
-FACTORS = ("lora_kernel_a", "lora_kernel_b")
+FACTORS = tuple(
+    f"lora_{kind}_{side}" for kind in ("kernel", "embeddings") for side in "ab"
+)
 QUANTIZATIONS = ("int8", "int4")
 # Rows of a kernel that share a scale in int4, as Keras has it.
 INT4_BLOCK = 128

@@ -12,6 +12,7 @@ from keras_stts.models import molmo2_saved
 from keras_stts.models.backbone_bounds import is_number
 from keras_stts.models.checkpoint import WEIGHTS
 from keras_stts.models.checkpoint import WEIGHTS_INDEX
+from keras_stts.models.lora import adapted_name
 from keras_stts.models.molmo2_processor import SWITCHES
 from keras_stts.models.molmo2_weights import backbone_table
 from keras_stts.models.molmo2_weights import head_table
@@ -169,9 +170,9 @@ def _check_weights(model):
 
 
 def _adapted(model):
-    """Layers whose LoRA factors are to be merged, by their kernels' ids."""
+    """Layers whose LoRA factors are to be merged, by their weights' ids."""
     return {
-        id(layer._kernel): layer
+        id(getattr(layer, f"_{adapted_name(layer)}")): layer
         for layer in model._flatten_layers()
         if getattr(layer, "lora_enabled", False)
     }
@@ -252,7 +253,7 @@ def _size(variable):
 def _array(variable, adapted):
     """In torch's layout."""
     layer = adapted.get(id(variable))
-    value = variable if layer is None else layer.kernel
+    value = variable if layer is None else getattr(layer, adapted_name(layer))
     array = np.asarray(ops.convert_to_numpy(value))
     if variable.name == "kernel":
         array = array.T

@@ -415,6 +415,29 @@ def split(data, share):
     return take(data, np.arange(cut)), take(data, np.arange(cut, size))
 
 
+def set_apart(model, data, validation_data, share, batch_size):
+    """Tuple of what there is to train on, and batches to validate on.
+
+    Args:
+        model: A `VideoVLM`.
+        data: Tuple (x, y, sample_weight).
+        validation_data: What `fit` was given to validate on, or `None`.
+        share: Optional float. Without these, the share of `data` to cut off.
+        batch_size: Optional int.
+
+    Returns:
+        Tuple (data, batches), the latter `None` if there is nothing.
+    """
+    if share and validation_data is None:
+        data, validation_data = split(data, share)
+    if validation_data is None:
+        return data, None
+    if not isinstance(validation_data, tuple):
+        validation_data = (validation_data,)
+    batches = prepare(model, validation_data, batch_size, labelled=True)
+    return data, batches
+
+
 @contextlib.contextmanager
 def keep_variables(model):
     """Puts the weights back if an error stops `fit`, `evaluate`, `predict`.

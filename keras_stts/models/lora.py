@@ -1,6 +1,7 @@
 """LoRA factors of a model's layers, and files of them."""
 
 import h5py
+import keras
 from keras import ops
 
 from keras_stts.models import safe_hdf5
@@ -38,13 +39,13 @@ def enable(model, scorer, rank, names, trains_scorer):
         if path in names or layer.name in names:
             layer.trainable = True
             layer.enable_lora(rank)
-            if layer.bias is not None:
+            if getattr(layer, "bias", None) is not None:
                 layer.bias.trainable = False
     scorer.trainable = trains_scorer
 
 
 def _layers(model, scorer):
-    """Dict of path to layer that can have factors; Dense layers, so far."""
+    """Dict of path to layer that can have factors."""
     whole = {id(layer) for layer in scorer._flatten_layers()}
     return {
         layer.path: layer
@@ -58,6 +59,18 @@ def _layers(model, scorer):
 def _enabled(model, scorer):
     layers = _layers(model, scorer).items()
     return {p: layer for p, layer in layers if layer.lora_enabled}
+
+
+def adapted_name(layer):
+    """What a layer calls the weight that its factors are added to."""
+    embeds = isinstance(layer, keras.layers.Embedding)
+    return "embeddings" if embeds else "kernel"
+
+
+def _factors_of(layer):
+    """The two factors of a layer; files call all of them a kernel's."""
+    name = adapted_name(layer)
+    return [getattr(layer, f"lora_{name}_{side}") for side in "ab"]
 
 
 def save(model, scorer, filepath):
@@ -81,8 +94,7 @@ def save(model, scorer, filepath):
         )
     with safe_hdf5.replacing(filepath) as part, safe_hdf5.File(part) as file:
         for path, layer in layers.items():
-            for name in FACTORS:
-                value = getattr(layer, name)
+            for name, value in zip(FACTORS, _factors_of(layer)):
                 file[f"lora/{path}/{name}"] = _as_float32(value)
         for i, weight in enumerate(scorer.weights):
             file[f"scorer/{i}"] = _as_float32(weight)
@@ -159,9 +171,9 @@ def load(model, scorer, filepath, enable):
         first, _ = next(iter(factors.values()))
         enable(first.shape[-1], list(factors))
     wanted = [
-        (getattr(layers[path], name), value)
+        pair
         for path, values in factors.items()
-        for name, value in zip(FACTORS, values)
+        for pair in zip(_factors_of(layers[path]), values)
     ]
     wanted += list(zip(scorer.weights, whole))
     for variable, value in wanted:

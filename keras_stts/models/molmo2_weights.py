@@ -62,7 +62,7 @@ def backbone_table(backbone):
     table = {
         (VISION + "positional_embedding",): [vision.position_embedding],
         (TEXT + "wte.embedding", TEXT + "wte.new_embedding"): [
-            backbone.token_embedding.embeddings
+            backbone.token_embedding._embeddings
         ],
         (TEXT + "ln_f.weight",): [backbone.layer_norm.scale],
     }

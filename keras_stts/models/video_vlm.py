@@ -140,14 +140,10 @@ class VideoVLM(keras_hub.models.CausalLM):
         inputs = backbone.input
         outputs = backbone(inputs)
         hidden = outputs["hidden_states"]
-        auxiliary_loss = None
-        if backbone.vision_encoder.uses_scorer and aux_coefficient is not None:
-            auxiliary_loss = AuxiliaryLoss(
-                aux_coefficient,
-                stop_gradient_target,
-                dtype=backbone.dtype_policy,
-                name="auxiliary_loss",
-            )
+        auxiliary_loss = _make_auxiliary_loss(
+            backbone, aux_coefficient, stop_gradient_target
+        )
+        if auxiliary_loss is not None:
             hidden = auxiliary_loss(
                 hidden,
                 outputs["scores"],
@@ -354,19 +350,13 @@ class VideoVLM(keras_hub.models.CausalLM):
                 "and a response is many tokens. Received: a `class_weight`. "
                 "Pass `sample_weight`, a number for each example."
             )
-        if validation_split and validation_data is None:
-            (x, y, sample_weight), validation_data = model_inputs.split(
-                (x, y, sample_weight), validation_split
-            )
-        if validation_data is not None:
-            if not isinstance(validation_data, tuple):
-                validation_data = (validation_data,)
-            validation_data = model_inputs.prepare(
-                self,
-                validation_data,
-                validation_batch_size or batch_size,
-                labelled=True,
-            )
+        (x, y, sample_weight), validation_data = model_inputs.set_apart(
+            self,
+            (x, y, sample_weight),
+            validation_data,
+            validation_split,
+            validation_batch_size or batch_size,
+        )
         foresight.before_fit(self, *model_inputs.batch_shape(x, batch_size))
         callbacks = keras.tree.flatten(callbacks or [])
         epoch, batch = _first_batch(self, callbacks, x, initial_epoch)
@@ -986,6 +976,18 @@ def _check_optimizer(optimizer, variables):
             'dtype="mixed_bfloat16", or use '
             "`keras_stts.optimizers.PartwiseAdamW`, whose `beta_2` is 0.95."
         )
+
+
+def _make_auxiliary_loss(backbone, coefficient, stop_gradient_target):
+    """The layer, or `None` where there are no scores or no weight for it."""
+    if not backbone.vision_encoder.uses_scorer or coefficient is None:
+        return None
+    return AuxiliaryLoss(
+        coefficient,
+        stop_gradient_target,
+        dtype=backbone.dtype_policy,
+        name="auxiliary_loss",
+    )
 
 
 def _check_max_new_tokens(number):

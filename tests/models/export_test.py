@@ -177,14 +177,18 @@ def test_transformers_reads_the_processor(tmp_path):
 
 def test_lora_is_merged_and_quantized_weights_are_refused(tmp_path):
     model = tiny.model(num_layers=1)
-    model.enable_lora(2)
+    model.enable_lora(2, ["query", "token_embedding"])
     layer = model.backbone.transformer_layers[0].query
     layer.lora_kernel_b.assign(np.ones(layer.lora_kernel_b.shape))
+    ids = model.backbone.token_embedding
+    ids.lora_embeddings_a.assign(np.ones(ids.lora_embeddings_a.shape))
+    ids.lora_embeddings_b.assign(np.ones(ids.lora_embeddings_b.shape))
     wanted = keras.ops.convert_to_numpy(layer.kernel)
     assert np.abs(wanted - keras.ops.convert_to_numpy(layer._kernel)).max() > 0
     model.export_to_transformers(tmp_path / "a")
     again = VideoVLM.from_preset(str(tmp_path / "a"))
     tiny.same(again.backbone.transformer_layers[0].query.kernel, wanted)
+    tiny.same(again.backbone.token_embedding.embeddings, ids.embeddings)
     model = tiny.model(num_layers=1)
     model.quantize("int8")
     with pytest.raises(ValueError, match="quantized to int8. Export the model"):

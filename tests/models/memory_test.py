@@ -1,5 +1,6 @@
 """`VideoVLM.memory` and the warnings that it makes possible."""
 
+import pathlib
 import warnings
 
 import keras
@@ -112,10 +113,13 @@ def test_optimizer_is_that_of_a_compiled_model(optimizer):
     assert model.memory(phase="evaluate")["gradients"] == 0
 
 
-def test_lora_counts_factors_and_scorer():
+@pytest.mark.parametrize("names", [None, ["token_embedding", "lm_head"]])
+def test_lora_counts_factors_and_scorer(names):
     model = tiny_model()
-    before = model.memory(trainable="lora", lora_rank=3)
-    model.enable_lora(3)
+    before = model.memory(
+        trainable="lora", lora_rank=3, target_layer_names=names
+    )
+    model.enable_lora(3, names)
     memory = model.memory()
     assert memory["gradients"] == stored(model, trainable=True)
     assert memory["weights"] == before["weights"] == stored(model)
@@ -198,6 +202,22 @@ def test_more_takes_more(phase):
         )
     short, long = (whole(text_length=n, phase=phase) for n in (64, 1024))
     assert short["total"] < long["total"]
+
+
+def test_figures_of_the_docs():
+    """Of SGD without moments, blocks run again, as the benchmark trains."""
+    page = pathlib.Path(__file__).parents[2] / "docs/benchmarks.md"
+    text = page.read_text(encoding="utf-8")
+    settings = {"text_length": 64, "optimizer": 0, "rematerialize": True}
+    settings["prune_ratio"] = 0.0
+    for shape in (
+        {"num_frames": 256},
+        {"num_frames": 64, "batch_size": 2},
+        {"num_frames": 256, "phase": "prefill"},
+    ):
+        total = whole(**settings, **shape)["total"]
+        assert f"{total / 2**30:.0f} GiB" in text
+    assert f"{whole()['weights'] / 2**30:.0f} GiB more" in text
 
 
 def test_ways_out_help():

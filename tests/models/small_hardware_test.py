@@ -60,12 +60,16 @@ def test_lora(tmp_path):
 
 def test_lora_of_chosen_layers(tmp_path):
     model = tiny.model()
-    model.enable_lora(2, ["lm_head", "gate"])
+    model.enable_lora(2, ["lm_head", "gate", "token_embedding"])
     trained = {v.path for v in model.trainable_variables}
     trained = {path for path in trained if "scorer" not in path}
-    layers = ("connector/gate", "lm_head")
+    weights = (
+        "connector/gate/lora_kernel",
+        "lm_head/lora_kernel",
+        "token_embedding/lora_embeddings",
+    )
     assert trained == {
-        f"{layer}/lora_kernel_{factor}" for layer in layers for factor in "ab"
+        f"{weight}_{factor}" for weight in weights for factor in "ab"
     }
     for variable in model.trainable_variables:
         variable.assign(np.full(variable.shape, 0.5))
