@@ -399,7 +399,8 @@ def test_fit_warns_before_it_begins(limit):
     assert f"`fit` is estimated to take {readable(need)} on each" in text
     assert f"there are {readable(need - 1)}. Ways out: " in text
     assert text.count(" KiB)") + text.count(" MiB)") >= 3
-    assert f"{readable(remat)})" in text or "enable_lora" in text
+    assert f"rematerialize=True ({readable(remat)})" in text
+    assert "enable_lora(8) (" in text
     limit("1KB")
     (warning,) = warnings_of(fit)
     text = str(warning.message)

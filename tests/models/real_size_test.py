@@ -3,11 +3,9 @@
 import os
 
 import keras
-import keras_hub
 import pytest
 
-import keras_stts
-from benchmarks.aot.abstract import abstract_variables
+from benchmarks.aot import abstract
 from benchmarks.molmo2_4b import IDS
 from benchmarks.molmo2_4b import WHOLE
 
@@ -22,39 +20,15 @@ VISION_LENGTH = 1 + NUM_FRAMES * (81 + 2 + 8)
 
 def abstract_model(num_layers, vision_num_layers):
     """A model of Molmo2-4B's widths whose variables hold nothing."""
-    with abstract_variables():
-        last = vision_num_layers - 1
-        sizes = {
-            **WHOLE,
-            **IDS,
-            "num_layers": num_layers,
-            "vision_num_layers": vision_num_layers,
-            "vision_feature_layers": [last, last * 3 // 4],
-        }
-        backbone = keras_stts.VideoVLMBackbone(
-            **sizes, num_frames=NUM_FRAMES, prune_ratio=0.5, dtype="bfloat16"
-        )
-        model = keras_stts.VideoVLM(backbone, compile=False)
-    model.sampler = keras_hub.samplers.get("greedy")
-    return model
-
-
-def abstract(shape, dtype):
-    return jax.ShapeDtypeStruct(shape, dtype)
-
-
-def abstract_batch():
-    frames = (BATCH_SIZE, NUM_FRAMES)
-    text, vision = (BATCH_SIZE, TEXT_LENGTH), (BATCH_SIZE, VISION_LENGTH)
-    x = {
-        "videos": abstract((*frames, 378, 378, 3), "uint8"),
-        "frame_mask": abstract(frames, "bool"),
-        "vision_token_ids": abstract(vision, "int32"),
-        "vision_mask": abstract(vision, "bool"),
-        "token_ids": abstract(text, "int32"),
-        "padding_mask": abstract(text, "bool"),
+    last = vision_num_layers - 1
+    sizes = {
+        **WHOLE,
+        **IDS,
+        "num_layers": num_layers,
+        "vision_num_layers": vision_num_layers,
+        "vision_feature_layers": [last, last * 3 // 4],
     }
-    return x, abstract(text, "int32"), abstract(text, "float32")
+    return abstract.make_model(sizes, NUM_FRAMES, prune_ratio=0.5)
 
 
 def train_step(model):
@@ -95,8 +69,9 @@ def lower(function, *arguments):
 def check(model):
     assert not model.non_trainable_variables
     assert all(v._value is None for v in model.variables)
-    weights = [abstract(v.shape, v.dtype) for v in model.trainable_variables]
-    x, y, sample_weight = abstract_batch()
+    weights = abstract.structs(model.trainable_variables)
+    x, y, sample_weight = abstract.make_batch(model, BATCH_SIZE, TEXT_LENGTH)
+    assert x["vision_token_ids"].shape == (BATCH_SIZE, VISION_LENGTH)
     exported = lower(train_step(model), weights, x, y, sample_weight)
     loss, *new = exported.out_avals
     assert loss.shape == () and len(new) == len(weights)
