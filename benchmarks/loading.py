@@ -52,9 +52,9 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 def write(folder):
     """A checkpoint of two files; returns the bytes of its weights."""
-    import keras
     import ml_dtypes
     import numpy as np
+    from aot.abstract import abstract_variables
     from safetensors.numpy import save_file
 
     import keras_stts
@@ -63,7 +63,7 @@ def write(folder):
     from keras_stts.models.molmo2_weights import head_table
 
     layers = max(1, round((args.gigabytes * 1e9 - 0.8e9) / LAYER_BYTES))
-    with keras.StatelessScope(initialize_variables=False):
+    with abstract_variables():
         backbone = keras_stts.VideoVLMBackbone(
             **SIZES, num_layers=layers, dtype="bfloat16"
         )
