@@ -9,6 +9,7 @@ from keras_stts.data.frames import Frames
 from keras_stts.data.indexing import COPY
 from keras_stts.data.indexing import JOINED
 from keras_stts.data.indexing import LEAP_SECONDS
+from keras_stts.data.opening import decoded
 from keras_stts.data.opening import open_video
 
 # No frame of these codecs holds so many zeros, but before a mark or the end.
@@ -48,10 +49,6 @@ def read_indexed(source, index, chosen, size, damage):
             return read(source, index, wanted, size, damage)
         except FAULTS as error:
             reason = error
-        except MemoryError as error:
-            damage.fail(
-                "needs more memory than there is. Scale it down.", error
-            )
     damage.found(f"is truncated or damaged: {_say(reason)}.")
     return _read_what_is_left(source, wanted, size, damage)
 
@@ -128,7 +125,7 @@ def decode(container, stream, damage, wanted, start, known=()):
         needed = is_first or pts is None or pts in wanted
         context.skip_frame = "DEFAULT" if needed else "NONREF"
         try:
-            frames = packet.decode()
+            frames = decoded(packet)
         except av.FFmpegError:
             if not is_first:
                 raise
@@ -195,7 +192,7 @@ def frames_in_order(source, damage, is_strict):
                     return
                 if is_strict:
                     _check_zeros(packet, codec, damage)
-                frames = packet.decode()
+                frames = decoded(packet)
             except av.FFmpegError:
                 if is_strict:
                     raise

@@ -1,7 +1,9 @@
 """Room for frames: upright, of one size."""
 
 import numpy as np
+from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type
+from av.video.reformatter import VideoReformatter
 
 from keras_stts.data.resize import resize_frames
 
@@ -12,9 +14,11 @@ class Frames:
     def __init__(self, count, size, damage):
         self.count, self.size, self.damage = count, size, damage
         self.array = None
+        # A frame's own has threads of its own, as many as there are cores.
+        self._reformatter = VideoReformatter()
 
     def put(self, slot, frame):
-        pixels = frame.to_ndarray(format="rgb24")
+        pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
         self.put_array(slot, _upright(pixels, frame, self.damage))
 
     def put_array(self, slot, pixels):
@@ -31,7 +35,9 @@ class Frames:
 def _upright(pixels, frame, damage):
     """Pixels turned and flipped as the file says they are to be shown."""
     try:
-        matrix = frame.side_data.get(Type.DISPLAYMATRIX)
+        # `frame.side_data` and its frame hold each other, until Python looks
+        # for such cycles: hundreds of frames, and all that they have open.
+        matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
     except ValueError:  # Of a kind that PyAV does not know stands beside it.
         return np.rot90(pixels, round(frame.rotation / 90))
     if matrix is None:

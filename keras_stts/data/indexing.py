@@ -14,6 +14,8 @@ from keras_stts.data.containers import may_be_cut
 from keras_stts.data.containers import names_other_files
 from keras_stts.data.containers.view import View
 from keras_stts.data.opening import OTHERS
+from keras_stts.data.opening import TOO_LARGE
+from keras_stts.data.opening import decoded
 from keras_stts.data.opening import open_video
 from keras_stts.data.source import opened
 
@@ -39,7 +41,6 @@ LONG_GAP, GAP_SHARE = 60.0, 10.0
 # Packets before a stream can be decoded, and frames that show that it can.
 MOST_LEADING, FIRST_SHOWN = 64, 16
 COPY = "Copy or download it again."
-TOO_LARGE = "needs more memory than there is. Scale it down."
 
 
 @contextlib.contextmanager
@@ -223,7 +224,7 @@ def _first_shown(source, packets, damage):
     with open_video(source, damage, is_strict=False) as (container, stream):
         for number, packet in enumerate(container.demux(stream)):
             with contextlib.suppress(av.FFmpegError):
-                shown += [frame.pts for frame in packet.decode()]
+                shown += [frame.pts for frame in decoded(packet)]
             enough = shown and (shown[-1] or 0) >= packets.keys[0]
             if enough and len(shown) >= FIRST_SHOWN or number > MOST_LEADING:
                 break
@@ -252,7 +253,7 @@ def _last_is_broken(source, pts, packets, damage):
         try:
             for packet in container.demux(stream):
                 if packet.pts is None or packet.pts >= keys[-1]:
-                    shown |= {frame.pts for frame in packet.decode()}
+                    shown |= {frame.pts for frame in decoded(packet)}
         except av.FFmpegError:
             return True
     return keys[-1] in shown and pts[-1] not in shown

@@ -23,6 +23,9 @@ OTHERS = (
     "the media file itself."
 )
 BUFFER = 2**17  # Bytes that FFmpeg reads at once.
+TOO_LARGE = "needs more memory than there is. Scale it down."
+# FFmpeg's are `av.FFmpegError`, too. The second: no room for a thread.
+SHORTAGE = (MemoryError, BlockingIOError)
 
 
 class _File:
@@ -73,7 +76,23 @@ def open_video(source, damage, is_strict=True):
         with container:
             if asked:
                 damage.fail(OTHERS)
-            yield container, _find_stream(container, damage, is_strict)
+            try:
+                yield container, _find_stream(container, damage, is_strict)
+            except SHORTAGE as error:
+                damage.fail(TOO_LARGE, error)
+
+
+def decoded(packet):
+    """Frames of a packet.
+
+    Raises:
+        MemoryError: If it is short; no `av.FFmpegError`, which tells damage.
+        av.FFmpegError: If the packet is damaged.
+    """
+    try:
+        return packet.decode()
+    except SHORTAGE as error:
+        raise MemoryError(str(error)) from error
 
 
 def _names_others(source):
@@ -93,6 +112,8 @@ def _explain(source, damage, asked, error):
             damage.fail(OTHERS)
         found = find_damage(file)
     what = "is not a video, or a damaged one. Convert or copy it."
+    if isinstance(error, SHORTAGE):
+        what = TOO_LARGE
     damage.fail(f"{found} Copy or download it again." if found else what, error)
 
 

@@ -130,7 +130,8 @@ def portable(source):
 def reachable(source):
     """A portable source, fetched if no other process can fetch it."""
     place = records.parse(source)
-    # array_record starts threads, and those processes have little memory.
+    # array_record starts 64 threads, which take 1.5 GB of addresses, on many
+    # cores more than a decoding process may ask for. Then it hangs or fails.
     if place is not None and place.path.endswith(".array_record"):
         if place.kind == "video":
             data, name = records.read_video_record(place)

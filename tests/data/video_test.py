@@ -3,6 +3,7 @@ import json
 import pathlib
 import wave
 
+import av
 import hypothesis
 import numpy as np
 import pytest
@@ -42,6 +43,18 @@ def write_video(path, num_frames=60, fps=10, codec="libx264", size=(32, 48)):
 
 def indices_of(frames):
     return np.rint(frames.mean(axis=(1, 2, 3)) / STEP).astype(int).tolist()
+
+
+def test_frames_are_not_held_once_read(tmp_path):
+    path = write_video(tmp_path / "a.mp4")
+    gc.collect()
+    gc.disable()
+    try:
+        read_video(path, 8)
+        left = [o for o in gc.get_objects() if isinstance(o, av.VideoFrame)]
+    finally:
+        gc.enable()
+    assert not left
 
 
 def ffmpeg(*arguments):

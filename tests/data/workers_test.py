@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import sys
 import threading
 import time
 
@@ -113,6 +114,22 @@ def test_memory_is_bounded(tmp_path):
     with DecodePool(num_workers=1, memory_limit=150 * 2**20) as pool:
         with pytest.raises(DecodeError, match="a.mkv"):
             pool.submit(path, 25, max_fps=25.0).result()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits it.")
+@pytest.mark.parametrize("mebibytes", [5, 20])
+def test_want_of_memory_is_not_called_damage(clip, mebibytes):
+    with DecodePool(num_workers=1, memory_limit=mebibytes * 2**20) as pool:
+        with pytest.raises(DecodeError, match="memory") as error:
+            pool.submit(clip, 3).result()
+    assert "damaged" not in str(error.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits it.")
+def test_many_videos_need_no_more_memory_than_one(clip):
+    with DecodePool(num_workers=1, memory_limit=300 * 2**20) as pool:
+        futures = [pool.submit(clip, 3) for _ in range(20)]
+        assert all(len(future.result()[0]) == 3 for future in futures)
 
 
 def test_closing_gives_up(clip):
