@@ -112,11 +112,10 @@ def _parser():
         help="check a table; exits with 1 if there are anomalies, with 2 if "
         "it could not be checked",
     ).add_argument
-    add("manifest", help="a table of videos, questions and answers")
+    _add_table(add)
     add("--against", help="a second table, which should be like it")
     add("--schema", help="a schema.pbtxt; inferred by default")
     add("--output", default="validation", help="folder for what is found")
-    _add_table(add)
     add("--max-drift", type=float, default=0.1, help="for numbers, 0 to 1")
     add("--max-skew", type=float, default=0.1, help="for words, 0 to 1")
     add(
@@ -144,19 +143,18 @@ def _add_shard(commands):
         help="put the videos of a table into few large files; exits with 1 if "
         "rows were left out, with 2 if it could not be done",
     ).add_argument
-    add("manifest", help="a table of videos, questions and answers")
+    _add_table(add)
     add("output", help="a new folder, or an address")
     add(
         "--format",
         choices=list(WRITERS),
         help="array_record if it is installed, else tfrecord",
     )
-    _add_table(add)
     add(
         "--shard-bytes",
         type=int,
         default=2**30,
-        help="a shard that is larger is followed by the next",
+        help="of the videos of a shard, at most, if it holds several",
     )
     add("--on-error", choices=POLICIES, default="raise")
     add("--num-workers", type=int, default=2, help="processes that decode")
@@ -169,6 +167,7 @@ def _add_shard(commands):
 
 
 def _add_table(add):
+    add("manifest", help="a table of videos, questions and answers")
     add("--folder", help="what the paths of videos are relative to")
     add(
         "--column",

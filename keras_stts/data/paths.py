@@ -168,11 +168,6 @@ class Address:
         with self.system() as (system, path):
             return system.info(path)["size"]
 
-    def version(self):
-        """What changes with the file, if its system tells."""
-        with self.system() as (system, path):
-            return [str(self), system.ukey(path)]
-
     def glob(self, pattern):
         with self.system() as (system, path):
             found = system.glob(f"{path.rstrip('/')}/{pattern}")

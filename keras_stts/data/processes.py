@@ -40,7 +40,13 @@ def _of_torch():
     found = [os.environ.get(name) for name in ("RANK", "WORLD_SIZE")]
     if None in found:
         return 0, 1
-    return int(found[0]), int(found[1])
+    try:
+        return int(found[0]), int(found[1])
+    except ValueError as error:
+        raise ValueError(
+            "`RANK` and `WORLD_SIZE` must be whole numbers. Received: "
+            f"{found[0]!r} and {found[1]!r}. Check how it was started."
+        ) from error
 
 
 def _of_tensorflow():
@@ -51,13 +57,16 @@ def _of_tensorflow():
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
         # As TensorFlow counts them: the chief is a worker and the first.
-        before = len(cluster.get("chief", ())) if task["type"] != "chief" else 0
-        count = sum(len(cluster.get(n, ())) for n in ("chief", "worker"))
-        return before + int(task["index"]), count
+        chiefs, workers = (
+            len(cluster.get(name, ())) for name in ("chief", "worker")
+        )
+        before = {"chief": 0, "worker": chiefs}[task["type"]]
+        return before + int(task["index"]), chiefs + workers
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            "`TF_CONFIG` must be JSON with a cluster and a task. Received: "
-            f"{text[:300]!r} ({type(error).__name__}: {error}). Correct it."
+            "`TF_CONFIG` must be JSON with a cluster and a task, of a chief or "
+            f"a worker. Received: {text[:300]!r} ({type(error).__name__}: "
+            f"{error}). Correct it, or pass `shard=(index, count)`."
         ) from error
 
 

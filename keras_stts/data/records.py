@@ -139,23 +139,9 @@ def frames_record(frames, times, settings, name):
     )
 
 
-def version_of(place):
-    """What changes with a shard."""
-    path = as_path(place.path)
-    if isinstance(path, Address):
-        return path.version()
-    found = os.stat(path)
-    return [os.path.abspath(path), found.st_size, found.st_mtime_ns]
-
-
 def _decoded(place, *names):
     """Features of a record."""
     path = as_path(place.path)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"A shard must exist. Received: {name_of_place(place)!r}, of "
-            f"{place.path!r}, which does not. Check the folder."
-        )
     read = _read_tfrecord
     if path.suffix == ENDINGS["array_record"]:
         check_array_record(path)
@@ -165,6 +151,11 @@ def _decoded(place, *names):
         missing = [name for name in names if not record.get(name)]
         if missing:
             raise ValueError(f"has no {missing[0]}")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"A shard must exist. Received: {name_of_place(place)!r}, of "
+            f"{place.path!r}, which does not. Check the folder."
+        ) from error
     except BROKEN as error:
         raise ValueError(
             "A shard must be whole. Received: record "

@@ -54,7 +54,8 @@ def write_shards(
             decoded and resized, are kept instead of the files: larger, and
             read several times as fast, with these settings alone.
         folder, columns: See `read_manifest`.
-        shard_bytes: Int. A shard that is larger is the last one's end.
+        shard_bytes: Int. Videos of a shard have no more bytes together, but
+            for one that has more alone.
         on_error: What happens with a row whose video cannot be read:
             `"raise"`, or `"report"` it in `left_out.jsonl` and go on.
         num_workers: Int. Processes that decode, with a `converter`.
@@ -169,7 +170,7 @@ def _key(row, converter):
     """What tells the videos of rows apart."""
     video = row.get("video")
     if is_row(video) and video.get("bytes") is not None:
-        return hashlib.sha256(video["bytes"]).hexdigest()
+        video = hashlib.sha256(video["bytes"]).hexdigest()
     return repr((video, row.get("fps") if converter else None))
 
 

@@ -122,26 +122,31 @@ def portable(source):
         return os.fsdecode(source)
     if isinstance(source, bytes) and not _is_content(source):
         return os.fsdecode(source)
-    source = as_source(source)
-    with opened(source) as file:
-        return {"path": source.name, "bytes": file.read()}
+    return _read_row(source)
 
 
 def reachable(source):
     """A portable source, fetched if no other process can fetch it."""
+    return _read_row(source) if _is_of_this_process(source) else source
+
+
+def _is_of_this_process(source):
+    if not isinstance(source, str):
+        return False
     place = records.parse(source)
     # array_record starts 64 threads, which take 1.5 GB of addresses, on many
     # cores more than a decoding process may ask for. Then it hangs or fails.
     if place is not None and place.path.endswith(".array_record"):
-        if place.kind == "video":
-            data, name = records.read_video_record(place)
-            return {"path": f"{source}/{name}", "bytes": data}
-    if isinstance(source, str) and is_address(source):
-        if not is_local(source) and is_of_this_process(source):
-            source = as_source(source)
-            with opened(source) as file:
-                return {"path": source.name, "bytes": file.read()}
-    return source
+        return place.kind == "video"
+    is_elsewhere = is_address(source) and not is_local(source)
+    return is_elsewhere and is_of_this_process(source)
+
+
+def _read_row(source):
+    """A row with what a source holds."""
+    source = as_source(source)
+    with opened(source) as file:
+        return {"path": source.name, "bytes": file.read()}
 
 
 def identity(source):
@@ -156,7 +161,7 @@ def identity(source):
         return [hashlib.sha256(source["bytes"]).hexdigest()]
     place = records.parse(source)
     if place is not None:
-        return [source, *records.version_of(place)]
+        return [source, *identity(place.path)]
     if is_address(source) and not is_local(source):
         return [source, version_of(source)]
     path = local_path(source) if is_address(source) else source

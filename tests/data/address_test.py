@@ -135,11 +135,6 @@ def test_batches_and_what_is_left_out(system, clips):
     rows.append({"id": "none", "video": "memory://set/none.mp4", **QUESTION})
     system.pipe("/set/bad.mp4", b"\0" * 99)
     rows.append({"id": "bad", "video": "memory://set/bad.mp4", **QUESTION})
-    rows[0]["subtitles"] = local[0]["subtitles"] = "memory://set/0.srt"
-    words = {"prompts": ["what?"], "responses": ["this"]}
-    words["subtitles"] = [as_subtitles("memory://set/0.srt")]
-    assert words["subtitles"] == [[(0.5, 1.0, "hello")]]
-    del rows[0]["subtitles"], local[0]["subtitles"]
     options = {"shuffle": False, "buckets": (2,)}
     report = "memory://out/left_out.jsonl"
     with (
@@ -159,6 +154,10 @@ def test_batches_and_what_is_left_out(system, clips):
         assert list(data.left_out) == [3, 4]
     lines = system.cat("/out/left_out.jsonl").decode().splitlines()
     assert [json.loads(line)["id"] for line in lines] == ["none", "bad"]
+
+
+def test_subtitles(system):
+    assert as_subtitles("memory://set/0.srt") == [(0.5, 1.0, "hello")]
 
 
 def test_a_pool_fetches_what_its_processes_cannot(system, clips):

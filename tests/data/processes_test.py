@@ -34,8 +34,17 @@ def test_as_the_backend_says(monkeypatch):
     assert processes.this_process() == (2, 4)
 
 
+TF_CONFIGS = (
+    "",
+    "{",
+    "[]",
+    '{"cluster": {}}',
+    '{"cluster": {"worker": ["a:1"]}, "task": {"type": "ps", "index": 0}}',
+)
+
+
 @pytest.mark.once
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"cluster": {}}'])
+@pytest.mark.parametrize("text", TF_CONFIGS)
 def test_what_tensorflow_is_told(monkeypatch, text):
     monkeypatch.setenv("TF_CONFIG", text)
     if not text:
@@ -43,6 +52,14 @@ def test_what_tensorflow_is_told(monkeypatch, text):
         return
     with pytest.raises(ValueError, match="`TF_CONFIG` must be JSON"):
         processes._of_tensorflow()
+
+
+@pytest.mark.once
+def test_what_torch_is_told(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "first")
+    with pytest.raises(ValueError, match="whole numbers. Received: 'first'"):
+        processes._of_torch()
 
 
 @pytest.mark.once

@@ -147,8 +147,8 @@ class _Kept:
         self._temporary = None
         if isinstance(path, Address) and beam.is_local(options):
             # No process of this machine has to reach what only Python does.
-            self._temporary = tempfile.mkdtemp()
-            self.place = pathlib.Path(self._temporary)
+            self._temporary = tempfile.TemporaryDirectory()
+            self.place = pathlib.Path(self._temporary.name)
         if isinstance(self.place, pathlib.Path):
             self.place = self.place.absolute()
         self.progress = None
@@ -220,7 +220,7 @@ class _Kept:
         """All is in the file: remove the parts."""
         self.save()
         if self._temporary is not None:
-            shutil.rmtree(self._temporary, ignore_errors=True)
+            self._temporary.cleanup()
         elif isinstance(self.place, pathlib.Path):
             shutil.rmtree(self.place, ignore_errors=True)
         elif self.place.exists():
