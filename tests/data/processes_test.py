@@ -56,6 +56,7 @@ def test_what_tensorflow_is_told(monkeypatch, text):
 
 @pytest.mark.once
 def test_what_torch_is_told(monkeypatch):
+    pytest.importorskip("torch")
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.setenv("RANK", "first")
     with pytest.raises(ValueError, match="whole numbers. Received: 'first'"):
