@@ -40,6 +40,10 @@ def host_array(shape, dtype):
 
 def assign(variable, array):
     """Give a variable the value of an array that is not used again."""
+    layout = getattr(variable, "_layout", None)
+    if keras.config.backend() == "jax" and layout is not None:
+        variable.assign(_cut(array, variable.dtype, layout.backend_layout))
+        return
     value = _from_host(array)
     if keras.config.backend() == "torch":
         # Keras would copy.
@@ -47,6 +51,16 @@ def assign(variable, array):
         own.data = value.to(own.device, own.dtype)
     else:
         variable.assign(value)
+
+
+def _cut(array, dtype, sharding):
+    """A JAX array of which each device gets its piece, and no device all."""
+    import jax
+
+    def piece(index):
+        return np.array(array[index], dtype)  # The whole is not kept for it.
+
+    return jax.make_array_from_callback(array.shape, sharding, piece)
 
 
 def _from_host(array):
@@ -73,7 +87,12 @@ def _from_host(array):
     return tf.bitcast(tensor, tf.bfloat16) if is_bfloat16 else tensor
 
 
-def _empty(shape, dtype=None):
+def _empty(shape, dtype=None, layout=None):
+    if layout is not None:
+        import jax
+
+        # Keras says so of weights that lie on several devices, under JAX.
+        return jax.numpy.zeros(shape, dtype, out_sharding=layout)
     return _from_host(host_array(shape, keras.backend.standardize_dtype(dtype)))
 
 

@@ -149,8 +149,10 @@ class Checkpoint:
             jobs += self._jobs(keys, variables)
         with concurrent.futures.ThreadPoolExecutor(NUM_READERS) as pool:
             arrays = _map_ahead(pool, self._read, jobs)
-            for (variable, _), array in zip(jobs, arrays):
-                assign(variable, array)
+            for variable, _ in jobs:
+                # The next is read as soon as this one is asked for: none is
+                # kept meanwhile.
+                assign(variable, next(arrays))
 
     def _jobs(self, keys, variables):
         """Pairs of a variable and the list of `Rows` it is made of."""
