@@ -7,7 +7,7 @@ from keras_stts.pruning import STTS
 from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
 
-LAYOUTS = ("packed", "ideal")
+LAYOUTS = ("packed", "padded", "ideal")
 
 
 def count_flops(
@@ -17,6 +17,7 @@ def count_flops(
     text_length=64,
     time_tokens=8,
     layout="packed",
+    padding=None,
 ):
     """Floating point operations of the prefill of one video, or of a row.
 
@@ -31,8 +32,9 @@ def count_flops(
         text_length: Int. Tokens of the text part.
         time_tokens: Int. Tokens of a frame's time.
         layout: `"packed"` counts what this package runs, padding of attention
-            groups included; `"ideal"` a kernel that needs no padding, on
-            frames that keep equally many patches.
+            groups included; `"padded"` also `padding`; `"ideal"` a kernel
+            that needs no padding, on frames that keep equally many patches.
+        padding: Dict of part to what kernels run beside.
 
     Returns:
         Dict of `"vision_encoder"` (of which `"scorer"`), `"connector"`,
@@ -62,6 +64,9 @@ def count_flops(
     connector = _connector(backbone, num_kept)
     lengths = prefix_lengths(backbone, vision_length, num_shown)
     text = _language_model(backbone, lengths, text_length)
+    if layout == "padded":
+        vision += padding.get("vision_encoder", 0)
+        text += padding.get("language_model", 0)
     return {
         "vision_encoder": vision + scorer,
         "scorer": scorer,

@@ -5,6 +5,7 @@ import logging
 import keras
 
 from keras_stts import config
+from keras_stts.kernels import notes
 
 # Of NVIDIA's GPUs, for fused attention.
 LEAST_CAPABILITY = 8.0
@@ -56,6 +57,7 @@ def _is_enough(capability):
 
 def say_once(message):
     """Log that something else runs than was to be expected."""
+    notes.because(message)
     if message not in _said:
         _said.add(message)
         logging.getLogger("keras_stts").warning(message)

@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_stts.kernels.notes import note
 from keras_stts.kernels.plain import plain_attention
 from keras_stts.ops.reach import Reach
 from keras_stts.ops.reach import reach_mask
@@ -23,6 +24,7 @@ def chunked_attention(
     reach=None,
     run=plain_attention,
     sizes=None,
+    name="chunked",
 ):
     """See `keras_stts.ops.attention`; exact, and short ones are run at once.
 
@@ -31,6 +33,7 @@ def chunked_attention(
     Args:
         run: Function of query, key, value, mask and bias that runs a chunk.
         sizes: Function that says how large a chunk is, as `chunk_sizes` does.
+        name: Str, what that is called in `keras_stts.config.ATTENTION`.
     """
     sizes = sizes or chunk_sizes
     given = {"mask": mask, "bias": bias, **(reach or Reach())._asdict()}
@@ -49,6 +52,7 @@ def chunked_attention(
     rows, queries = sizes(
         (num_rows if known else None, length, heads), key.shape[1]
     )
+    note(name, query.shape, key.shape[1], queries)
     if not known and num_rows is not None:
         rows = num_rows  # A symbol of JAX, which no loop can run over.
     if queries == length and rows is num_rows:

@@ -6,6 +6,8 @@ from keras import ops
 from keras_stts.kernels.choice import say_once
 from keras_stts.kernels.chunked import chunked_attention
 from keras_stts.kernels.chunked import padded
+from keras_stts.kernels.notes import note
+from keras_stts.kernels.notes import padded_to
 from keras_stts.kernels.plain import with_key_bias
 from keras_stts.ops.reach import differs_by_query
 from keras_stts.ops.reach import reach_mask
@@ -34,8 +36,9 @@ def cudnn_attention(query, key, value, mask=None, bias=None, reach=None):
         return chunked_attention(query, key, value, mask, bias, reach)
     if by_query:
         return chunked_attention(
-            query, key, value, mask, bias, reach, _run, _chunks
+            query, key, value, mask, bias, reach, _run, _chunks, "cudnn"
         )
+    note("cudnn", query.shape, key.shape[1])
     return _run(query, key, value, bias=of_keys, lengths=lengths)
 
 
@@ -87,6 +90,7 @@ def _run(query, key, value, mask=None, bias=None, lengths=None):
         elif lengths is None:
             lengths = ops.full((rows,), num_keys, dtype="int32")
     query = padded(query, 1, MULTIPLE)
+    padded_to(query.shape[1], key.shape[1])
     if mask is not None:
         square = (mask.shape[0], 1, length, key.shape[1])
         mask = padded(ops.broadcast_to(mask, square), 2, MULTIPLE)

@@ -12,7 +12,7 @@ def torch_attention(query, key, value, mask=None, bias=None, reach=None):
     something else it wants a square mask, so these are run in chunks.
     """
     return chunked_attention(
-        query, key, value, mask, bias, reach, sizes=_chunks(reach)
+        query, key, value, mask, bias, reach, sizes=_chunks(reach), name="torch"
     )
 
 

@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_stts.kernels.notes import note
 from keras_stts.layers.initializers import scorer_initializer
 
 
@@ -81,6 +82,8 @@ class TokenPooler(keras.layers.Layer):
         # One query a block: a product and a sum, no matrix multiplication.
         # In float32, as features that nothing normalised can be large.
         query = ops.cast(ops.expand_dims(query, -3), "float32")
+        *rows, size = inputs.shape[:-1]
+        note("elementwise", (tuple(rows), 1, *query.shape[-2:]), size)
         product = query * ops.cast(key, "float32")
         logits = ops.sum(product, axis=-1) * self._head_dim**-0.5
         if mask is not None:

@@ -15,6 +15,7 @@ from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.memory import asking as memory
 from keras_stts.memory import foresight
+from keras_stts.models import attention_report
 from keras_stts.models import distributing
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models import layouts
@@ -618,8 +619,11 @@ class VideoVLM(keras_hub.models.CausalLM):
             prune_ratio: Float. Defaults to the model's.
             text_length: Int. Defaults to the preprocessor's
                 `sequence_length`, or 64 without preprocessor.
-            layout: `"packed"`, what this package runs, or `"ideal"`, a kernel
-                without padding on frames that keep equally many patches.
+            layout: `"packed"`, what this package runs, frames padded to
+                groups; `"padded"`, the same with the lengths that kernels of
+                this backend and device pad to, see `attention_report`; or
+                `"ideal"`, a kernel without padding on frames that keep
+                equally many patches.
 
         Returns:
             Dict of `"vision_encoder"`, `"scorer"` (counted in it too),
@@ -633,9 +637,13 @@ class VideoVLM(keras_hub.models.CausalLM):
         whole / model.flops(prune_ratio=0.5)["total"]  # 1.4 or so.
         ```
         """
-        preprocessor = self.preprocessor
+        preprocessor, added = self.preprocessor, None
         if text_length is None:
             text_length = preprocessor.sequence_length if preprocessor else 64
+        if layout == "padded":
+            added = attention_report.padding_flops(
+                self, num_frames, prune_ratio, text_length
+            )
         return count_flops(
             self.backbone,
             num_frames,
@@ -643,6 +651,46 @@ class VideoVLM(keras_hub.models.CausalLM):
             text_length,
             time_tokens=preprocessor.time_tokens if preprocessor else 8,
             layout=layout,
+            padding=added,
+        )
+
+    def attention_report(
+        self, num_frames=None, batch_size=1, prune_ratio=None, text_length=None
+    ):
+        """Say which kernel runs attention in which layers, without running.
+
+        The model is traced with the settings of now
+        (`keras_stts.config.set_attention`), backend and device: prefill and
+        one step of decoding. Training runs the same kernels.
+
+        Args:
+            num_frames: Int. Defaults to the model's.
+            batch_size: Int.
+            prune_ratio: Float. Defaults to the model's.
+            text_length: Int. Defaults to the preprocessor's
+                `sequence_length`, or 64 without preprocessor.
+
+        Returns:
+            A list that prints as a table, of a dict for layers that run
+            alike: `"part"`, `"kind"` (`"frames"`, `"frames, score bias"`,
+            `"packed"`, `"prefix"`, `"text"`, `"decode"` and others),
+            `"layers"` (paths), `"kernel"`, `"runs"` (of a layer: `rows`,
+            `queries`, `keys`, and the lengths `run_queries` and `run_keys`
+            that these are padded to; one a group of packed frames) and
+            `"reason"`, why another kernel runs than was to be expected, or
+            `None`.
+
+        Raises:
+            ValueError: If an argument is none of these.
+
+        Example:
+        ```python
+        model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
+        print(model.attention_report(num_frames=64))
+        ```
+        """
+        return attention_report.of_model(
+            self, num_frames, batch_size, prune_ratio, text_length
         )
 
     def memory(

@@ -7,6 +7,7 @@ from keras_stts.kernels.chunked import MOST_BYTES
 from keras_stts.kernels.chunked import chunked_attention
 from keras_stts.kernels.chunked import map_pieces
 from keras_stts.kernels.chunked import rematerialized
+from keras_stts.kernels.notes import note
 from keras_stts.kernels.plain import grouped_logits
 from keras_stts.kernels.plain import hide
 from keras_stts.kernels.torch import torch_attention
@@ -76,7 +77,10 @@ def prefix_attention(query, prefix, key, value, prefix_mask, mask):
     Returns:
         Tensor (B * R, S, heads, head_dim).
     """
-    queries = _prefix_chunk(query.shape, prefix[0].shape[1] + key.shape[1])
+    num_keys = prefix[0].shape[1] + key.shape[1]
+    queries = _prefix_chunk(query.shape, num_keys)
+    reason = _why(chosen_kernel())
+    note("chunked", query.shape, num_keys, queries, reason=reason)
     if queries == query.shape[1]:
         return _to_both(query, *prefix, key, value, prefix_mask, mask)
     axes = [1, None, None, None, None]
@@ -84,6 +88,13 @@ def prefix_attention(query, prefix, key, value, prefix_mask, mask):
     axes.append(None if mask.shape[2] == 1 else 2)
     tensors = (query, *prefix, key, value, prefix_mask, mask)
     return map_pieces(rematerialized(_to_both), tensors, axes, queries)
+
+
+def _why(kernel):
+    """Why not the kernel, or `None`."""
+    if kernel == "chunked":
+        return None
+    return f"no kernel of {kernel!r} joins a prefix that texts share"
 
 
 def _prefix_chunk(shape, num_keys):

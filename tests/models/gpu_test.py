@@ -129,3 +129,23 @@ def test_train_step(rematerialize, prune_ratio, padding):
     weights = [v.value for v in model.trainable_variables]
     assert FORWARD in traced(lambda w: loss(w, False), weights)
     assert BACKWARD in traced(jax.grad(lambda w: loss(w, True)), weights)
+
+
+def test_reports_say_what_is_fused_and_why_not():
+    model = tiny_model(dtype="bfloat16", patch_size=2, window=3)
+    report = model.attention_report()
+    rows = {row["kind"]: row for row in report}
+    for kind in ("frames", "frames, score bias", "packed", "prefix"):
+        assert rows[kind]["kernel"] == "cudnn" and rows[kind]["reason"] is None
+    (run,) = rows["prefix"]["runs"]
+    assert run.queries % 8
+    assert run.run_queries == run.run_keys == -(-run.queries // 8) * 8
+    assert f"{run.run_queries} x {run.run_keys}" in str(report)
+    padded, counted = (model.flops(layout=n) for n in ("padded", "packed"))
+    assert padded["language_model"] > counted["language_model"]
+    assert padded["vision_encoder"] > counted["vision_encoder"]
+    assert "'cudnn'" in rows["text"]["reason"]
+    report = tiny_model().attention_report()  # In float32.
+    assert {row["kernel"] for row in report} == {"chunked", "elementwise"}
+    assert "float32" in report[0]["reason"]
+    assert "[1] Attention runs in chunks, not fused" in str(report)
