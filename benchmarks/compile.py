@@ -66,11 +66,13 @@ def run(args):
     from aot.abstract import make_model
     from aot.abstract import token_lengths
     from aot.contents import forbidden
+    from aot.layouts import make_distribution
     from aot.report import compile_step
     from aot.steps import make_step
 
     target = targets.get(args.target)
-    targets.devices(target, args.chips)
+    devices = targets.devices(target, args.chips)
+    distribution = make_distribution(devices, args.layout)
     trainable = args.trainable
     if trainable not in ("all", "lora"):
         trainable = trainable.split(",")
@@ -83,12 +85,13 @@ def run(args):
         lora_rank=args.lora_rank,
         dtype=args.dtype,
         rematerialize=args.rematerialize,
+        distribution=distribution,
     )
     batch_size = args.batch_size or args.chips
     with targets.force_kernels(target, args.attention):
         step = make_step(model, args.phase, batch_size, args.text)
     report = compile_step(
-        step, target, args.chips, args.layout, args.quick, args.attention
+        step, target, args.chips, distribution, args.quick, args.attention
     )
     lengths = token_lengths(model)
     report["forbidden"] = forbidden(report["buffers"], lengths)

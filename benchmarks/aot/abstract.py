@@ -5,6 +5,8 @@ import contextlib
 import keras
 from keras.src.backend.common import global_state
 
+from . import layouts
+
 WAITING = "uninitialized_variables"
 TIME_TOKENS = 8
 VISION_INPUTS = ("vision_token_ids", "vision_mask", "vision_segments")
@@ -12,13 +14,16 @@ TEXT_INPUTS = ("token_ids", "padding_mask", "prompt_mask", "text_segments")
 
 
 @contextlib.contextmanager
-def abstract_variables():
+def abstract_variables(mapping=()):
     """Variables that are made here have a shape and a dtype, and no value.
 
     Keras would give them one at the end of its next scope, however large
     they are.
+
+    Args:
+        mapping: Pairs of other variables and their values meanwhile.
     """
-    with keras.StatelessScope(initialize_variables=False):
+    with keras.StatelessScope(mapping, initialize_variables=False):
         yield
     global_state.set_global_attribute(WAITING, [])
 
@@ -30,6 +35,7 @@ def make_model(
     trainable="all",
     lora_rank=16,
     dtype="bfloat16",
+    distribution=None,
     **kwargs,
 ):
     """A `VideoVLM` whose variables hold nothing.
@@ -41,6 +47,8 @@ def make_model(
         trainable: `"all"`, `"lora"` or a list of parts.
         lora_rank: Int.
         dtype: Str.
+        distribution: What its weights are spread over, see
+            `layouts.make_distribution`.
         **kwargs: Other arguments of `VideoVLMBackbone`.
     """
     import keras_stts
@@ -59,6 +67,7 @@ def make_model(
         )
         if trainable == "lora":
             model.enable_lora(lora_rank)
+    layouts.lay_out(model, distribution)
     model.compile(sampler="greedy")
     return model
 
@@ -90,15 +99,19 @@ def make_batch(model, batch_size, text_length):
     return x, struct(text, "int32"), struct(text, "float32")
 
 
-def struct(shape, dtype):
+def struct(shape, dtype, sharding=None):
     import jax
 
-    return jax.ShapeDtypeStruct(tuple(shape), dtype)
+    return jax.ShapeDtypeStruct(tuple(shape), dtype, sharding=sharding)
 
 
 def structs(variables):
-    """List of shapes, one a variable."""
-    return [struct(v.shape, v.dtype) for v in variables]
+    """List of shapes, one a variable; with a sharding if it has a layout."""
+    layouts = [getattr(v, "_layout", None) for v in variables]
+    return [
+        struct(v.shape, v.dtype, layout and layout.backend_layout)
+        for v, layout in zip(variables, layouts)
+    ]
 
 
 def token_lengths(model):

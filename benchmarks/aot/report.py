@@ -1,5 +1,6 @@
 """A step, compiled for chips that are not here, and what came of it."""
 
+import contextlib
 import re
 import time
 
@@ -29,7 +30,7 @@ LARGEST = re.compile(
 
 
 def compile_step(
-    step, target, chips=1, layout="data", quick=False, kernels="auto"
+    step, target, chips=1, distribution=None, quick=False, kernels="auto"
 ):
     """Compile a step and read the program.
 
@@ -38,7 +39,8 @@ def compile_step(
             `targets.force_kernels`.
         target: A `targets.Target`.
         chips: Int.
-        layout: What lies where on several chips, see `layouts.place`.
+        distribution: What lies where on several chips, see
+            `layouts.make_distribution`.
         quick: Bool. Whether the TPU compiler may spend a quarter of the time:
             memory and kernels are good then, times are not.
         kernels: Str. See `targets.force_kernels`.
@@ -48,12 +50,15 @@ def compile_step(
         where the compiler refuses, `"needs"` is what it says of memory.
     """
     devices = targets.devices(target, chips)
-    args = layouts.place(step, devices, layout)
+    args = layouts.place(step, devices, distribution)
     options = targets.compiler_options(target)
     if quick and target.kind == "tpu":
         options["exec_time_optimization_effort"] = -1.0
     start = time.perf_counter()
-    with targets.force_kernels(target, kernels):
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(targets.force_kernels(target, kernels))
+        if distribution is not None:
+            stack.enter_context(distribution.scope())
         lowered = step.lower(args)
     traced = time.perf_counter()
     report = {"trace_seconds": round(traced - start, 1)}

@@ -5,6 +5,7 @@ import inspect
 
 import keras
 
+from .abstract import abstract_variables
 from .abstract import make_batch
 from .abstract import struct
 from .abstract import structs
@@ -165,7 +166,7 @@ def _build_training(model, batch):
 
     def build(trainable):
         mapping = list(zip(model.trainable_variables, trainable))
-        with keras.StatelessScope(mapping, initialize_variables=False):
+        with abstract_variables(mapping):
             model.optimizer.build(model.trainable_variables)
 
     if not model.optimizer.built:
