@@ -2,6 +2,7 @@
 
 import contextlib
 import contextvars
+import re
 
 import keras
 
@@ -71,12 +72,32 @@ def _table():
     return table
 
 
+# Dimensions of what layers say, where they are not (rows, tokens, units).
+RANKS = {
+    "vision_encoder/patch_embedding": 4,
+    "vision_encoder/scorer/pooler/(?:query|output_dense)": 4,
+    "vision_encoder/scorer/pooler/(?:key|value)": 5,
+    r"vision_encoder/scorer/mlp/\w+": 4,
+    "connector/pooler/(?:key|value)": 4,
+}
+OUTPUT = "/output"
+
+
+def _rank(layer):
+    found = [n for path, n in RANKS.items() if re.fullmatch(path, layer)]
+    return found[0] if found else 3
+
+
 class VideoVLMLayoutMap(keras.distribution.LayoutMap):
     """Layouts of the weights of a `VideoVLM`, whatever its sizes are.
 
     A dimension that an axis does not divide is not cut over it, but another
     one of that weight is, if there is one. While a model is made its sizes
     are known; without one the layouts are those of sizes that all divide.
+
+    What a layer says of a batch stays where its rows are, and is cut as its
+    units are: left to itself, XLA would rather gather all rows than weights.
+    A user's own layout of `"{path of a layer}/output"` goes before.
 
     Args:
         device_mesh: A `keras.distribution.DeviceMesh`.
@@ -98,16 +119,49 @@ class VideoVLMLayoutMap(keras.distribution.LayoutMap):
         return tuple(self._axes.get(role) for role in roles)
 
     def __getitem__(self, key):
-        sizes = self._model_sizes = _sizes.get() or self._model_sizes
+        self._model_sizes = _sizes.get() or self._model_sizes
         layout = super().__getitem__(key)
-        if sizes is None or layout is None:
+        if layout is None and key.endswith(OUTPUT):
+            return self._of_output(key.removesuffix(OUTPUT))
+        if self._model_sizes is None or layout is None:
             return layout
         for own, roles, names in self._own:
             if own is layout:
-                dims = [sizes.get(name, name) for name in names]
-                axes = self._named(fitting(roles, dims, self._counts))
+                axes = self._named(self._fitting(roles, names))
                 return keras.distribution.TensorLayout(axes, self.device_mesh)
         return layout
+
+    def _fitting(self, roles, names):
+        if self._model_sizes is None:
+            return roles
+        dims = [self._model_sizes.get(name, name) for name in names]
+        return fitting(roles, dims, self._counts)
+
+    def _of_output(self, layer):
+        """The layout of what a layer says, or `None`.
+
+        Rows that devices do not divide are no matter in what is compiled;
+        elsewhere they are, and nothing is cut there.
+        """
+        if not _is_traced():
+            return None
+        for path, (roles, names) in _table().items():
+            path, _, weight = path.rpartition("/")
+            if weight not in ("kernel", "embeddings"):
+                continue
+            if re.fullmatch(f"(?:.*/)?{path}", layer):
+                last = self._fitting(roles, names)[1]
+                last = MODEL if last == MODEL and weight == "kernel" else None
+                axes = [DATA, *[None] * (_rank(path) - 2), last]
+                axes = self._named(axes)
+                return keras.distribution.TensorLayout(axes, self.device_mesh)
+        return None
+
+
+def _is_traced():
+    import jax
+
+    return isinstance(jax.numpy.zeros(()), jax.core.Tracer)
 
 
 def fitting(roles, sizes, counts):

@@ -1,15 +1,17 @@
-"""Packing and adding vision stay on the device that has the video."""
+"""What is computed of a video stays on the device that has it."""
 
 import re
 
 import jax
 import jax.numpy as jnp
+import keras
 import numpy as np
 import pytest
 from jax.sharding import Mesh
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec
 
+import keras_stts
 from keras_stts import ops
 from keras_stts.models.vision_sequence import AddVision
 from keras_stts.models.vision_sequence import GatherPatches
@@ -17,12 +19,14 @@ from keras_stts.ops import packing
 from keras_stts.ops.merging import merge_tokens
 from keras_stts.ops.merging import unmerged
 from keras_stts.ops.sequence import prune_sequence
+from tests.tiny import tiny_batch
+from tests.tiny import tiny_model
 
 FRAMES, BLOCKS, WIDTH = 6, 4, 8
 KEPT = FRAMES * BLOCKS // 2
 PATCH_ID = 7
 COLLECTIVE = re.compile(
-    r"= \(?(\w+\[[0-9,]*\]).* "
+    r"= (\(?\w+\[.*?) "
     r"(all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)"
     r"(?:-start)?\("
 )
@@ -104,3 +108,61 @@ def test_collectives_are_seen():
 
     args = random(FRAMES * BLOCKS, WIDTH), random(FRAMES, BLOCKS)
     assert collectives(take, *args)
+
+
+def arrays_sent(text):
+    """Tuples (collective, dtype, shape) of a program."""
+    for arrays, kind in COLLECTIVE.findall(text):
+        for dtype, dims in re.findall(r"(\w+)\[([0-9,]*)\]", arrays):
+            yield kind, dtype, tuple(int(n) for n in dims.split(",") if n)
+
+
+def gradients_of_a_model(distribution):
+    """Weights of a small model, and the program of their gradients."""
+    model = tiny_model(
+        vision_num_layers=2,
+        vision_feature_layers=[1],
+        prune_layer=0,
+        num_layers=1,
+        num_query_heads=4,
+        num_key_value_heads=2,
+    )
+    values = [v.value for v in model.trainable_variables]
+    rest = [v.value for v in model.non_trainable_variables]
+
+    def loss(values, x, y, weight):
+        logits, _ = model.stateless_call(values, rest, x)
+        losses = keras.losses.sparse_categorical_crossentropy(
+            y, logits, from_logits=True
+        )
+        return keras.ops.mean(losses * weight)
+
+    def cut(array):
+        layout = distribution.get_data_layout(array.shape)
+        return jax.device_put(array, layout.backend_layout)
+
+    data = jax.tree.map(cut, tiny_batch(model, 16))
+    shardings = [value.sharding for value in values]
+    step = jax.jit(jax.grad(loss), out_shardings=shardings)
+    return model.weights, step.lower(values, *data).compile().as_text()
+
+
+def test_weights_are_gathered_and_rows_are_not():
+    devices = keras.distribution.list_devices()
+    mesh = keras.distribution.DeviceMesh((8, 1), ["batch", "model"], devices)
+    distribution = keras.distribution.ModelParallel(
+        layout_map=keras_stts.VideoVLMBackbone.get_layout_map(mesh),
+        batch_dim_name="batch",
+    )
+    with distribution.scope():
+        weights, text = gradients_of_a_model(distribution)
+    shapes = {tuple(weight.shape) for weight in weights}
+    shapes |= {shape[::-1] for shape in shapes}  # Gradients are made so.
+    found = list(arrays_sent(text))
+    gathered = {kind for kind, _, shape in found if shape in shapes}
+    assert {"all-gather", "all-reduce"} <= gathered
+    for kind, dtype, shape in found:
+        if kind == "all-to-all":  # Embeddings, by parts of their width.
+            assert np.prod(shape) <= 2 * 21 * 16, shape
+        elif dtype != "s32":  # Which embeddings.
+            assert len(shape) < 2 or shape in shapes or 1 in shape, shape
