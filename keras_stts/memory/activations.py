@@ -7,80 +7,33 @@ keep and what it works with itself; the most of them is what must fit.
 
 from collections import namedtuple
 
+from keras_stts.memory import backward
+from keras_stts.memory.stages import Stage
 from keras_stts.memory.weights import itemsize
-from keras_stts.memory.weights import part_of_weight
 
 FLOAT = 4  # Bytes of a float32.
 # Most logits of attention that are there at once: float32, exponentials, and
 # these in the dtype of values.
 MOST_LOGITS = 3 * 2**26
+# Most queries that fused attention on a GPU runs at once if each has a mask.
+MOST_QUERIES = 1024
+# Arrays of kept patches that the gradients of gathers are added to: of
+# queries, keys and values.
+GATHERED = 3
 
-Stage = namedtuple(
-    "Stage", ["part", "kept", "forward", "backward"], defaults=[0, 0, 0]
-)
-Stage.__doc__ = """A step of the program.
-
-Attributes:
-    part: Str.
-    kept: Number of bytes that stay for the backward pass.
-    forward: Number of bytes that its forward pass works with.
-    backward: Number of bytes that its backward pass works with; 0 if it has
-        none.
-"""
+LANES = 128  # TPUs keep the last axis of an array in multiples of it.
+# Bytes of gradients that are summed at once over GPUs which have a part of each
+# weight: what they are products of waits until there are as many.
+SUMMED = 96 * 2**20
 
 # For the gradient of a block, numbers kept of a token, in widths of the
 # residual stream, of all heads, and of the MLP: what a compiler does not
 # compute again by itself.
 Kept = namedtuple("Kept", ["width", "heads", "hidden"])
 KEPT = {
-    "tpu": {"vision": Kept(3, 4, 1), "language": Kept(3, 4, 2)},
-    "gpu": {"vision": Kept(5, 4, 2), "language": Kept(3, 4, 3)},
+    "tpu": {"vision": Kept(3, 1, 1), "language": Kept(3, 1, 2)},
+    "gpu": {"vision": Kept(5, 1, 3), "language": Kept(3, 1, 3)},
 }
-
-
-def backward_starts(weights, config, runs_scorer):
-    """Where the backward pass ends, going down from the loss.
-
-    Args:
-        weights: List of `Weight`.
-        config: Dict of the arguments of `VideoVLMBackbone`.
-        runs_scorer: Bool.
-
-    Returns:
-        Dict of `"vision_encoder"` and `"language_model"`: the lowest block
-        whose inputs or weights have a gradient, or the number of blocks if
-        none has; `"connector"`, `"scorer"`, `"head"`: bool.
-    """
-    trained = [w for w in weights if w.trainable]
-    parts = {part_of_weight(w) for w in trained}
-    vision = _lowest(trained, "vision_encoder/", "block_", config, "vision_")
-    if "scorer" in parts and runs_scorer:
-        # Its gradient comes by the bias of the block after it.
-        vision = min(vision, config["prune_layer"] + 1)
-    connector = "connector" in parts or vision < config["vision_num_layers"]
-    text = _lowest(trained, "", "transformer_layer_", config, "")
-    return {
-        "vision_encoder": vision,
-        "scorer": "scorer" in parts and runs_scorer,
-        "connector": connector,
-        "language_model": 0 if connector else text,
-        "head": bool(trained),
-    }
-
-
-def _lowest(trained, start, block, config, prefix):
-    """The lowest block with something to train, embeddings being below 0."""
-    count = config[f"{prefix}num_layers"]
-    places = [count]
-    for weight in trained:
-        name = weight.path.removeprefix(start)
-        if not weight.path.startswith(start) or name.startswith("scorer"):
-            continue
-        if name.startswith(block):
-            places.append(int(name.removeprefix(block).split("/")[0]))
-        elif name.startswith(("patch_", "position_", "token_")):
-            places.append(0)
-    return min(places)
 
 
 class Program:
@@ -89,125 +42,212 @@ class Program:
     Args:
         config: Dict of the arguments of `VideoVLMBackbone`.
         tokens: `Tokens`.
+        weights: List of `Weight`.
         dtype: Str, that of computing.
         device: `"tpu"` or `"gpu"`.
-        rematerialize: Bool.
+        phase: Str. See `VideoVLM.memory`.
         split: Int. Chips that heads and MLPs are split over.
+        shared: Int. Chips that weights and gradients are cut over.
     """
 
-    def __init__(self, config, tokens, dtype, device, rematerialize, split=1):
+    def __init__(
+        self,
+        config,
+        tokens,
+        weights,
+        dtype,
+        device,
+        phase,
+        split=1,
+        shared=1,
+    ):
         self.config = config
         self.tokens = tokens
         self.size = itemsize(dtype)
+        self.is_gpu = device == "gpu"
         self.kept = KEPT[device]
-        self.rematerialize = rematerialize
         self.split = split
+        self.shared = shared
+        self.phase = phase
+        self.trains = phase == "fit"
+        trained = weights if self.trains else []
+        self.gradients = backward.gradients_by_stage(trained, shared)
+        self.embedding = backward.embedding_bytes(trained, shared)
+        self.starts = backward.backward_starts(
+            trained, config, "scorer" in self.gradients
+        )
 
-    def vision_stages(self, starts, trains, runs_scorer):
+    def stages(self, runs_scorer):
+        """All of them, in the order in which they run."""
+        return [
+            *self.vision_stages(runs_scorer),
+            *self.language_stages(),
+            self._head(),
+        ]
+
+    def vision_stages(self, runs_scorer):
         """Stages of embedding, blocks, scorer and connector."""
-        c, size = self.config, self.size
+        c, size, part = self.config, self.size, "vision_encoder"
         width = c["vision_hidden_dim"]
         inner = c["vision_num_heads"] * c["vision_head_dim"]
-        hidden = c["vision_intermediate_dim"]
         pixels = 3 * c["patch_size"] ** 2
         whole = self.tokens.whole
-        stages = [
-            Stage("vision_encoder", forward=whole * (2 * pixels + width) * size)
-        ]
+        embedded = whole * (2 * pixels + width) * size
+        stages = [Stage(part, forward=embedded)]
         for i, n in enumerate(self.tokens.late):
-            back = trains and i >= starts["vision_encoder"]
-            stages.append(
-                self._block(
-                    "vision_encoder",
-                    n,
-                    width,
-                    (inner,) * 4,
-                    hidden,
-                    1,
-                    back,
-                    n * c["vision_num_heads"] * self.tokens.patches,
-                )
+            back = self.trains and i >= self.starts[part]
+            pairs = n * c["vision_num_heads"] * self.tokens.patches
+            block = self._block(
+                (part, i),
+                n,
+                (width, (inner,) * 4, c["vision_intermediate_dim"]),
+                1,
+                back,
+                pairs,
             )
+            zeros = self._scattered(i, n) * width * size if back else 0
+            stages.append(block._replace(zeros=zeros))
             if runs_scorer and i == c["prune_layer"]:
-                stages.append(self._scorer(trains and starts["scorer"]))
+                stages.append(self._scorer())
             if i in c["vision_feature_layers"]:
-                stages.append(Stage("connector", self._features(n) * size))
-        stages.append(self._connector(trains and starts["connector"]))
-        return stages
+                features = min(n, self.tokens.kept) * width * size
+                stages.append(self._features(features))
+        return [*stages, self._connector()]
 
-    def _features(self, n):
-        return min(n, self.tokens.kept) * self.config["vision_hidden_dim"]
+    def _scattered(self, i, n):
+        """Tokens whose gradients a packed block adds up from nothing."""
+        if not self.is_gpu or n == self.tokens.whole or not self.tokens.places:
+            return 0
+        return GATHERED * n + self.tokens.places
 
-    def _block(self, part, n, width, heads, hidden, gates, back, pairs):
+    def _block(self, name, n, widths, gates, back, pairs):
         """Of a transformer block on n tokens.
 
         Args:
-            heads: Widths of queries, keys, values and what they make.
-            hidden: Int, width of the MLP.
+            name: Tuple of part and number.
+            widths: Tuple of that of the residual stream, a tuple of those of
+                queries, keys, values and what they make, and of the MLP's.
             gates: Int, products in the MLP before the last.
             back: Bool. Whether it has a backward pass.
             pairs: Int, logits of all its queries.
         """
-        size, kept = self.size, self.kept[_kind(part)]
+        size, part = self.size, name[0]
+        width, heads, hidden = widths
         heads, hidden = sum(heads) / self.split, hidden / self.split
         attention = n * (2 * width + heads) * size
-        attention += min(3 * FLOAT * pairs, MOST_LOGITS)
-        mlp = n * (2 * width + (gates + 1) * hidden) * size
-        inside = kept.width * width + kept.hidden * hidden
-        inside = n * (inside + kept.heads * heads / 4) * size
+        if pairs:
+            attention += min(3 * FLOAT * pairs, MOST_LOGITS)
+        mlp = n * (3 * width + gates * hidden) * size
         forward = max(attention, mlp)
         if not back:
-            return Stage(part, 0, forward)
-        if not self.rematerialize:
-            return Stage(part, inside, forward, forward)
-        return Stage(part, n * width * size, forward, inside + forward)
+            return Stage(part, forward=forward)
+        kept = self.kept["vision" if part == "vision_encoder" else "language"]
+        inside = kept.width * width + kept.heads * heads + kept.hidden * hidden
+        inside = n * inside * size
+        gradients = self.gradients.get(name, 0)
+        work = max(attention, n * (2 * width + gates * hidden) * size)
+        work += self._waiting(gradients) * n * (2 * hidden + 6 * width) * size
+        if not self.config["rematerialize"]:
+            return Stage(part, inside, forward, work, gradients)
+        return Stage(part, n * width * size, forward, inside + work, gradients)
 
-    def _scorer(self, back):
+    def _waiting(self, gradients):
+        """How many blocks' gradients are not yet products."""
+        cut = self.shared > self.split
+        if not self.is_gpu or not cut or not gradients:
+            return 0
+        return int(SUMMED // (gradients * self.shared))
+
+    def _scorer(self):
         """Blocks side by side, keys and values of all patches."""
         c, n = self.config, self.tokens.frames * self.tokens.patches
-        width = c["vision_hidden_dim"]
-        work = n * width * (3 * self.size + FLOAT)
+        width, head_dim = c["vision_hidden_dim"], c["vision_head_dim"]
+        # Patches; keys, values and their products with queries and shares.
+        lanes = 1 if self.is_gpu else -(-head_dim // LANES) * LANES / head_dim
+        products = FLOAT if self.is_gpu else 2 * FLOAT
+        heads = (2 * self.size + products) * lanes
+        work = n * width * (self.size + heads)
+        back = self.starts["scorer"]
         kept = n * width * 3 * self.size if back else 0
         kept += n * width * self.size  # The block after it.
-        return Stage("scorer", kept, work, 2 * work if back else 0)
+        gradients = self.gradients.get("scorer", 0)
+        return Stage("scorer", kept, work, 2 * work * back, gradients)
 
-    def _connector(self, back):
+    def _features(self, size):
+        """What the connector takes, and the gradient in its place."""
+        return Stage("connector", size, backward=self.starts["connector"])
+
+    def _connector(self):
         c, size = self.config, self.size
         inner = c["connector_num_heads"] * c["connector_head_dim"]
         patches = c["window"] ** 2
         n = self.tokens.shown
         width = c["vision_hidden_dim"] * len(c["vision_feature_layers"])
-        pool = n * patches * (width + 2 * inner / self.split)
+        pool = n * patches * 2 * inner / self.split
         hidden = n * 3 * c["connector_intermediate_dim"] / self.split
-        work = max(pool, hidden) * size
-        kept = (pool + hidden) * size if back else 0
-        return Stage("connector", kept, work, work if back else 0)
+        work = max(pool + n * patches * width, hidden) * size
+        if not self.starts["connector"]:
+            return Stage("connector", forward=work)
+        gradients = self.gradients.get("connector", 0)
+        return Stage("connector", (pool + hidden) * size, work, work, gradients)
 
-    def language_stages(self, starts, trains):
+    def language_stages(self):
         """Stages of the vision part, then of the text part."""
-        c, size = self.config, self.size
-        width, hidden = c["hidden_dim"], c["intermediate_dim"]
+        c, size, name = self.config, self.size, "language_model"
+        width = c["hidden_dim"]
         queries = c["num_query_heads"] * c["head_dim"]
         keys = c["num_key_value_heads"] * c["head_dim"]
-        heads = (queries, keys, keys, queries)
-        name, stages = "language_model", []
-        text, count = self.tokens.text, c["num_query_heads"]
-        batch = self.tokens.batch
+        widths = (width, (queries, keys, keys, queries), c["intermediate_dim"])
+        batch, text = self.tokens.batch, self.tokens.text
+        # Zeros and sum: compilers make it when little else is there.
+        before = [Stage(name, backward=2 * self.embedding)]
+        after = []
         for i, n in enumerate(self.tokens.prefix):
-            back = trains and i >= starts["language_model"]
-            pairs = n * n // batch * count
-            block = self._block(name, n, width, heads, hidden, 2, back, pairs)
+            back = self.trains and i >= self.starts[name]
+            pairs = n * n // batch * c["num_query_heads"]
+            block = self._block((name, i), n, widths, 2, back, pairs)
+            cached = 2 * n * keys * size
             if i == c["num_layers"] - 1:
                 # Nothing but its keys and values is read.
-                block = Stage(name, 0, n * (width + 2 * keys) * size)
-            stages.append(block)
-        for i, n in enumerate(self.tokens.prefix):
-            back = trains and i >= starts["language_model"]
-            pairs = text * (n + text) // batch * count
-            stages.append(
-                self._block(name, text, width, heads, hidden, 2, back, pairs)
-            )
-        return stages
+                work = n * (width + 2 * keys) * size
+                block = Stage(name, n * width * size, work, work)
+            before.append(self._cached(block, cached, n, queries, back))
+            pairs = text * (n + text) // batch * c["num_query_heads"]
+            own = self._block((name, i), text, widths, 2, back, pairs)
+            if back and not c["rematerialize"]:
+                # The gradients of keys and values that it sees.
+                own = own._replace(gradients=own.gradients + cached)
+            after.append(own)
+        return [*before, *after]
+
+    def _cached(self, block, cached, n, queries, back):
+        """The vision part's block, with the keys and values that it makes."""
+        zeros = 0
+        if self.is_gpu and back:
+            zeros = cached
+        elif self.is_gpu and n > MOST_QUERIES * self.tokens.batch:
+            rows = self.tokens.batch * MOST_QUERIES
+            zeros = -(-n // rows) * rows * queries * self.size
+        if not back:
+            # Elsewhere they are what is asked for.
+            kept = cached if self.phase in ("fit", "evaluate") else 0
+            return Stage(block.part, kept, block.forward, zeros=zeros)
+        if not self.config["rematerialize"]:
+            # Kept inside.
+            return block._replace(gradients=-cached, zeros=zeros)
+        # Until their gradients take their place.
+        kept = block.kept + cached
+        return block._replace(kept=kept, gradients=0, zeros=zeros)
+
+    def _head(self):
+        last = self.phase not in ("fit", "evaluate")
+        size = self.logit_bytes(self.tokens.batch if last else None)
+        # Whole, where chips have a part of it each.
+        kernel = self.config["hidden_dim"] * self.config["vocabulary_size"]
+        kernel *= self.size * (self.shared > self.split)
+        if not self.starts["head"]:
+            return Stage("head", forward=size + kernel)
+        return Stage("head", size / 2, size / 2 + kernel, size / 2 + kernel)
 
     def cache_bytes(self, text=True):
         """Keys and values of vision part and text part."""
@@ -218,37 +258,12 @@ class Program:
         own = c["num_layers"] * self.tokens.text if text else 0
         return (sum(self.tokens.prefix) + own) * width
 
-    def logit_bytes(self, rows, trains=False):
-        """Of a number of tokens: logits, and float32 for their softmax."""
+    def logit_bytes(self, rows=None):
+        """Of a number of tokens, by default of all of the text part.
+
+        Compilers make float32 of them as they sum, not in memory; training
+        has their gradient, too.
+        """
+        rows = self.tokens.text if rows is None else rows
         vocabulary = self.config["vocabulary_size"] / self.split
-        copies = FLOAT * (2 if trains else 1)
-        return rows * vocabulary * (self.size * (2 if trains else 1) + copies)
-
-
-def _kind(part):
-    return "vision" if part == "vision_encoder" else "language"
-
-
-def peak(stages):
-    """Most bytes alive at once, by part.
-
-    Args:
-        stages: List of `Stage`.
-
-    Returns:
-        Dict of part to bytes at the worst moment.
-    """
-    alive, worst = dict.fromkeys((stage.part for stage in stages), 0), {}
-    for stage in stages:
-        worst = _worse(worst, alive, stage.part, stage.forward)
-        alive[stage.part] += stage.kept
-        worst = _worse(worst, alive, stage.part, 0)
-    for stage in reversed(stages):
-        worst = _worse(worst, alive, stage.part, stage.backward)
-        alive[stage.part] -= stage.kept
-    return worst
-
-
-def _worse(worst, alive, part, work):
-    moment = {**alive, part: alive[part] + work}
-    return max(worst, moment, key=lambda moment: sum(moment.values()))
+        return rows * vocabulary * self.size * (2 if self.trains else 1)

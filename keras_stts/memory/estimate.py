@@ -5,12 +5,11 @@ import math
 from keras_stts.memory import sizes
 from keras_stts.memory import weights as model_weights
 from keras_stts.memory.activations import Program
-from keras_stts.memory.activations import backward_starts
-from keras_stts.memory.activations import peak
 from keras_stts.memory.checks import check_arguments
 from keras_stts.memory.checks import check_changes
 from keras_stts.memory.checks import check_config
 from keras_stts.memory.report import Memory
+from keras_stts.memory.stages import peak
 from keras_stts.models.backbone_bounds import check_backbone
 from keras_stts.models.video_vlm_backbone import check_language_pruning
 from keras_stts.models.video_vlm_backbone import methods_of
@@ -82,16 +81,20 @@ def count_memory(
     split = chips if distribution == "model" else 1
     rows = batch_size if distribution == "model" else -(-batch_size // chips)
     tokens = sizes.count_tokens(config, rows, text_length, time_tokens)
-    program = Program(
-        config, tokens, computed, device, config["rematerialize"], split
-    )
     shared = chips if distribution != "data" else 1
+    program = Program(
+        config,
+        tokens,
+        weights,
+        computed,
+        device,
+        phase,
+        split,
+        shared,
+    )
     table = _fixed(weights, trains, optimizer_slots, shared)
-    if shared > 1 and distribution == "fsdp":
-        _add(table, "activations", _gathered(weights))
     _add_inputs(table, config, tokens)
-    starts = backward_starts(weights if trains else [], config, runs_scorer)
-    _add_run(table, program, phase, starts, runs_scorer)
+    _add_run(table, program, runs_scorer)
     facts = {
         "phase": phase,
         "num_frames": config["num_frames"],
@@ -139,13 +142,6 @@ def _add(table, kind, sizes_by_part):
         row[kind] = row.get(kind, 0) + int(size)
 
 
-def _gathered(weights):
-    """Of weights that chips share, the largest is whole while it is used."""
-    largest = max(weights, key=model_weights.num_bytes)
-    part = model_weights.part_of_weight(largest)
-    return {part: 2 * model_weights.num_bytes(largest)}
-
-
 def _add_inputs(table, config, tokens):
     """Frames as uint8, ids as int32 and masks as bool."""
     pixels = 3 * config["image_size"] ** 2
@@ -160,19 +156,29 @@ def _add_inputs(table, config, tokens):
     )
 
 
-def _add_run(table, program, phase, starts, runs_scorer):
+def _add_run(table, program, runs_scorer):
     """Activations, caches and logits of the program of a phase."""
-    tokens, trains = program.tokens, phase == "fit"
-    stages = []
+    tokens, phase = program.tokens, program.phase
+    stages, caches = [], 0
     if phase != "decode":
-        stages += program.vision_stages(starts, trains, runs_scorer)
-        stages += program.language_stages(starts, trains)
+        stages = program.stages(runs_scorer)
     if phase in ("prefill", "decode", "generate"):
         caches = program.cache_bytes()
         logits = program.logit_bytes(tokens.batch)
     else:
-        logits = program.logit_bytes(tokens.text, trains)
-        caches = program.cache_bytes(text=False)
-    _add(table, "activations", peak(stages))
+        logits = program.logit_bytes()
     _add(table, "caches", {"language_model": caches})
     _add(table, "logits", {"head": logits})
+    _add(table, "activations", _beside(table, peak(stages), logits))
+
+
+def _beside(table, worst, logits):
+    """What the worst moment takes beside gradients and logits, by part.
+
+    Not all of these may be there then; their room is used by others.
+    """
+    known = {part: row.get("gradients", 0) for part, row in table.items()}
+    rest = {p: max(0, n - known.get(p, 0)) for p, n in worst.items()}
+    size = sum(worst.values()) - sum(known.values()) - logits
+    share = max(0, size) / (sum(rest.values()) or 1)
+    return {part: share * n for part, n in rest.items()}

@@ -1,5 +1,6 @@
 """`VideoVLM.memory` and the warnings that it makes possible."""
 
+import importlib
 import pathlib
 import warnings
 
@@ -176,6 +177,23 @@ def test_what_is_trained_is_what_gradients_are_of(model):
     assert plain["gradients"] == 0
 
 
+def test_compilers_of_the_tables_agree(monkeypatch):
+    """Every row of the tables, within 15% of what its program takes."""
+    folder = pathlib.Path(__file__).parents[2] / "benchmarks"
+    monkeypatch.syspath_prepend(str(folder))
+    found = importlib.import_module("benchmarks.memory").compare_all()
+    assert len(found) > 20
+    ratios = {name: row["ratio"] for name, row in found.items()}
+    assert not {n: r for n, r in ratios.items() if not 0.85 <= r <= 1.15}
+    for row in found.values():
+        counted, compiled = row["counted"], row["compiled"]
+        assert counted["total"] == counted["given"] + counted["made"]
+        if "given" in compiled:
+            assert counted["given"] == pytest.approx(
+                compiled["given"], rel=0.01
+            )
+
+
 PHASES = ("fit", "evaluate", "prefill", "decode", "generate")
 
 
@@ -198,7 +216,10 @@ def test_more_takes_more(phase):
     )
     for kind in KINDS:
         assert two[kind] - one[kind] == pytest.approx(
-            three[kind] - two[kind], rel=1e-3, abs=10
+            # The worst moment can be another one.
+            three[kind] - two[kind],
+            rel=0.01,
+            abs=10,
         )
     short, long = (whole(text_length=n, phase=phase) for n in (64, 1024))
     assert short["total"] < long["total"]
@@ -228,7 +249,8 @@ def test_ways_out_help():
         2 * plain["weights"], rel=1e-3
     )
     mixed = whole(dtype="mixed_bfloat16")
-    assert mixed["activations"] == plain["activations"]
+    # Less of their room is left for activations than larger gradients take.
+    assert mixed["activations"] <= plain["activations"]
     assert mixed["optimizer"] > 1.9 * plain["optimizer"]
     small = whole(quantization="int8", trainable="scorer")
     assert small["weights"] < 0.52 * plain["weights"]
