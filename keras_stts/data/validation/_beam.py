@@ -2,7 +2,8 @@
 
 Run as a script, by a Python that has TensorFlow Data Validation and need not
 have anything else, in the folder of the request: `python _beam.py measure` or
-`python _beam.py statistics`. It ends when its standard input does.
+`python _beam.py statistics`. It waits until there is a line on its standard
+input, and ends when that does.
 
 What runs on Beam's workers is sent to them from here. They read and write
 files by the request's `place`, a folder that all of them reach. Where they
@@ -27,12 +28,18 @@ SECONDS_A_PART = 20
 
 
 def main():
+    run = measure
+    if sys.argv[1] == "statistics":  # Its import takes long.
+        script = pathlib.Path(__file__).with_name("_tfdv.py")
+        tfdv = load_script("_tfdv", script)
+
+        def run(request):
+            tfdv.main(request, statistics)
+
+    if not os.read(0, 1):
+        return
     threading.Thread(target=end_with_input, daemon=True).start()
-    request = json.loads(pathlib.Path("request.json").read_text("utf-8"))
-    if sys.argv[1] == "measure":
-        return measure(request)
-    script = pathlib.Path(__file__).with_name("_tfdv.py")
-    load_script("_tfdv", script).main(request, statistics)
+    run(json.loads(pathlib.Path("request.json").read_text("utf-8")))
 
 
 def end_with_input():

@@ -31,19 +31,22 @@ def is_local(options):
     return name.split(".")[-1].lower() in LOCAL_RUNNERS
 
 
-def write_request(work, request):
-    """Write what is asked, and where this package is, into a folder."""
+def ask(process, work, request):
+    """Tell a process of `running` what to do, and where this package is."""
     request = {
         **request,
         "package": str(PACKAGE),
         "python": sys.executable,
     }
     (work / "request.json").write_text(json.dumps(request), encoding="utf-8")
+    with contextlib.suppress(BrokenPipeError):  # It has said why.
+        process.stdin.write("\n")
+        process.stdin.flush()
 
 
 @contextlib.contextmanager
 def running(python, step, work):
-    """Let `_beam.py` do a step of the request in a folder.
+    """Start `_beam.py` for a step in a folder; `ask` says what it is to do.
 
     Gives its process, whose output names its steps, and waits for its end; on
     an error it is killed.

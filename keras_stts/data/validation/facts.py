@@ -270,10 +270,10 @@ def _measure_by_beam(todo, kept, request):
     look = LOOK if isinstance(kept.place, pathlib.Path) else LOOK_AT_ADDRESS
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
-        beam.write_request(work, request)
         python = environment.python()
         try:
             with beam.running(python, "measure", work) as process:
+                beam.ask(process, work, request)
                 while _is_running(process, look):
                     kept.take_parts()
         finally:

@@ -1,6 +1,7 @@
 """Statistics, schema, anomalies and a report of tables of videos."""
 
 import collections
+import functools
 import json
 import pathlib
 import sys
@@ -119,16 +120,22 @@ def validate(
         for row in sum(rows, [])
         if key(row) is not None
     }
-    facts = measure_all(
+    measure = functools.partial(
+        measure_all,
         videos,
         output / "facts.jsonl",
         num_workers,
         time_limit,
         pipeline_options,
     )
-    tables = [Table(str(p), r, facts) for p, r in zip(paths, rows)]
-    request = _request(tables, schema, max_drift, max_skew, pipeline_options)
-    found = _run(python, request, tables, output)
+
+    def make_tables(facts):
+        tables = [Table(str(p), r, facts) for p, r in zip(paths, rows)]
+        return tables, _request(
+            tables, schema, max_drift, max_skew, pipeline_options
+        )
+
+    tables, found = _run(python, measure, make_tables, output)
     anomalies = own_anomalies(tables) + [
         tfdv_anomaly(each, tables)
         for each in sorted(found["anomalies"], key=lambda a: a["feature"])
@@ -195,37 +202,67 @@ def _request(tables, schema, max_drift, max_skew, pipeline_options):
     return request
 
 
-def _run(python, request, tables, output):
-    """Let TensorFlow Data Validation work, and take what it wrote."""
-    place = _place(output, request["beam"])
+def _run(python, measure, make_tables, output):
+    """Measure, let TensorFlow Data Validation work, and take what it wrote.
+
+    It starts, which takes long, while videos are measured.
+
+    Args:
+        python: Path of a Python that has it.
+        measure: Function that returns what was measured.
+        make_tables: Function of that: tables, and what is to be done.
+        output: Path or address of a folder.
+
+    Returns:
+        Tuple of the tables, and a dict of what it found.
+    """
     with tempfile.TemporaryDirectory() as work:
         work = pathlib.Path(work)
-        request["place"] = str(work if place is None else place)
-        for table, asked in zip(tables, request["tables"]):
-            table.write(as_path(request["place"]) / f"{asked['label']}.jsonl")
-        if request["schema"]:
-            data = as_path(request["schema"]).read_bytes()
-            (work / "given_schema").write_bytes(data)
-        beam.write_request(work, request)
-        _call(python, work, len(tables) + 2)
-        text = (work / "result.json").read_text(encoding="utf-8")
-        found = json.loads(text)
-        if "schema_error" in found:
-            raise ValueError(
-                "`schema` must be a schema of TensorFlow Data Validation as "
-                f"text. Received: {request['schema']!r}, which is none "
-                f"({found['schema_error']}). Correct it."
-            )
-        (output / f"{LABELS[1]}.pbtxt").unlink(missing_ok=True)
-        for path in work.glob("*.pbtxt"):
-            text = path.read_text(encoding="utf-8")
-            (output / path.name).write_text(text, encoding="utf-8")
-    if place is not None:
-        for path in place.iterdir():
-            path.unlink()
-        if isinstance(place, pathlib.Path):
-            place.rmdir()
+        with beam.running(python, "statistics", work) as process:
+            tables, request = make_tables(measure())
+            place = _place(output, request["beam"])
+            _write_tables(request, tables, place or work, work)
+            beam.ask(process, work, request)
+            _follow(process, len(tables) + 2)
+        found = _take(request, work, output)
+    _remove(place)
+    return tables, found
+
+
+def _write_tables(request, tables, place, work):
+    """Write what Beam's workers read, and the schema."""
+    request["place"] = str(place)
+    for table, asked in zip(tables, request["tables"]):
+        table.write(as_path(request["place"]) / f"{asked['label']}.jsonl")
+    if request["schema"]:
+        data = as_path(request["schema"]).read_bytes()
+        (work / "given_schema").write_bytes(data)
+
+
+def _take(request, work, output):
+    """What TensorFlow Data Validation found; its files go to the output."""
+    found = json.loads((work / "result.json").read_text(encoding="utf-8"))
+    if "schema_error" in found:
+        raise ValueError(
+            "`schema` must be a schema of TensorFlow Data Validation as "
+            f"text. Received: {request['schema']!r}, which is none "
+            f"({found['schema_error']}). Correct it."
+        )
+    (output / f"{LABELS[1]}.pbtxt").unlink(missing_ok=True)
+    for path in work.glob("*.pbtxt"):
+        text = path.read_text(encoding="utf-8")
+        (output / path.name).write_text(text, encoding="utf-8")
     return found
+
+
+def _remove(place):
+    """The folder of `_place`, if there is one."""
+    if place is None:
+        return
+    for path in place.iterdir():
+        path.unlink()
+    if isinstance(place, pathlib.Path):
+        place.rmdir()
 
 
 def _place(output, options):
@@ -237,13 +274,13 @@ def _place(output, options):
     return place
 
 
-def _call(python, work, steps):
+def _follow(process, steps):
+    """Show the steps that a process names."""
     with tqdm.tqdm(total=steps, unit="step", file=sys.stderr) as progress:
         progress.set_description("Starting TensorFlow Data Validation")
-        with beam.running(python, "statistics", work) as process:
-            for line in process.stdout:
-                progress.update()
-                progress.set_description(line.strip())
+        for line in process.stdout:
+            progress.update()
+            progress.set_description(line.strip())
         progress.update()
 
 
