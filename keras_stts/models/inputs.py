@@ -43,12 +43,13 @@ def prepare(model, data, batch_size=None, shuffle=False, labelled=False):
         return as_tf_dataset(x)
     if isinstance(x, keras.utils.PyDataset):
         return PreprocessedDataset(model, x, labelled)
+    parts = distributing.replicas()
     if inspect.isgenerator(x):
-        return (preprocess_batch(model, batch, labelled) for batch in x)
+        return (preprocess_batch(model, b, labelled, parts) for b in x)
     if hasattr(x, "element_spec"):  # A tf.data.Dataset.
         return _prepare_tf_data(model, x, labelled)
     if _is_grain(x):
-        return x.map(lambda batch: preprocess_batch(model, batch, labelled))
+        return x.map(lambda b: preprocess_batch(model, b, labelled, parts))
     if not isinstance(x, dict):
         raise ValueError(
             'The data must be a dict (of "videos", "prompts" and "responses", '
@@ -67,6 +68,7 @@ def _is_grain(x):
 def _prepare_tf_data(model, dataset, labelled):
     import tensorflow as tf
 
+    parts = distributing.replicas()
     spec = dataset.element_spec
     spec = spec if isinstance(spec, tuple) else (spec,)
     x, y = (*spec, None)[:2]
@@ -76,14 +78,16 @@ def _prepare_tf_data(model, dataset, labelled):
             lambda *batch: model.preprocessor(*batch),
             num_parallel_calls=tf.data.AUTOTUNE,
         )
-    elif distributing.replicas() == 1:
+    elif parts == 1:
         return dataset
-    if distributing.replicas() > 1:
-        dataset = dataset.map(lambda *batch: _fill_up_tensors(model, batch))
+    if parts > 1:
+        dataset = dataset.map(
+            lambda *batch: _fill_up_tensors(model, batch, parts)
+        )
     return dataset.prefetch(tf.data.AUTOTUNE)
 
 
-def _fill_up_tensors(model, batch):
+def _fill_up_tensors(model, batch, parts):
     """As `padding.fill_up`, in a `tf.data.Dataset`."""
     import tensorflow as tf
 
@@ -94,7 +98,7 @@ def _fill_up_tensors(model, batch):
 
     def fill_up(*arrays):
         batch_of = tf.nest.pack_sequence_as(batch, arrays)
-        return tf.nest.flatten(padding.fill_up(model, batch_of))
+        return tf.nest.flatten(padding.fill_up(model, batch_of, parts))
 
     full = tf.numpy_function(fill_up, flat, [part.dtype for part in flat])
     for part, given in zip(full, flat):
@@ -106,13 +110,14 @@ def is_preprocessed(x):
     return isinstance(x, dict) and "token_ids" in x
 
 
-def preprocess_batch(model, batch, labelled=False):
+def preprocess_batch(model, batch, labelled=False, parts=None):
     """A batch as the model takes it, whether it was preprocessed or not.
 
     Args:
         model: A `VideoVLM`.
         batch: x, or a tuple (x, y) or (x, y, sample_weight).
         labelled: Bool. Whether there must be responses, or labels.
+        parts: Int, see `padding.fill_up`.
 
     Raises:
         ValueError: If the batch does not fit the model.
@@ -124,7 +129,7 @@ def preprocess_batch(model, batch, labelled=False):
         batch = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
     else:
         batch = model.preprocessor(x, y, sample_weight)
-    return padding.fill_up(model, batch)
+    return padding.fill_up(model, batch, parts)
 
 
 def _check_kind(model, x, y, labelled):
@@ -301,13 +306,15 @@ class PreprocessedDataset(keras.utils.PyDataset):
         self.model = model
         self.dataset = dataset
         self.labelled = labelled
+        self.parts = distributing.replicas()
 
     @property
     def num_batches(self):
         return self.dataset.num_batches
 
     def __getitem__(self, index):
-        return preprocess_batch(self.model, self.dataset[index], self.labelled)
+        batch = self.dataset[index]
+        return preprocess_batch(self.model, batch, self.labelled, self.parts)
 
     def on_epoch_begin(self):
         self.dataset.on_epoch_begin()

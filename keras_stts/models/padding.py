@@ -14,19 +14,22 @@ from keras_stts.models import distributing
 REDUCTIONS = ("sum", "mean_with_sample_weight")
 
 
-def fill_up(model, batch):
+def fill_up(model, batch, parts=None):
     """A batch of as many rows as devices can share.
 
     Args:
         model: A `VideoVLM`.
         batch: Preprocessed x, or a tuple (x, y) or (x, y, sample_weight).
+        parts: Int, what the number of rows must be a multiple of. Defaults
+            to `distributing.replicas()`, which only the thread knows in which
+            a distribution was set.
 
     Raises:
         ValueError: If the loss or a metric would count what is added.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     size = len(x["token_ids"])
-    missing = -size % distributing.replicas()
+    missing = -size % (parts or distributing.replicas())
     if not missing:
         return batch
     if y is not None:

@@ -1,22 +1,28 @@
 """What a model does on eight devices is what it does on one."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
 
 import keras_stts
+from keras_stts.callbacks import Backup
+from keras_stts.data import VideoDataset
+from tests.data.reading_test import write
 from tests.models import tiny
 
 COUNT = 11  # Rows: eight, and three that eight devices do not divide.
-KINDS = ("data", "fsdp", "model")
+SHAPES = {"fsdp": (8, 1), "model": (1, 8), "both": (2, 4)}
+KINDS = ("data", *SHAPES)
 
 
 def distribution(kind):
     devices = keras.distribution.list_devices()
     if kind == "data":
         return keras.distribution.DataParallel(devices=devices)
-    shape = (8, 1) if kind == "fsdp" else (2, 4)
-    mesh = keras.distribution.DeviceMesh(shape, ["batch", "model"], devices)
+    axes = ["batch", "model"]
+    mesh = keras.distribution.DeviceMesh(SHAPES[kind], axes, devices)
     return keras.distribution.ModelParallel(
         layout_map=keras_stts.VideoVLMBackbone.get_layout_map(mesh),
         batch_dim_name="batch",
@@ -34,23 +40,107 @@ def data():
     return tiny.raw(lengths[:COUNT])
 
 
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    """Path of a table of four questions about one video."""
+    folder = tmp_path_factory.mktemp("clips")
+    clip = write(folder / "a.mp4", "-c:v libx264", seconds=2)
+    path = folder / "table.jsonl"
+    rows = [
+        {"video": str(clip), "prompt": f"what {i}?", "response": f"a {i}"}
+        for i in range(4)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+def make_model():
+    """A model that is compiled soon: one vision block whole, one packed."""
+    model = tiny.model(
+        vision_num_layers=2, vision_feature_layers=[1, 0], prune_layer=0
+    )
+    return tiny.compile_to_train(model, rate=0.01)
+
+
 def batches(x):
     """The same rows, in batches of a generator."""
     for first in range(0, COUNT, 8):
         yield {name: value[first : first + 8] for name, value in x.items()}
 
 
-def run():
-    """What `fit`, `evaluate`, `predict` and `generate` give."""
-    model = tiny.model()
-    tiny.compile_to_train(model, rate=0.01)
+class Threads(keras.utils.PyDataset):
+    """The same, preprocessed, read by threads."""
+
+    def __init__(self, arrays):
+        super().__init__(workers=2)
+        self.arrays = arrays
+
+    def __len__(self):
+        return 2
+
+    def __getitem__(self, index):
+        part = slice(8 * index, 8 * index + 8)
+        return keras.tree.map_structure(lambda a: a[part], self.arrays)
+
+
+class Stop(keras.callbacks.Callback):
+    """Cuts a run off after its third batch, the first of an epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.batches += 1
+        if self.batches == 3:
+            raise KeyboardInterrupt
+
+
+def fit_all_ways(model, table, folder):
+    """Losses, of each kind of data, one after the other."""
+    import tensorflow as tf
+
     x = data()
-    fit = {"batch_size": 8, "shuffle": False, "verbose": 0}
-    history = model.fit(x, epochs=2, validation_data=x, **fit).history
+    plain = {"batch_size": 8, "shuffle": False, "verbose": 0}
+    history = model.fit(x, epochs=2, validation_data=x, **plain).history
     found = {f"fit {name}": values for name, values in history.items()}
+    found["generator"] = model.fit(batches(x), verbose=0).history["loss"]
+    arrays = model.preprocessor(x)
+    datasets = {
+        "tf.data": tf.data.Dataset.from_tensor_slices(arrays).batch(8),
+        "threads": Threads(arrays),
+    }
+    for name, dataset in datasets.items():
+        run = model.fit(dataset, shuffle=False, verbose=0)
+        found[name] = run.history["loss"]
+    rows = keras_stts.data.read_manifest(table)
+    before, places = model.get_weights(), model.optimizer.variables
+    places = [variable.numpy() for variable in places]
+    for stop in ([Stop()], []):
+        # Three rows, and one: `VideoDataset` fills these up to three.
+        with VideoDataset(rows, model.preprocessor, 3, seed=1) as videos:
+            callbacks = [Backup(folder, every=1), *stop]
+            try:
+                run = model.fit(
+                    videos, epochs=2, callbacks=callbacks, verbose=0
+                )
+            except KeyboardInterrupt:
+                model.set_weights(before)
+                for variable, value in zip(model.optimizer.variables, places):
+                    variable.assign(value)
+    found["resumed"] = run.history["loss"]
+    return found
+
+
+def run(table, folder, in_full=True):
+    """What all that is done with a model gives; a part of it if not in full."""
+    model = make_model()
+    x = data()
+    found = fit_all_ways(model, table, folder / "backup")
     scores = model.evaluate(batches(x), verbose=0, return_dict=True)
     found |= {f"evaluate {name}": value for name, value in scores.items()}
-    found["predict"] = model.predict(x, batch_size=8, verbose=0)
+    if in_full:
+        found["predict"] = model.predict(x, batch_size=8, verbose=0)
     found["weights"] = np.concatenate(
         [np.ravel(weight) for weight in model.get_weights()]
     )
@@ -59,23 +149,49 @@ def run():
             weight.assign(4 * weight.value)
     asked = {name: x[name][:3] for name in ("videos", "prompts")}
     found["answers"] = model.generate(asked)
+    if not in_full:
+        return found
     found["answer"] = model.generate({k: v[0] for k, v in asked.items()})
+    found["kept"] = model.kept_blocks(x["videos"][0])["kept"]
+    result = keras_stts.evaluate(
+        model,
+        table,
+        batch_size=3,
+        max_new_tokens=3,
+        output=folder / "asked",
+        progress=False,
+    )
+    (path,) = (folder / "asked").rglob("predictions.jsonl")
+    lines = map(json.loads, path.read_text().splitlines())
+    found["predictions"] = [line["prediction"] for line in lines]
+    found["asked"] = [result["accuracy"], result["vision_tokens"]]
     return found
 
 
 @pytest.fixture(scope="module")
-def alone():
-    return run()
+def alone(table, tmp_path_factory):
+    return run(table, tmp_path_factory.mktemp("alone"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_same_as_one_device(alone, kind):
+def test_same_as_one_device(alone, kind, table, tmp_path):
+    in_full = kind != "model"  # It is compiled longest.
     with distribution(kind).scope():
-        found = run()
-    assert found.keys() == alone.keys()
-    assert found.pop("answers") == alone["answers"]
-    assert found.pop("answer") == alone["answer"]
+        found = run(table, tmp_path, in_full)
+    assert found.keys() == alone.keys() or not in_full
     for name, values in found.items():
+        wanted = alone[name]
+        if name in ("answers", "answer", "predictions"):
+            assert values == wanted, name
+            continue
         np.testing.assert_allclose(
-            values, alone[name], rtol=1e-5, atol=1e-5, err_msg=name
+            values, wanted, rtol=1e-5, atol=1e-5, err_msg=name
         )
+
+
+def test_metrics_that_would_count_what_is_added():
+    model = make_model()
+    tiny.compile_to_train(model, metrics=["sparse_categorical_accuracy"])
+    with distribution("data").scope():
+        with pytest.raises(ValueError, match="3 rows for 8 devices.*metrics="):
+            model.evaluate(data(), batch_size=3, verbose=0)
