@@ -1,3 +1,5 @@
+import math
+
 import keras
 from keras import ops
 
@@ -10,9 +12,9 @@ from keras_stts.ops import grid_size
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import plan_groups
 from keras_stts.ops import ragged_attention
-from keras_stts.ops import to_blocks
 from keras_stts.ops import unpack_blocks
 from keras_stts.ops.grid import check_window
+from keras_stts.ops.grid import patches_of_blocks
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -68,14 +70,18 @@ class RaggedPacking(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, selection):
-        blocks = to_blocks(inputs, self.window, self.grid)
-        _, num_frames, num_blocks, size, width = blocks.shape
+        _, num_frames, num_patches, width = inputs.shape
+        num_blocks = math.prod(block_grid(self._grid, self.window))
         selection = _checked(selection, num_frames, num_blocks)
-        blocks = ops.reshape(
-            blocks, (-1, num_frames * num_blocks, size * width)
-        )
-        flat = pack_blocks(blocks, selection.index)
-        return ops.reshape(flat, (-1, flat.shape[1] * size, width))
+        index = patches_of_blocks(selection.index, self.window, self._grid)
+        num_kept = index.shape[1] * self.window**2
+        patches = ops.reshape(inputs, (-1, num_frames * num_patches, width))
+        flat = pack_blocks(patches, ops.reshape(index, (-1, num_kept)))
+        mask = self.patch_mask(selection)
+        if mask is None:
+            return flat
+        mask = ops.reshape(mask, (-1, num_kept, 1))
+        return ops.where(mask, flat, ops.zeros_like(flat))
 
     def layout(self, selection):
         """Where kept patches stand for attention; once a forward pass."""

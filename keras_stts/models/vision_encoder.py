@@ -5,6 +5,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_stts.kernels.settled import settled
 from keras_stts.layers import RaggedPacking
 from keras_stts.layers import ScoreBias
 from keras_stts.layers import TokenPruning
@@ -318,7 +319,7 @@ class VisionEncoder(keras.layers.Layer):
         similarity = self.similarity(hidden_scored, segments)
         scores, bias = self._rank(hidden_scored, frame_mask, segments)
         selection = self.select(scores, frame_mask, segments)
-        x = self.blocks[scored](hidden[self.prune_layer], bias=bias)
+        x = settled(self.blocks[scored](hidden[self.prune_layer], bias=bias))
         hidden[scored] = x
         late = self.blocks[scored + 1 :]
         if self.refill:
@@ -327,7 +328,7 @@ class VisionEncoder(keras.layers.Layer):
                 x, late, attend=functools.partial(attention, reach=reach)
             )
         packed = {
-            i: self.packing(ops.reshape(h, grid_shape), selection)
+            i: settled(self.packing(ops.reshape(h, grid_shape), selection))
             for i, h in hidden.items()
             if i in self.feature_layers or i == scored
         }
@@ -384,7 +385,7 @@ class VisionEncoder(keras.layers.Layer):
             x = block(x, attend=attend)
             index = self.blocks.index(block)
             if index in self.feature_layers or index in also:
-                outputs[index] = x
+                x = outputs[index] = settled(x)
         return outputs
 
     def similarity(self, x, segments=None):

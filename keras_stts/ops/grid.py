@@ -93,6 +93,33 @@ def to_blocks(x, window, grid=None):
     return ops.reshape(x, (-1, num_frames, rows * columns, window**2, width))
 
 
+def patches_of_blocks(index, window, grid):
+    """Where the patches of blocks lie.
+
+    Args:
+        index: Int32 tensor (B, K), flat places of blocks, (B, T * P).
+        window: Int. Side of a block in patches.
+        grid: Tuple (rows, columns) of a frame.
+
+    Returns:
+        Int32 tensor (B, K, g), flat places of patches, (B, T * N), in the
+        order of `to_blocks`; any patch at places of a block that hold none.
+    """
+    rows, columns = block_grid(grid, window)
+    (top, _), (left, _) = _padding(grid, window)
+    frame, block = index // (rows * columns), index % (rows * columns)
+    inside = ops.arange(window**2, dtype="int32")
+    row = _place(block // columns, inside // window, window, top, grid[0])
+    column = _place(block % columns, inside % window, window, left, grid[1])
+    return (frame[..., None] * grid[0] + row) * grid[1] + column
+
+
+def _place(block, inside, window, before, length):
+    """Along one axis of the grid: (B, K) and (g,) -> (B, K, g)."""
+    place = block[..., None] * window + inside - before
+    return ops.clip(place, 0, length - 1)
+
+
 def from_blocks(x, window, grid):
     """Undo `to_blocks`: (B, T, P, g, D) -> (B, T, N, D)."""
     num_frames, width = x.shape[1], x.shape[-1]

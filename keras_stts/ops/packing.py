@@ -226,13 +226,13 @@ def ragged_attention(
         Tensor (B, K * g, heads, head_dim).
     """
 
-    def in_groups(query, key, value, layout, patch_mask):
+    def in_groups(query, key, value, **unused):
         return _attention_in_groups(
             query, key, value, layout, groups, window, patch_mask
         )
 
     if chosen_kernel() != "pallas":
-        return in_groups(query, key, value, layout, patch_mask)
+        return in_groups(query, key, value)
     from keras_stts.kernels.pallas import pallas_attention
 
     # The kernel finds each frame where it lies.
@@ -242,8 +242,7 @@ def ragged_attention(
         value,
         reach=_frame_reach(layout, window**2, patch_mask),
         span=max(cap for _, cap in groups) * window**2,
-        slope=in_groups,
-        given=(layout, patch_mask),
+        otherwise=in_groups,
     )
 
 

@@ -8,6 +8,7 @@ from keras import ops
 
 from keras_stts.ops.packing import known_before_the_run
 from keras_stts.ops.packing import pack_blocks
+from keras_stts.ops.places import places_of
 from keras_stts.ops.segments import fill_first_frames
 from keras_stts.ops.segments import segment_sizes
 
@@ -93,20 +94,19 @@ def _kept_table(num_blocks, num_frames, prune_ratio):
     return table
 
 
-def _removal_order(scores, frame_mask, segments=None):
-    """Blocks from the first to go to the last: padding, low, high, frame 0."""
+def _ranking(scores, frame_mask, segments=None):
+    """Scores (B, T * P) in which padding is the lowest, frame 0 the highest."""
     batch_shape = (-1, scores.shape[1] * scores.shape[2])
     scores = ops.stop_gradient(ops.cast(scores, "float32"))
+    scores = ops.where(ops.isnan(scores), FLOAT32_MAX, scores)
     # Infinities are for padding and frame 0 alone.
     scores = ops.clip(scores, -FLOAT32_MAX, FLOAT32_MAX)
     # Compilers disagree on whether -0.0 or a subnormal number is below 0.
     scores = ops.where(ops.abs(scores) < FLOAT32_TINY, 0.0, scores)
-    if frame_mask is not None:
-        real = ops.expand_dims(ops.cast(frame_mask, "bool"), -1)
-        scores = ops.where(real, scores, -math.inf)
+    real = ops.expand_dims(ops.cast(frame_mask, "bool"), -1)
+    scores = ops.where(real, scores, -math.inf)
     scores = fill_first_frames(scores, math.inf, segments)
-    # A stable sort: of equal scores the earlier block goes first.
-    return ops.argsort(ops.reshape(scores, batch_shape), axis=-1)
+    return ops.reshape(scores, batch_shape)
 
 
 def select_blocks(
@@ -139,27 +139,36 @@ def select_blocks(
     num_kept = num_kept_blocks(
         num_blocks, num_frames, prune_ratio, num_segments
     )
-    order = ops.cast(_removal_order(scores, frame_mask, segments), "int32")
     if frame_mask is None:
         frame_mask = ops.ones_like(scores[..., 0], dtype="bool")
+    frame_mask = ops.cast(frame_mask, "bool")
+    ranking = _ranking(scores, frame_mask, segments)
+    # A stable sort: of equal scores the earlier block goes first.
+    order = ops.cast(ops.argsort(ranking, axis=-1), "int32")
     if segments is None:
         frames = ops.sum(ops.cast(frame_mask, "int32"), axis=-1, keepdims=True)
     else:
         frames = segment_sizes(segments, frame_mask, num_segments)
     table = _kept_table(num_blocks, num_frames, prune_ratio)
-    first = _first_to_stay(frames, table, num_blocks)
-    if segments is not None:
+    first = ops.minimum(_first_to_stay(frames, table, num_blocks), total - 1)
+    if segments is None:
+        least = pack_blocks(order, first)
+    else:
         segments = ops.cast(segments, "int32")
-        real = ops.where(ops.cast(frame_mask, "bool"), segments, -1)
+        real = ops.where(frame_mask, segments, -1)
         order = _one_video_after_the_other(order, _repeat(real, num_blocks))
-        first = pack_blocks(first, _repeat(segments, num_blocks))
-    # The place of a block in `order` is the inverse permutation, which is the
-    # argsort of a permutation.
-    kept = ops.cast(ops.argsort(order, axis=-1), "int32") >= first
-    index = ops.where(kept, ops.arange(total, dtype="int32"), total)
-    index = ops.sort(index, axis=-1)[:, :num_kept]
+        least = pack_blocks(order, first)
+        least = pack_blocks(least, _repeat(segments, num_blocks))
+    # What is not before the first to stay of its video stays.
+    place = ops.arange(total, dtype="int32")
+    bar = pack_blocks(ranking, least)
+    kept = (ranking > bar) | ((ranking == bar) & (place >= least))
+    kept = kept & _repeat(frame_mask, num_blocks)
+    index = places_of(kept, num_kept)
+    found = ops.sum(ops.cast(kept, "int32"), axis=-1, keepdims=True)
+    mask = place[:num_kept] < found
     kept = ops.reshape(kept, (-1, num_frames, num_blocks))
-    return Selection(ops.minimum(index, total - 1), index < total, kept)
+    return Selection(ops.where(mask, index, total - 1), mask, kept)
 
 
 def _first_to_stay(frames, table, num_blocks):

@@ -5,6 +5,7 @@ from collections import namedtuple
 from keras import ops
 
 from keras_stts.ops.packing import pack_blocks
+from keras_stts.ops.places import places_of
 from keras_stts.ops.reach import Reach
 from keras_stts.ops.segments import places_in_segments
 from keras_stts.ops.segments import segment_sizes
@@ -115,24 +116,6 @@ def _stays(is_block, selection, num_image_tokens=None):
         is_block = is_block & (which >= 0)
     which = ops.clip(which, 0, num_blocks - 1)
     return ops.logical_not(is_block) | pack_blocks(kept, which)
-
-
-def places_of(stay, length):
-    """The places of the tokens that stay in order, then others.
-
-    Args:
-        stay: Bool tensor (B, S).
-        length: Int. How many places, at least as many as stay.
-
-    Returns:
-        Int32 tensor (B, length).
-    """
-    size = stay.shape[1]
-    place = ops.arange(size, dtype="int32")
-    # Unique keys, so every backend sorts them alike.
-    key = ops.where(stay, place, place + size)
-    order = ops.sort(key, axis=-1)[:, :length]
-    return ops.where(order < size, order, order - size)
 
 
 def vision_reach(sequence, vision_token_ids, num_segments=1):

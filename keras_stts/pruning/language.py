@@ -14,10 +14,10 @@ from keras import ops
 
 from keras_stts.ops import pack_blocks
 from keras_stts.ops.packing import known_before_the_run
+from keras_stts.ops.places import places_of
 from keras_stts.ops.reach import as_dict
 from keras_stts.ops.reach import reach_spec
 from keras_stts.ops.sequence import Sequence
-from keras_stts.ops.sequence import places_of
 from keras_stts.ops.sequence import vision_reach
 
 

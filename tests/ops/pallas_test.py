@@ -16,6 +16,7 @@ from jax.experimental import pallas as pl  # noqa: E402
 from keras_stts import ops  # noqa: E402
 from keras_stts.kernels import pallas  # noqa: E402
 from keras_stts.kernels.chunked import chunked_attention  # noqa: E402
+from keras_stts.kernels.pallas import plan  # noqa: E402
 from keras_stts.ops import Reach  # noqa: E402
 from tests.tiny import tiny_batch  # noqa: E402
 from tests.tiny import tiny_model  # noqa: E402
@@ -24,8 +25,10 @@ from tests.tiny import tiny_model  # noqa: E402
 @pytest.fixture(autouse=True)
 def interpreted(monkeypatch):
     """In blocks so small that many are left out."""
-    for name in ("MOST_QUERIES", "MOST_KEYS", "ONE_BLOCK"):
-        monkeypatch.setattr(pallas, name, 16)
+    for name in ("MOST_QUERIES", "MOST_KEYS", "ONE_BLOCK", "FLAT_KEYS"):
+        monkeypatch.setattr(plan, name, 16)
+    monkeypatch.setattr(plan, "FLAT_QUERIES", 32)
+    monkeypatch.setattr(plan, "FLAT_PART", 16)
     run = functools.partial(pl.pallas_call, interpret=True)
     monkeypatch.setattr(pl, "pallas_call", run)
 

@@ -1,0 +1,121 @@
+"""Attention on TPUs, forward and backward."""
+
+import functools
+
+import keras
+
+from keras_stts.kernels.choice import say_once
+from keras_stts.kernels.chunked import chunked_attention
+from keras_stts.kernels.pallas.backward import run_backward
+from keras_stts.kernels.pallas.forward import run_forward
+from keras_stts.kernels.pallas.operands import flat
+from keras_stts.kernels.pallas.operands import operands_of
+from keras_stts.kernels.pallas.operands import stack_numbers
+from keras_stts.kernels.pallas.plan import make_plan
+from keras_stts.kernels.pallas.plan import ranges_of
+from keras_stts.kernels.pallas.plan import visits
+from keras_stts.ops.reach import Reach
+
+
+def pallas_attention(
+    query,
+    key,
+    value,
+    mask=None,
+    bias=None,
+    reach=None,
+    span=None,
+    otherwise=chunked_attention,
+):
+    """See `keras_stts.ops.attention`.
+
+    Args:
+        span: Optional int. A row is cut into pieces of at most so many
+            tokens, which see only those of their own piece: blocks out of it
+            are not run.
+        otherwise: Function of the arguments before, what runs instead where
+            the kernels cannot.
+    """
+    reason = _unfit(query, mask, bias)
+    if reason:
+        say_once(f"Attention runs in chunks, not by a kernel: {reason}.")
+        return otherwise(query, key, value, mask=mask, bias=bias, reach=reach)
+    run = _differentiable(span)
+    return run(query, key, value, bias, tuple(reach or Reach()))
+
+
+def _unfit(query, mask, bias):
+    """Why the kernels cannot run this, or `None`."""
+    distribution = keras.distribution.distribution()
+    if distribution is not None and distribution.device_mesh.devices.size > 1:
+        return "it is not made for several devices"
+    if mask is not None or (bias is not None and bias.shape[1:3] != (1, 1)):
+        return "it takes what each query sees as a reach, a bias of keys alone"
+    if not isinstance(query.shape[0], int):
+        return "the number of rows is not known"
+    return None
+
+
+@functools.cache
+def _differentiable(span):
+    import jax
+
+    @jax.custom_vjp
+    def run(query, key, value, bias, reach):
+        return _forward(query, key, value, bias, reach, span)[0]
+
+    def forward(*arguments):
+        out, size = _forward(*arguments, span)
+        return out, (arguments, out, size)
+
+    def backward(kept, slope):
+        return _backward(*kept, slope, span)
+
+    run.defvjp(forward, backward)
+    return run
+
+
+def _prepared(query, key, value, bias, reach, span):
+    """What the kernels read, which blocks they visit, and the plan."""
+    reach = Reach(*reach)
+    plan = make_plan(query.shape, key.shape, span)
+    ranges = None
+    if any(x is not None for x in reach):
+        ranges = ranges_of(reach, plan)
+    operands = operands_of(query, key, value, bias, reach, ranges, plan)
+    return operands, visits(ranges, plan), plan
+
+
+def _forward(query, key, value, bias, reach, span):
+    prepared = _prepared(query, key, value, bias, reach, span)
+    out, size = run_forward(*prepared)
+    return out.reshape(query.shape), size
+
+
+def _backward(arguments, out, size, slope, span):
+    import jax.numpy as jnp
+
+    query, key, _, bias, _ = arguments
+    operands, bounds, plan = _prepared(*arguments, span)
+    inner = jnp.sum(out.astype("float32") * slope.astype("float32"), axis=-1)
+    operands["slope"] = flat(slope.astype(query.dtype))
+    operands["size"] = size
+    operands["inner"] = stack_numbers(inner, plan)
+    slopes = run_backward(operands, bounds, plan)
+    return (
+        slopes["query_slope"].reshape(query.shape),
+        slopes["key_slope"].reshape(key.shape),
+        slopes["value_slope"].reshape(key.shape),
+        _slope_of_bias(slopes.get("bias_slope"), bias),
+        None,
+    )
+
+
+def _slope_of_bias(slope, bias):
+    """(B, sets, 1, S2) -> the shape of a bias of keys."""
+    if bias is None:
+        return None
+    slope = slope.sum(axis=1, keepdims=True)
+    if bias.shape[0] == 1:
+        slope = slope.sum(axis=0, keepdims=True)
+    return slope.astype(bias.dtype)

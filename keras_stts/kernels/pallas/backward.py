@@ -1,0 +1,196 @@
+"""The kernels of attention's gradient; logits are made again."""
+
+from collections import namedtuple
+
+from keras_stts.kernels.pallas import tiles
+from keras_stts.kernels.pallas.operands import call
+from keras_stts.kernels.pallas.plan import cost
+
+Tile = namedtuple("Tile", ["query", "slope", "key", "weights", "of_logits"])
+OF_QUERIES = "keras_stts_attention_gradient_of_queries"
+OF_KEYS = "keras_stts_attention_gradient_of_keys"
+
+
+def run_backward(operands, bounds, plan):
+    """Gradients of queries, keys, values, and of the bias if there is one.
+
+    Args:
+        operands: From `operands_of`, and `"slope"`, the gradient of the
+            output, `"size"` of `run_forward`, and `"inner"`, the product of
+            output and gradient of each head as of `stack_numbers`.
+        bounds: From `visits`.
+        plan: A `Plan`.
+
+    Returns:
+        Dict of tensors `"query_slope"`, `"key_slope"`, `"value_slope"` like
+        what they are of, and `"bias_slope"` (B, sets, 1, S2).
+    """
+    of_queries = _gradient_of_queries(operands, bounds, plan)
+    return {**of_queries, **_gradients_of_keys(operands, bounds, plan)}
+
+
+def _gradient_of_queries(operands, bounds, plan):
+    import jax
+
+    query = operands["query"]
+    shape = jax.ShapeDtypeStruct(query.shape, query.dtype)
+    rows = plan.groups * plan.queries
+    (slope,) = call(
+        _kernel_of_queries,
+        operands,
+        {"query_slope": shape},
+        {"sums": (rows, plan.side * plan.width)},
+        bounds,
+        "queries",
+        plan,
+        cost(plan, query.dtype, 3, (3, 0, 2, 0), 2),
+        OF_QUERIES,
+    )
+    return {"query_slope": slope}
+
+
+def _gradients_of_keys(operands, bounds, plan):
+    import jax
+
+    key = operands["key"]
+    shape = jax.ShapeDtypeStruct(key.shape, key.dtype)
+    outputs = {"key_slope": shape, "value_slope": shape}
+    sums = (plan.keys, plan.side * plan.width)
+    scratch = {"key_sums": sums, "value_sums": sums}
+    if "bias" in operands:
+        outputs["bias_slope"] = jax.ShapeDtypeStruct(
+            (plan.rows, plan.sets, 1, plan.num_keys), "float32"
+        )
+        scratch["bias_sums"] = (1, plan.keys)
+    slopes = call(
+        _kernel_of_keys,
+        operands,
+        outputs,
+        scratch,
+        bounds,
+        "keys",
+        plan,
+        cost(plan, key.dtype, 4, (0, 4, 0, 2), 2),
+        OF_KEYS,
+    )
+    return dict(zip(outputs, slopes))
+
+
+def _kernel_of_queries(first, stop, part_first, part_stop, *refs, names, plan):
+    """A block of queries and one of keys."""
+    import jax.numpy as jnp
+    from jax.experimental import pallas as pl
+
+    ref = dict(zip(names, refs))
+    row, i, j = (pl.program_id(axis) for axis in (0, 2, 3))
+    block = first[row, i] + j
+
+    @pl.when(j == 0)
+    def begin():
+        ref["sums"][...] = jnp.zeros_like(ref["sums"])
+
+    @pl.when(block < stop[row, i])
+    def visit():
+        def run(part):
+            _add_to_queries(ref, part, block * plan.keys, plan)
+
+        bounds = (part_first, part_stop)
+        tiles.each_part(run, bounds, row, i, block, plan)
+
+    @pl.when(j == plan.steps[0] - 1)
+    def end():
+        for part in range(plan.queries // plan.part):
+            rows = tiles.rows_of(part, plan.groups * plan.part)
+            for head in range(plan.side):
+                sums = ref["sums"][rows, tiles.lanes(head, plan)]
+                sums = sums * plan.width**-0.5
+                tiles.put_queries(ref["query_slope"], part, head, sums, plan)
+
+
+def _add_to_queries(ref, part, base, plan):
+    import jax
+    import jax.numpy as jnp
+
+    seen = tiles.seen_by(ref, part, base, plan)
+    rows = tiles.rows_of(part, plan.groups * plan.part)
+    for head in range(plan.side):
+        tile = _tile(ref, part, head, base, seen, None, plan)
+        ref["sums"][rows, tiles.lanes(head, plan)] += jax.lax.dot(
+            tile.of_logits.astype(tile.key.dtype),
+            tile.key,
+            preferred_element_type=jnp.float32,
+        )
+
+
+def _tile(ref, part, head, base, seen, real, plan):
+    """The softmax' weights and the gradient of its logits, once more."""
+    import jax.numpy as jnp
+    from jax.experimental import pallas as pl
+
+    query = tiles.of_queries(ref["query"], part, head, plan)
+    slope = tiles.of_queries(ref["slope"], part, head, plan)
+    if real is not None:
+        query, slope = (jnp.where(real, x, 0) for x in (query, slope))
+    key = tiles.of_keys(ref["key"], base, head, plan)
+    value = tiles.of_keys(ref["value"], base, head, plan)
+    rows = tiles.rows_of(part, plan.groups * plan.part)
+    size, inner = (
+        ref[name][0, 0, rows, pl.ds(head, 1)] for name in ("size", "inner")
+    )
+    weights = jnp.exp(tiles.logits_of(ref, query, key, seen, plan) - size)
+    of_logits = weights * (tiles.across(slope, value) - inner)
+    if real is not None:
+        weights, of_logits = (
+            jnp.where(real, x, 0) for x in (weights, of_logits)
+        )
+    return Tile(query, slope, key, weights, of_logits)
+
+
+def _kernel_of_keys(first, stop, part_first, part_stop, *refs, names, plan):
+    """A block of keys and one of queries."""
+    import jax.numpy as jnp
+    from jax.experimental import pallas as pl
+
+    ref = dict(zip(names, refs))
+    row, i, j = (pl.program_id(axis) for axis in (0, 2, 3))
+    block = first[row, i] + j
+    sums = [name for name in names if name.endswith("_sums")]
+
+    @pl.when(j == 0)
+    def begin():
+        for name in sums:
+            ref[name][...] = jnp.zeros_like(ref[name])
+
+    @pl.when(block < stop[row, i])
+    def visit():
+        def run(part):
+            _add_to_keys(ref, part, block, i * plan.keys, plan)
+
+        bounds = (part_first, part_stop)
+        tiles.each_part(run, bounds, row, block, i, plan)
+
+    @pl.when(j == plan.steps[1] - 1)
+    def end():
+        of_keys = ref["key_sums"][...] * plan.width**-0.5
+        ref["key_slope"][0] = of_keys.astype(ref["key_slope"].dtype)
+        of_values = ref["value_sums"][...]
+        ref["value_slope"][0] = of_values.astype(ref["value_slope"].dtype)
+        if "bias_sums" in ref:
+            ref["bias_slope"][0, 0] = ref["bias_sums"][...]
+
+
+def _add_to_keys(ref, part, block, base, plan):
+    import jax.numpy as jnp
+
+    seen = tiles.seen_by(ref, part, base, plan)
+    real = tiles.real_queries(part, block, plan)
+    for head in range(plan.side):
+        tile = _tile(ref, part, head, base, seen, real, plan)
+        place = tiles.lanes(head, plan)
+        weights = tile.weights.astype(tile.slope.dtype)
+        ref["value_sums"][:, place] += tiles.down(weights, tile.slope)
+        of_logits = tile.of_logits.astype(tile.query.dtype)
+        ref["key_sums"][:, place] += tiles.down(of_logits, tile.query)
+        if "bias_sums" in ref:
+            of_bias = jnp.sum(tile.of_logits, axis=0, keepdims=True)
+            ref["bias_sums"][...] += of_bias

@@ -1,0 +1,155 @@
+"""What kernels read and write, and which part of it at a step."""
+
+import functools
+
+from keras_stts.kernels.pallas.plan import LANES
+
+VMEM_BYTES = 2**26
+
+
+def operands_of(query, key, value, bias, reach, ranges, plan):
+    """Dict of what all kernels read: heads in the lanes, and what is seen."""
+    import jax.numpy as jnp
+
+    tensors = {"query": query, "key": key, "value": value}
+    operands = {name: flat(x) for name, x in tensors.items()}
+    if ranges is not None:
+        operands["ranges"] = ranges
+    if reach.marked is not None:
+        marked = jnp.broadcast_to(reach.marked, (plan.rows, plan.num_keys))
+        operands["marked"] = marked.astype("int32")[:, None]
+    if bias is not None:
+        bias = jnp.broadcast_to(bias[:, :, 0], (plan.rows, 1, plan.num_keys))
+        operands["bias"] = bias.astype("float32")
+    return operands
+
+
+def flat(x):
+    """(B, S, heads, width) -> (B, S, heads * width)."""
+    return x.reshape(*x.shape[:2], -1)
+
+
+def stack_numbers(x, plan):
+    """Numbers of queries (B, S, heads) as kernels write them.
+
+    (B, sets, blocks * parts * groups * part, side), each part of the heads
+    that share one of keys stacked.
+    """
+    import jax.numpy as jnp
+
+    parts = plan.blocks[0] * plan.queries // plan.part
+    missing = parts * plan.part - plan.length
+    x = jnp.pad(x, ((0, 0), (0, missing), (0, 0)))
+    shape = (parts, plan.part, plan.sets, plan.side, plan.groups)
+    x = jnp.transpose(x.reshape(plan.rows, *shape), (0, 3, 1, 5, 2, 4))
+    return x.reshape(plan.rows, plan.sets, -1, plan.side)
+
+
+def call(kernel, inputs, outputs, scratch, bounds, by, plan, cost, name):
+    """Call a kernel on a grid of rows, sets of heads, blocks and visits.
+
+    Args:
+        kernel: Function of references, `names` and `plan`.
+        inputs: Dict of tensors.
+        outputs: Dict of `jax.ShapeDtypeStruct`.
+        scratch: Dict of tuples (rows, lanes) of float32.
+        bounds: From `visits`.
+        by: `"queries"` or `"keys"`, whose blocks visit the others.
+        plan: A `Plan`.
+        cost: `pl.CostEstimate`.
+        name: Str.
+
+    Returns:
+        List of tensors.
+    """
+    from jax.experimental import pallas as pl
+    from jax.experimental.pallas import tpu as pltpu
+
+    axis = ("queries", "keys").index(by)
+    visited = bounds["keys" if by == "queries" else "queries"]
+    prefetched = (*visited, *bounds["parts"])
+    names = (*inputs, *outputs, *scratch)
+    return pl.pallas_call(
+        functools.partial(kernel, names=names, plan=plan),
+        grid_spec=pltpu.PrefetchScalarGridSpec(
+            num_scalar_prefetch=len(prefetched),
+            grid=(plan.rows, plan.sets, plan.blocks[axis], plan.steps[axis]),
+            in_specs=[_spec(name, by, plan) for name in inputs],
+            out_specs=[_spec(name, by, plan) for name in outputs],
+            scratch_shapes=[
+                pltpu.VMEM(shape, "float32") for shape in scratch.values()
+            ],
+        ),
+        out_shape=list(outputs.values()),
+        compiler_params=pltpu.CompilerParams(
+            dimension_semantics=(*3 * ("parallel",), "arbitrary"),
+            vmem_limit_bytes=VMEM_BYTES,
+        ),
+        cost_estimate=cost,
+        name=name,
+    )(*prefetched, *inputs.values())
+
+
+def _spec(name, by, plan):
+    """Which part of a tensor a step of the grid takes."""
+    from jax.experimental import pallas as pl
+
+    def visited(row, i, j, first, stop):
+        import jax.numpy as jnp
+
+        # What is not visited is not read: the block before stays.
+        last = jnp.maximum(stop[row, i] - 1, 0)
+        return jnp.minimum(first[row, i] + j, last)
+
+    def block(of, row, i, j, bounds):
+        return i if of == by else visited(row, i, j, *bounds[:2])
+
+    def tensor(of, row, head, i, j, *bounds):
+        return row, block(of, row, i, j, bounds), head
+
+    def row_of_keys(row, head, i, j, *bounds):
+        return row, 0, block("keys", row, i, j, bounds)
+
+    def column_of_queries(row, head, i, j, *bounds):
+        return row, block("queries", row, i, j, bounds), 0
+
+    def numbers(row, head, i, j, *bounds):
+        return row, head, block("queries", row, i, j, bounds), 0
+
+    def sums_of_keys(row, head, i, j, *bounds):
+        return row, head, 0, block("keys", row, i, j, bounds)
+
+    narrow = plan.side * plan.width
+    of_queries = functools.partial(tensor, "queries")
+    of_keys = functools.partial(tensor, "keys")
+    query = ((1, plan.queries, plan.groups * narrow), of_queries)
+    key = ((1, plan.keys, narrow), of_keys)
+    number = ((1, 1, plan.groups * plan.queries, plan.side), numbers)
+    row = ((1, 1, plan.keys), row_of_keys)
+    specs = {
+        "query": query,
+        "out": query,
+        "slope": query,
+        "query_slope": query,
+        "key": key,
+        "value": key,
+        "key_slope": key,
+        "value_slope": key,
+        "ranges": ((1, plan.queries, 4), column_of_queries),
+        "marked": row,
+        "bias": row,
+        "bias_slope": ((1, 1, 1, plan.keys), sums_of_keys),
+        "size": number,
+        "inner": number,
+    }
+    return pl.BlockSpec(*specs[name])
+
+
+def scratch_of_queries(plan):
+    """Shapes of what is summed for a block of queries."""
+    rows = plan.groups * plan.queries
+    return {
+        "most": (rows, LANES),
+        "total": (rows, LANES),
+        "sums": (rows, plan.side * plan.width),
+    }

@@ -1,0 +1,148 @@
+"""What kernels do to a part of the queries and a block of keys."""
+
+NOT_SEEN = -1e30
+
+
+def each_part(run, bounds, row, i, block, plan):
+    """Run the parts of a block of queries that see a block of keys.
+
+    Args:
+        run: Function of a part.
+        bounds: Pair of references, the first block of keys of each part and
+            the one after the last.
+        row: Int scalar.
+        i: Int scalar, the block of queries.
+        block: Int scalar, the block of keys.
+        plan: A `Plan`.
+    """
+    import jax
+    from jax.experimental import pallas as pl
+
+    parts = plan.queries // plan.part
+    if parts == 1:
+        run(0)
+        return
+    first, stop = bounds
+
+    def body(part, _):
+        at = i * parts + part
+
+        @pl.when((first[row, at] <= block) & (block < stop[row, at]))
+        def visit():
+            run(part)
+
+    jax.lax.fori_loop(0, parts, body, None)
+
+
+def rows_of(part, size):
+    """Which rows of a block are of a part of `size` rows."""
+    from jax.experimental import pallas as pl
+
+    if isinstance(part, int):
+        return pl.ds(part * size, size)
+    return pl.ds(pl.multiple_of(part * size, size), size)
+
+
+def lanes(head, plan):
+    """Where a head of keys lies."""
+    from jax.experimental import pallas as pl
+
+    return pl.ds(head * plan.width, plan.width)
+
+
+def of_queries(ref, part, head, plan):
+    """(groups * part, width): the heads of a head of keys, stacked."""
+    import jax.numpy as jnp
+
+    rows = rows_of(part, plan.part)
+    heads = (head * plan.groups + group for group in range(plan.groups))
+    parts = [ref[0, rows, lanes(i, plan)] for i in heads]
+    return parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=0)
+
+
+def put_queries(ref, part, head, x, plan):
+    """Undo `of_queries`."""
+    rows = rows_of(part, plan.part)
+    for group in range(plan.groups):
+        place = lanes(head * plan.groups + group, plan)
+        piece = x[group * plan.part : (group + 1) * plan.part]
+        ref[0, rows, place] = piece.astype(ref.dtype)
+
+
+def of_keys(ref, base, head, plan):
+    """(keys, width): a head; zeros past the end, where anything may be."""
+    import jax
+    import jax.numpy as jnp
+
+    x = ref[0, :, lanes(head, plan)]
+    if plan.num_keys % plan.keys == 0:
+        return x
+    place = jax.lax.broadcasted_iota(jnp.int32, (plan.keys, 1), 0)
+    return jnp.where(base + place < plan.num_keys, x, 0)
+
+
+def logits_of(ref, query, key, seen, plan):
+    """(groups * part, keys), float32."""
+    import jax.numpy as jnp
+
+    logits = across(query, key) * plan.width**-0.5
+    if "bias" in ref:
+        logits = logits + ref["bias"][0]
+    return logits if seen is None else jnp.where(seen, logits, NOT_SEEN)
+
+
+def across(x, y):
+    """x @ y.T in float32."""
+    import jax
+    import jax.numpy as jnp
+
+    axes = (((1,), (1,)), ((), ()))
+    return jax.lax.dot_general(x, y, axes, preferred_element_type=jnp.float32)
+
+
+def down(x, y):
+    """x.T @ y in float32."""
+    import jax
+    import jax.numpy as jnp
+
+    axes = (((0,), (0,)), ((), ()))
+    return jax.lax.dot_general(x, y, axes, preferred_element_type=jnp.float32)
+
+
+def seen_by(ref, part, base, plan):
+    """Bool (groups * part, keys), or `None` for all."""
+    import jax
+    import jax.numpy as jnp
+
+    if "ranges" not in ref and plan.num_keys % plan.keys == 0:
+        return None
+    shape = (plan.part, plan.keys)
+    place = base + jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    if "ranges" in ref:
+        ranges = ref["ranges"][0, rows_of(part, plan.part)]
+        seen = (place >= ranges[:, 0:1]) & (place < ranges[:, 1:2])
+    else:
+        seen = place < plan.num_keys
+    if "marked" in ref:
+        also = (place >= ranges[:, 2:3]) & (place < ranges[:, 3:4])
+        seen = seen | (also & (ref["marked"][0] > 0))
+    return stacked(seen, plan)
+
+
+def real_queries(part, i, plan):
+    """Bool (groups * part, 1), or `None` if none is past the end."""
+    import jax
+    import jax.numpy as jnp
+
+    if plan.length % plan.queries == 0:
+        return None
+    place = jax.lax.broadcasted_iota(jnp.int32, (plan.part, 1), 0)
+    place = place + i * plan.queries + part * plan.part
+    return stacked(place < plan.length, plan)
+
+
+def stacked(x, plan):
+    """The same for all heads that share one of keys."""
+    import jax.numpy as jnp
+
+    return jnp.concatenate([x] * plan.groups, axis=0) if plan.groups > 1 else x

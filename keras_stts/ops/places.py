@@ -1,0 +1,36 @@
+"""Where what stays of a sequence stands."""
+
+import keras
+from keras import ops
+
+
+def places_of(stay, length):
+    """The places of what stays in order, then others.
+
+    Args:
+        stay: Bool tensor (B, S).
+        length: Int. How many places, at least as many as stay.
+
+    Returns:
+        Int32 tensor (B, length).
+    """
+    size = stay.shape[1]
+    place = ops.arange(size, dtype="int32")
+    if keras.config.backend() == "jax":
+        return _scattered(stay, place, length)
+    # Unique keys, so every backend sorts them alike.
+    key = ops.where(stay, place, place + size)
+    order = ops.sort(key, axis=-1)[:, :length]
+    return ops.where(order < size, order, order - size)
+
+
+def _scattered(stay, place, length):
+    """Without a sort, which accelerators are slow to compile and to run."""
+    import jax.numpy as jnp
+
+    before = jnp.cumsum(stay.astype("int32"), axis=-1)
+    target = jnp.where(stay, before - 1, before[:, -1:] + place - before)
+    row = jnp.arange(stay.shape[0], dtype="int32")[:, None]
+    places = jnp.zeros((stay.shape[0], length), "int32")
+    value = jnp.broadcast_to(place, target.shape)
+    return places.at[row, target].set(value, mode="drop", unique_indices=True)
