@@ -25,10 +25,10 @@ from tests.tiny import tiny_model  # noqa: E402
 @pytest.fixture(autouse=True)
 def interpreted(monkeypatch):
     """In blocks so small that many are left out."""
-    for name in ("MOST_QUERIES", "MOST_KEYS", "ONE_BLOCK", "FLAT_KEYS"):
+    for name in ("PART", "MOST_KEYS", "ONE_BLOCK", "FLAT_KEYS"):
         monkeypatch.setattr(plan, name, 16)
-    monkeypatch.setattr(plan, "FLAT_QUERIES", 32)
-    monkeypatch.setattr(plan, "FLAT_PART", 16)
+    for name in ("MOST_QUERIES", "FLAT_QUERIES"):
+        monkeypatch.setattr(plan, name, 32)
     run = functools.partial(pl.pallas_call, interpret=True)
     monkeypatch.setattr(pl, "pallas_call", run)
 

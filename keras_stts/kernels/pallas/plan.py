@@ -3,18 +3,18 @@
 from collections import namedtuple
 
 LANES = 128
-# Of float32 logits of a block, in rows of queries and in columns of keys.
+# Of a block, in rows of queries, all heads of a group, and in columns of keys.
 MOST_ROWS = 1024
 MOST_QUERIES = 384
 MOST_KEYS = 512
+# Queries that are run together: programs grow with them.
+PART = 128
 # A sequence no longer is one block of keys.
 ONE_BLOCK = 1024
 # Of frames of unequal length that lie one after the other. Long blocks of
 # queries read keys seldom; their parts skip the keys of other frames.
 FLAT_QUERIES = 512
-FLAT_PART = 128
 FLAT_KEYS = 256
-SUBLANES = 16
 
 Plan = namedtuple(
     "Plan",
@@ -69,13 +69,11 @@ def make_plan(query_shape, key_shape, span=None):
     _, num_keys, key_heads, _ = key_shape
     groups = heads // key_heads
     if span is None:
-        queries = part = _even(length, min(MOST_QUERIES, MOST_ROWS // groups))
+        most = min(MOST_QUERIES, MOST_ROWS // groups)
         keys = num_keys if num_keys <= ONE_BLOCK else MOST_KEYS
     else:
-        queries, part, keys = FLAT_QUERIES, FLAT_PART, FLAT_KEYS
-        if length < queries:
-            queries = part = length
-        keys = min(keys, num_keys)
+        most, keys = FLAT_QUERIES, min(FLAT_KEYS, num_keys)
+    queries, part = _parts(length, most)
     blocks = (-(-length // queries), -(-num_keys // keys))
     steps, seen = blocks[::-1], num_keys
     if span is not None:
@@ -103,12 +101,12 @@ def make_plan(query_shape, key_shape, span=None):
     )
 
 
-def _even(length, most):
-    """Blocks of nearly the same length, of whole sublanes."""
-    count = -(-length // most)
-    if count == 1:
-        return length
-    return -(-length // (count * SUBLANES)) * SUBLANES
+def _parts(length, most):
+    """Queries of a block and of a part: blocks of nearly the same length."""
+    if length <= PART:
+        return length, length
+    count = -(-length // max(PART, most))
+    return -(-length // (count * PART)) * PART, PART
 
 
 def ranges_of(reach, plan):
