@@ -124,10 +124,11 @@ def test_kept_patches_of_frames(rim, monkeypatch):
 
 def test_train_step_of_a_pruned_model(monkeypatch):
     model = tiny_model(
-        image_size=18,
+        image_size=12,
         patch_size=2,
         window=3,
         num_frames=3,
+        num_layers=1,
         prune_ratio=0.5,
         rematerialize=True,
     )

@@ -2,11 +2,10 @@
 
 import functools
 
-import keras
-
 from keras_stts.kernels.choice import say_once
 from keras_stts.kernels.chunked import chunked_attention
 from keras_stts.kernels.pallas.backward import run_backward
+from keras_stts.kernels.pallas.devices import on_each_device
 from keras_stts.kernels.pallas.forward import run_forward
 from keras_stts.kernels.pallas.operands import flat
 from keras_stts.kernels.pallas.operands import operands_of
@@ -46,9 +45,6 @@ def pallas_attention(
 
 def _unfit(query, mask, bias):
     """Why the kernels cannot run this, or `None`."""
-    distribution = keras.distribution.distribution()
-    if distribution is not None and distribution.device_mesh.devices.size > 1:
-        return "it is not made for several devices"
     if mask is not None or (bias is not None and bias.shape[1:3] != (1, 1)):
         return "it takes what each query sees as a reach, a bias of keys alone"
     if not isinstance(query.shape[0], int):
@@ -62,22 +58,47 @@ def _differentiable(span):
 
     @jax.custom_vjp
     def run(query, key, value, bias, reach):
-        return _forward(query, key, value, bias, reach, span)[0]
+        return forward(query, key, value, bias, reach)[0]
 
-    def forward(*arguments):
-        out, size = _forward(*arguments, span)
+    def forward(query, key, value, bias, reach):
+        arguments = (query, key, value, bias, *reach)
+        out, size = on_each_device(
+            functools.partial(_forward, span=span),
+            arguments,
+            _kinds(arguments),
+            ("heads", "numbers"),
+        )
         return out, (arguments, out, size)
 
     def backward(kept, slope):
-        return _backward(*kept, slope, span)
+        arguments, out, size = kept
+        kinds = _kinds(arguments)
+        results = kinds[:3] if arguments[3] is None else kinds[:4]
+        slopes = on_each_device(
+            functools.partial(_backward, span=span),
+            (*arguments, out, size, slope),
+            (*kinds, "heads", "numbers", "heads"),
+            results,
+        )
+        none = [None] * (4 - len(slopes))
+        return (*slopes, *none, None)
 
     run.defvjp(forward, backward)
     return run
 
 
+def _kinds(arguments):
+    """What `on_each_device` must know of queries, keys, ..., and a reach."""
+    num_rows = arguments[0].shape[0]
+    kinds = [
+        "one" if x is None or x.shape[0] != num_rows else "rows"
+        for x in arguments[3:]
+    ]
+    return ("heads", "heads", "heads", *kinds)
+
+
 def _prepared(query, key, value, bias, reach, span):
     """What the kernels read, which blocks they visit, and the plan."""
-    reach = Reach(*reach)
     plan = make_plan(query.shape, key.shape, span)
     ranges = None
     if any(x is not None for x in reach):
@@ -86,35 +107,36 @@ def _prepared(query, key, value, bias, reach, span):
     return operands, visits(ranges, plan), plan
 
 
-def _forward(query, key, value, bias, reach, span):
-    prepared = _prepared(query, key, value, bias, reach, span)
+def _forward(query, key, value, bias, *reach, span):
+    prepared = _prepared(query, key, value, bias, Reach(*reach), span)
     out, size = run_forward(*prepared)
     return out.reshape(query.shape), size
 
 
-def _backward(arguments, out, size, slope, span):
+def _backward(query, key, value, bias, *others, span):
     import jax.numpy as jnp
 
-    query, key, _, bias, _ = arguments
-    operands, bounds, plan = _prepared(*arguments, span)
+    *reach, out, size, slope = others
+    operands, bounds, plan = _prepared(
+        query, key, value, bias, Reach(*reach), span
+    )
     inner = jnp.sum(out.astype("float32") * slope.astype("float32"), axis=-1)
     operands["slope"] = flat(slope.astype(query.dtype))
     operands["size"] = size
     operands["inner"] = stack_numbers(inner, plan)
     slopes = run_backward(operands, bounds, plan)
-    return (
+    results = (
         slopes["query_slope"].reshape(query.shape),
         slopes["key_slope"].reshape(key.shape),
         slopes["value_slope"].reshape(key.shape),
-        _slope_of_bias(slopes.get("bias_slope"), bias),
-        None,
     )
+    if bias is None:
+        return results
+    return (*results, _slope_of_bias(slopes["bias_slope"], bias))
 
 
 def _slope_of_bias(slope, bias):
     """(B, sets, 1, S2) -> the shape of a bias of keys."""
-    if bias is None:
-        return None
     slope = slope.sum(axis=1, keepdims=True)
     if bias.shape[0] == 1:
         slope = slope.sum(axis=0, keepdims=True)
