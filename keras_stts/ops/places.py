@@ -26,11 +26,15 @@ def places_of(stay, length):
 
 def _scattered(stay, place, length):
     """Without a sort, which accelerators are slow to compile and to run."""
+    import jax
     import jax.numpy as jnp
 
     before = jnp.cumsum(stay.astype("int32"), axis=-1)
     target = jnp.where(stay, before - 1, before[:, -1:] + place - before)
-    row = jnp.arange(stay.shape[0], dtype="int32")[:, None]
-    places = jnp.zeros((stay.shape[0], length), "int32")
-    value = jnp.broadcast_to(place, target.shape)
-    return places.at[row, target].set(value, mode="drop", unique_indices=True)
+
+    def scattered(target):
+        places = jnp.zeros(length, "int32")
+        return places.at[target].set(place, mode="drop", unique_indices=True)
+
+    # Row by row: on several devices each stays where it lies.
+    return jax.vmap(scattered)(target)
