@@ -24,6 +24,7 @@ from keras_stts.models import padding
 from keras_stts.models import preset_configs
 from keras_stts.models import preset_files
 from keras_stts.models import preset_saving
+from keras_stts.models import text_loss
 from keras_stts.models import tf_steps
 from keras_stts.models.backbone_bounds import is_int
 from keras_stts.models.keras_format import naming
@@ -103,6 +104,7 @@ class VideoVLM(keras_hub.models.CausalLM):
     backbone_cls = VideoVLMBackbone
     preprocessor_cls = VideoVLMPreprocessor
     presets = PRESETS
+    _own_loss = False
 
     def __init__(
         self,
@@ -139,19 +141,10 @@ class VideoVLM(keras_hub.models.CausalLM):
 
         # === Functional Model ===
         inputs = backbone.input
-        outputs = backbone(inputs)
-        hidden = outputs["hidden_states"]
         auxiliary_loss = _make_auxiliary_loss(
             backbone, aux_coefficient, stop_gradient_target
         )
-        if auxiliary_loss is not None:
-            hidden = auxiliary_loss(
-                hidden,
-                outputs["scores"],
-                outputs["similarity"],
-                inputs["frame_mask"],
-                segments=inputs.get("frame_segments"),
-            )
+        hidden = _run_backbone(backbone, auxiliary_loss, inputs)
         with layouts.sizes_known(backbone.get_config()):
             logits = self.lm_head(hidden)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
@@ -236,6 +229,38 @@ class VideoVLM(keras_hub.models.CausalLM):
             with spread, naming(preset):
                 return load_task(cls, preset, load_weights, **arguments)
 
+    def call(self, inputs, training=None, mask=None):
+        labels = text_loss.current_labels()
+        if labels is None:
+            return super().call(inputs, training=training, mask=mask)
+        hidden = _run_backbone(
+            self.backbone, self.auxiliary_loss, inputs, training=training
+        )
+        size = self._tokens_at_once(labels)
+        return text_loss.losses_and_hits(hidden, labels, self.lm_head, size)
+
+    def _tokens_at_once(self, labels):
+        vocabulary_size = self.backbone.vocabulary_size
+        return text_loss.chunk_length(labels.shape, vocabulary_size)
+
+    def _in_chunks(self, data):
+        """A scope for a step in which there are never all logits at once."""
+        labels = keras.utils.unpack_x_y_sample_weight(data)[1]
+        if not self._own_loss or labels is None or len(labels.shape) != 2:
+            return text_loss.labelled(None)
+        if not isinstance(labels.shape[1], int):
+            return text_loss.labelled(None)
+        fits = self._tokens_at_once(labels) == labels.shape[1]
+        return text_loss.labelled(None if fits else labels)
+
+    def train_step(self, *args):
+        with self._in_chunks(args[-1]):
+            return super().train_step(*args)
+
+    def test_step(self, *args):
+        with self._in_chunks(args[-1]):
+            return super().test_step(*args)
+
     def preprocess_samples(self, x, y=None, sample_weight=None):
         return model_inputs.preprocess_batch(self, (x, y, sample_weight))
 
@@ -260,9 +285,18 @@ class VideoVLM(keras_hub.models.CausalLM):
         optimizer = keras.optimizers.get(optimizer)
         _check_optimizer(optimizer, self.trainable_variables)
         if loss == "auto":
-            loss = keras.losses.SparseCategoricalCrossentropy(
-                from_logits=True, reduction="mean_with_sample_weight"
+            loss = text_loss.TextCrossentropy()
+        if kwargs.get("weighted_metrics", "auto") == "auto":
+            kwargs["weighted_metrics"] = [text_loss.TextAccuracy()]
+        # Another one may need the logits.
+        self._own_loss = (
+            isinstance(loss, text_loss.TextCrossentropy)
+            and not kwargs.get("metrics")
+            and all(
+                isinstance(metric, text_loss.TextAccuracy)
+                for metric in kwargs["weighted_metrics"] or ()
             )
+        )
         kwargs.setdefault("sampler", self.default_sampler)
         _check_sampler(kwargs["sampler"])
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
@@ -1024,6 +1058,21 @@ def _check_optimizer(optimizer, variables):
             'dtype="mixed_bfloat16", or use '
             "`keras_stts.optimizers.PartwiseAdamW`, whose `beta_2` is 0.95."
         )
+
+
+def _run_backbone(backbone, auxiliary_loss, inputs, **kwargs):
+    """Hidden states of the text part (B, S', D)."""
+    outputs = backbone(inputs, **kwargs)
+    hidden = outputs["hidden_states"]
+    if auxiliary_loss is None:
+        return hidden
+    return auxiliary_loss(
+        hidden,
+        outputs["scores"],
+        outputs["similarity"],
+        inputs["frame_mask"],
+        segments=inputs.get("frame_segments"),
+    )
 
 
 def _make_auxiliary_loss(backbone, coefficient, stop_gradient_target):

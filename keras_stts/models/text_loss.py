@@ -1,0 +1,116 @@
+"""Cross-entropy of texts whose logits are too many to be there at once.
+
+The logits of a text take a number for each token and each word: 5 GB in
+float32 for 8,192 tokens of Molmo2. In a step of training or testing the head
+is therefore run inside of the loss, on a chunk of tokens at a time, and again
+for its gradient. The model then returns the loss and the hit of each token in
+place of logits, which the default loss and metric know how to average.
+"""
+
+import contextlib
+import threading
+
+import keras
+from keras import ops
+
+from keras_stts.kernels.chunked import map_pieces
+from keras_stts.kernels.chunked import rematerialized
+
+# Most bytes of float32 logits that there are at once.
+MOST_BYTES = 2**28
+# What texts are to be compared with; threads of TensorFlow have a step each.
+_step = threading.local()
+
+
+@contextlib.contextmanager
+def labelled(labels):
+    """A step in which a model answers with `losses_and_hits` of labels.
+
+    Args:
+        labels: Int tensor (B, S), or `None`: it answers with logits.
+    """
+    before = current_labels()
+    _step.labels = labels
+    try:
+        yield
+    finally:
+        _step.labels = before
+
+
+def current_labels():
+    """The labels of this step, `None` if it is of logits."""
+    return getattr(_step, "labels", None)
+
+
+def chunk_length(shape, vocabulary_size):
+    """How many tokens of each text are run at once.
+
+    Args:
+        shape: Tuple (B, S) of the labels; B may be `None`.
+        vocabulary_size: Int.
+    """
+    rows, length = shape
+    most = MOST_BYTES // (4 * vocabulary_size * (rows or 1))
+    count = -(-length // max(1, most))
+    return -(-length // count)
+
+
+def losses_and_hits(hidden, labels, head, size):
+    """Cross-entropy of each token, and whether it was the likeliest.
+
+    Args:
+        hidden: Tensor (B, S, D).
+        labels: Int tensor (B, S).
+        head: Layer, (B, n, D) to logits (B, n, V).
+        size: Int n, of how many tokens there are logits at once.
+
+    Returns:
+        Float32 tensor (B, S, 2).
+    """
+
+    def run(hidden, labels):
+        logits = head(hidden)
+        losses = keras.losses.sparse_categorical_crossentropy(
+            labels, ops.cast(logits, "float32"), from_logits=True
+        )
+        hits = ops.cast(ops.argmax(logits, axis=-1), labels.dtype) == labels
+        return ops.stack([losses, ops.cast(hits, "float32")], axis=-1)
+
+    labels, run = ops.convert_to_tensor(labels), rematerialized(run)
+    if keras.config.backend() != "tensorflow":
+        return map_pieces(run, (hidden, labels), (1, 1), size)
+    # No loop of TensorFlow makes gradients of a variable that it reads.
+    ends = list(range(size, labels.shape[1], size))
+    pieces = zip(ops.split(hidden, ends, axis=1), ops.split(labels, ends, 1))
+    return ops.concatenate([run(*piece) for piece in pieces], axis=1)
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class TextCrossentropy(keras.losses.SparseCategoricalCrossentropy):
+    """The mean over the tokens that count, from logits or their losses."""
+
+    def __init__(self, name="sparse_categorical_crossentropy", **kwargs):
+        kwargs = {"reduction": "mean_with_sample_weight", **kwargs}
+        super().__init__(name=name, **{**kwargs, "from_logits": True})
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        if current_labels() is not None:
+            y_true = y_pred = y_pred[..., 0]
+        return super().__call__(y_true, y_pred, sample_weight)
+
+    def call(self, y_true, y_pred):
+        if current_labels() is not None:
+            return y_pred
+        return super().call(y_true, y_pred)
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class TextAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """The share of tokens that are the likeliest, from logits or hits."""
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if current_labels() is None:
+            return super().update_state(y_true, y_pred, sample_weight)
+        return keras.metrics.Mean.update_state(
+            self, y_pred[..., 1], sample_weight
+        )
