@@ -10,6 +10,7 @@ from collections import namedtuple
 from keras_stts.memory import backward
 from keras_stts.memory.stages import Stage
 from keras_stts.memory.weights import itemsize
+from keras_stts.models.text_loss import chunk_length
 
 FLOAT = 4  # Bytes of a float32.
 # Most logits of attention that are there at once: float32, exponentials, and
@@ -247,7 +248,12 @@ class Program:
         kernel *= self.size * (self.shared > self.split)
         if not self.starts["head"]:
             return Stage("head", forward=size + kernel)
-        return Stage("head", size / 2, size / 2 + kernel, size / 2 + kernel)
+        work = size / 2 + kernel
+        if self._tokens_at_once() == self.tokens.text:
+            return Stage("head", size / 2, work, work)
+        # The gradient of the head is there from the first chunk on.
+        gradients = self.gradients.get("head", 0)
+        return Stage("head", 0, 2 * work, 2 * work, gradients)
 
     def cache_bytes(self, text=True):
         """Keys and values of vision part and text part."""
@@ -259,11 +265,16 @@ class Program:
         return (sum(self.tokens.prefix) + own) * width
 
     def logit_bytes(self, rows=None):
-        """Of a number of tokens, by default of all of the text part.
+        """Of a number of tokens, by default of those of the text part.
 
         Compilers make float32 of them as they sum, not in memory; training
-        has their gradient, too.
+        has their gradient, too. Of long texts there is a chunk at a time.
         """
-        rows = self.tokens.text if rows is None else rows
+        rows = self._tokens_at_once() if rows is None else rows
         vocabulary = self.config["vocabulary_size"] / self.split
         return rows * vocabulary * self.size * (2 if self.trains else 1)
+
+    def _tokens_at_once(self):
+        batch = self.tokens.batch
+        shape = (batch, self.tokens.text // batch)
+        return batch * chunk_length(shape, self.config["vocabulary_size"])

@@ -58,21 +58,21 @@ def _block(weight, part):
 def gradients_by_stage(weights, shared=1):
     """Bytes of the gradients that the backward pass of a stage leaves.
 
-    Those of the token embedding and of the head are left out: compilers make
-    them last, when all but the gradients is gone.
+    That of the token embedding is left out: compilers make it last, when all
+    but the gradients is gone.
 
     Args:
         weights: List of `Weight`.
         shared: Int. Chips that matrices are cut over.
 
     Returns:
-        Dict of `"scorer"`, `"connector"`, ("vision_encoder", block) and
-        ("language_model", block), block -1 for what is in none.
+        Dict of `"scorer"`, `"connector"`, `"head"`, ("vision_encoder",
+        block) and ("language_model", block), block -1 for what is in none.
     """
     found = {}
     for weight in weights:
         part = part_of_weight(weight)
-        if not weight.trainable or part == "head" or _is_embedding(weight):
+        if not weight.trainable or _is_embedding(weight):
             continue
         stage = (part, _block(weight, part)) if part in BLOCKS else part
         size = num_bytes(weight) // (shared if len(weight.shape) > 1 else 1)
