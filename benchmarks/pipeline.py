@@ -7,9 +7,9 @@ an epoch that decodes, two from the cache, and as many steps on one batch that
 lies in memory. Then it reads clips without training, by Grain if it is there:
 from files, from shards of files and from shards of chosen frames, in turns. It
 ends with one JSON line: seconds a step of each, the share of the time that the
-step waited for data, and videos a second of each way to read (medians), and
-beside reading files. `--reading` leaves training out; `--output` takes what
-benchmarks/results/pipeline.json has.
+step waited for data, videos a second of each way to read (quartiles), and their
+medians beside that of files. `--reading` leaves training out; `--output` is a
+file for the result, such as benchmarks/results/pipeline.json.
 """
 
 import argparse
@@ -90,7 +90,7 @@ def ways_to_read(folder, clips, preprocessor):
 
 
 def rates(ways, preprocessor, batch_size, turns):
-    """Videos a second of each way to read, medians of epochs in turns."""
+    """Videos a second of each way to read: quartiles of epochs in turns."""
     has_grain = importlib.util.find_spec("grain") is not None
     found = {name: [] for name in ways}
     data = {
@@ -116,7 +116,10 @@ def rates(ways, preprocessor, batch_size, turns):
                 found[name].append(len(rows) / seconds)
     for each in data.values():
         each.close()
-    return {n: round(statistics.median(v), 1) for n, v in found.items()}
+    return {
+        name: [round(x, 1) for x in statistics.quantiles(each)]
+        for name, each in found.items()
+    }
 
 
 def train(model, clips, folder):
@@ -168,6 +171,7 @@ def circumstances():
         "turns": args.turns,
         "backend": args.backend,
         "batch_size": args.batch_size,
+        "load": round(os.getloadavg()[0], 1),
     }
 
 
@@ -184,8 +188,8 @@ def main():
         found = rates(ways, model.preprocessor, args.batch_size, args.turns)
         result["videos_a_second"] = found
         result["beside_files"] = {
-            name: round(rate / found["files"], 3)
-            for name, rate in found.items()
+            name: round(each[1] / found["files"][1], 3)
+            for name, each in found.items()
         }
     if args.output is not None:
         text = json.dumps(result, indent=1) + "\n"
