@@ -149,3 +149,20 @@ def test_train_step_of_a_pruned_model(monkeypatch):
         results.append(jax.tree.leaves(jax.jit(step)(weights)))
     for one, other in zip(*results):
         np.testing.assert_allclose(one, other, atol=1e-6)
+
+
+def test_reports_say_what_the_kernels_run(monkeypatch):
+    monkeypatch.setenv("KERAS_STTS_ATTENTION", "pallas")
+    model = tiny_model()
+    rows = {row["kind"]: row for row in model.attention_report(num_frames=64)}
+    for kind in ("frames", "frames, score bias", "packed", "prefix"):
+        assert rows[kind]["kernel"] == "pallas" and rows[kind]["reason"] is None
+    (packed,) = rows["packed"]["runs"]  # Frames lie one after the other.
+    kept = 128 * 4
+    assert (packed.rows, packed.queries, packed.keys) == (1, kept, kept)
+    assert packed.run_keys <= kept
+    (prefix,) = rows["prefix"]["runs"]
+    assert prefix.pieces > 1 and prefix.run_queries >= prefix.queries
+    assert "'pallas'" in rows["text"]["reason"]
+    padded = model.flops(64, layout="padded")
+    assert padded["total"] != model.flops(64)["total"]

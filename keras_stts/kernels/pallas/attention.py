@@ -4,6 +4,7 @@ import functools
 
 from keras_stts.kernels.choice import say_once
 from keras_stts.kernels.chunked import chunked_attention
+from keras_stts.kernels.notes import note
 from keras_stts.kernels.pallas.backward import run_backward
 from keras_stts.kernels.pallas.devices import on_each_device
 from keras_stts.kernels.pallas.forward import run_forward
@@ -39,6 +40,9 @@ def pallas_attention(
     if reason:
         say_once(f"Attention runs in chunks, not by a kernel: {reason}.")
         return otherwise(query, key, value, mask=mask, bias=bias, reach=reach)
+    plan = make_plan(query.shape, key.shape, span)
+    keys = plan.seen if span else plan.keys * plan.blocks[1]
+    note("pallas", query.shape, key.shape[1], plan.queries, keys)
     run = _differentiable(span)
     return run(query, key, value, bias, tuple(reach or Reach()))
 
