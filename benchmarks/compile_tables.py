@@ -44,6 +44,9 @@ ROWS = {
             f"--target h100 --phase train --rematerialize --trainable {parts}"
             for parts in ("scorer,connector", "lora", "all")
         ),
+        "--target h100 --frames 32 --phase train --rematerialize --trainable "
+        "scorer,connector",
+        "--target l4 --phase train --rematerialize --trainable lora",
         f"--target v5p --phase train --rematerialize --quick {SMALL}",
         "--target h100 --chips 8 --layout fsdp --phase train --rematerialize "
         f"{SMALL}",

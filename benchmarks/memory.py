@@ -3,7 +3,8 @@
     python benchmarks/memory.py
 
 counts every row of the tables of docs/accelerators.md, `results/compile.json`,
-and prints both, in GiB of one chip. The last line is one JSON object.
+prints both, in GiB of one chip, and writes the tables of docs/memory.md. The
+last line is one JSON object.
 """
 
 import argparse
@@ -14,10 +15,26 @@ import pathlib
 from aot.targets import TARGETS
 from compile import sizes
 
-RESULTS = pathlib.Path(__file__).parent / "results/compile.json"
+FOLDER = pathlib.Path(__file__).parent
+RESULTS = FOLDER / "results/compile.json"
+PAGE = FOLDER.parent / "docs/memory.md"
 GIB = 1024**3
 # What a program is given; the rest it makes.
 GIVEN = ("weights", "optimizer", "inputs")
+PARTS = ["scorer", "connector"]
+SETTINGS = {
+    "answer a question": {"phase": "generate"},
+    "answer, int8 weights": {"phase": "generate", "quantization": "int8"},
+    "train scorer and connector": {"trainable": PARTS},
+    "train LoRA of rank 16 and scorer": {"trainable": "lora"},
+    "the same, int8 weights": {"trainable": "lora", "quantization": "int8"},
+    "train all but the vision encoder": {
+        "trainable": [*PARTS, "language_model"]
+    },
+    "train all": {"trainable": "all"},
+}
+FRAMES = (32, 64, 128, 256)
+SIZES = (16, 24, 40, 80)
 HEAD = ("given", "compiled", "made", "compiled", "total", "compiled", "ratio")
 
 
@@ -75,6 +92,70 @@ def compare_all(path=RESULTS):
     return {name: compare(row) for name, row in rows.items()}
 
 
+def of_settings(num_frames=64, prune_ratio=0.5, **settings):
+    """The `Memory` of Molmo2-4B as docs/memory.md asks for it."""
+    import keras_stts
+
+    return keras_stts.VideoVLM.memory_of(
+        {**sizes("molmo2_4b"), "num_frames": num_frames},
+        prune_ratio=prune_ratio,
+        text_length=256,
+        dtype="bfloat16",
+        rematerialize=True,
+        lora_rank=16,
+        device="gpu",
+        **settings,
+    )
+
+
+def table_of_settings():
+    """Markdown: what Molmo2-4B takes, in GB."""
+    frames = [f"{n} frames" for n in FRAMES]
+    rows = [["", "pruned", *frames], ["---"] * (2 + len(FRAMES))]
+    for ratio in (0.0, 0.5):
+        for name, settings in SETTINGS.items():
+            sizes = [of_settings(n, ratio, **settings)["total"] for n in FRAMES]
+            rows.append([name, f"{ratio:.0%}", *map(_on_a_device, sizes)])
+    return _markdown(rows)
+
+
+def _on_a_device(size):
+    """A cell: gigabytes, and the smallest usual device that has as many."""
+    size /= 1e9
+    fits = next((f"{n} GB" for n in SIZES if size <= n), "more")
+    return f"{size:.1f} ({fits})"
+
+
+def table_of_rows(found):
+    """Markdown: what is counted and what compilers plan, in GiB."""
+    rows = [["compiled for", "counted", "compiled", "ratio"], ["---"] * 4]
+    for name, row in found.items():
+        totals = [row[kind]["total"] / GIB for kind in ("counted", "compiled")]
+        totals = [f"{total:.2f}" for total in totals]
+        rows.append([f"`{name.strip()}`", *totals, f"{row['ratio']:.2f}"])
+    return _markdown(rows)
+
+
+def _markdown(rows):
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def write(found):
+    """Put example and tables in their places of the page."""
+    example = of_settings(trainable=PARTS)
+    texts = {
+        "example": f"```\n{example}\n```\n",
+        "settings": table_of_settings(),
+        "rows": table_of_rows(found),
+    }
+    page = PAGE.read_text(encoding="utf-8")
+    for name, text in texts.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, _, rest = page.partition(begin)
+        page = before + begin + text + end + rest.partition(end)[2]
+    PAGE.write_text(page, encoding="utf-8")
+
+
 def show(found):
     """Print a line for each row."""
     print("".join(f"{name:>9}" for name in HEAD))
@@ -93,6 +174,7 @@ def main():
     parser.add_argument("--rows", default=RESULTS, help="a file of rows")
     found = compare_all(parser.parse_args().rows)
     show(found)
+    write(found)
     ratios = [row["ratio"] for row in found.values()]
     report = {"rows": found, "least": min(ratios), "most": max(ratios)}
     print(json.dumps({"benchmark": "memory", **report}))

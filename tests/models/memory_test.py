@@ -194,6 +194,15 @@ def test_compilers_of_the_tables_agree(monkeypatch):
             )
 
 
+def test_page_says_what_is_counted(monkeypatch):
+    folder = pathlib.Path(__file__).parents[2]
+    monkeypatch.syspath_prepend(str(folder / "benchmarks"))
+    benchmark = importlib.import_module("benchmarks.memory")
+    page = (folder / "docs/memory.md").read_text(encoding="utf-8")
+    assert benchmark.table_of_settings() in page
+    assert str(benchmark.of_settings(trainable=benchmark.PARTS)) in page
+
+
 PHASES = ("fit", "evaluate", "prefill", "decode", "generate")
 
 
