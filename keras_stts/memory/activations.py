@@ -49,6 +49,7 @@ class Program:
         phase: Str. See `VideoVLM.memory`.
         split: Int. Chips that heads and MLPs are split over.
         shared: Int. Chips that weights and gradients are cut over.
+        in_chunks: Bool. Whether the loss takes a chunk of logits at a time.
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Program:
         phase,
         split=1,
         shared=1,
+        in_chunks=True,
     ):
         self.config = config
         self.tokens = tokens
@@ -69,6 +71,7 @@ class Program:
         self.kept = KEPT[device]
         self.split = split
         self.shared = shared
+        self.in_chunks = in_chunks
         self.phase = phase
         self.trains = phase == "fit"
         trained = weights if self.trains else []
@@ -276,5 +279,7 @@ class Program:
 
     def _tokens_at_once(self):
         batch = self.tokens.batch
+        if not self.in_chunks:
+            return self.tokens.text
         shape = (batch, self.tokens.text // batch)
         return batch * chunk_length(shape, self.config["vocabulary_size"])

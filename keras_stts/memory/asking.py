@@ -41,6 +41,7 @@ def of_model(model, text_length=None, dtype=None, optimizer=None, **kwargs):
         dtype=dtype or model.backbone.dtype_policy,
         optimizer_slots=count_slots(optimizer),
         time_tokens=preprocessor.time_tokens if preprocessor else TIME_TOKENS,
+        in_chunks=model.takes_chunks or not model.compiled,
         **_settled(kwargs),
     )
 
@@ -68,7 +69,7 @@ def of_preset(preset, optimizer=None, **kwargs):
 def _check_names(kwargs, names):
     """Raise if there are arguments that nothing takes."""
     known = set(inspect.signature(count_memory).parameters)
-    known = known - {"config", "weights", "optimizer_slots"}
+    known = known - {"config", "weights", "optimizer_slots", "in_chunks"}
     unknown = sorted(set(kwargs) - known - names)
     if unknown:
         given = ", ".join(f"{name}={kwargs[name]!r}" for name in unknown)

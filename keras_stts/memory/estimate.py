@@ -37,6 +37,7 @@ def count_memory(
     target_layer_names=("query", "value"),
     time_tokens=8,
     device="gpu",
+    in_chunks=True,
 ):
     """Bytes that a `VideoVLM` takes on each chip, without making it.
 
@@ -44,6 +45,8 @@ def count_memory(
         config: Dict of the arguments of `VideoVLMBackbone`.
         weights: Optional list of `keras_stts.memory.weights.Weight`, what a
             model has. Defaults to those of a new one.
+        in_chunks: Bool. Whether loss and metrics are the default ones, which
+            need no logits of whole texts.
         **kwargs: See `VideoVLM.memory`.
 
     Returns:
@@ -91,6 +94,7 @@ def count_memory(
         phase,
         split,
         shared,
+        in_chunks,
     )
     table = _fixed(weights, trains, optimizer_slots, shared)
     _add_inputs(table, config, tokens)

@@ -104,7 +104,7 @@ class VideoVLM(keras_hub.models.CausalLM):
     backbone_cls = VideoVLMBackbone
     preprocessor_cls = VideoVLMPreprocessor
     presets = PRESETS
-    _own_loss = False
+    takes_chunks = False  # Of logits, in training and testing.
 
     def __init__(
         self,
@@ -246,7 +246,7 @@ class VideoVLM(keras_hub.models.CausalLM):
     def _in_chunks(self, data):
         """A scope for a step in which there are never all logits at once."""
         labels = keras.utils.unpack_x_y_sample_weight(data)[1]
-        if not self._own_loss or labels is None or len(labels.shape) != 2:
+        if not self.takes_chunks or labels is None or len(labels.shape) != 2:
             return text_loss.labelled(None)
         if not isinstance(labels.shape[1], int):
             return text_loss.labelled(None)
@@ -289,7 +289,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         if kwargs.get("weighted_metrics", "auto") == "auto":
             kwargs["weighted_metrics"] = [text_loss.TextAccuracy()]
         # Another one may need the logits.
-        self._own_loss = (
+        self.takes_chunks = (
             isinstance(loss, text_loss.TextCrossentropy)
             and not kwargs.get("metrics")
             and all(

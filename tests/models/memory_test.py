@@ -19,6 +19,7 @@ from keras_stts.memory import weights as model_weights
 from keras_stts.memory.report import KINDS
 from keras_stts.memory.report import PARTS
 from keras_stts.memory.report import readable
+from keras_stts.models import text_loss
 from keras_stts.models.parts import part_of
 from keras_stts.optimizers import PartwiseAdamW
 from tests.models import tiny
@@ -192,6 +193,15 @@ def test_compilers_of_the_tables_agree(monkeypatch):
             assert counted["given"] == pytest.approx(
                 compiled["given"], rel=0.01
             )
+
+
+def test_a_loss_of_ones_own_has_all_logits(monkeypatch):
+    monkeypatch.setattr(text_loss, "MOST_BYTES", 2 * 40 * 4)
+    model = tiny_model()
+    row = 40 * 4 * 2  # Logits and their gradient.
+    assert model.memory(text_length=9)["logits"] == 2 * row
+    model.compile(loss="sparse_categorical_crossentropy")
+    assert model.memory(text_length=9)["logits"] == 9 * row
 
 
 def test_page_says_what_is_counted(monkeypatch):
