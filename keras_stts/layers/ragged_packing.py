@@ -9,12 +9,12 @@ from keras_stts.ops import block_mask
 from keras_stts.ops import frame_layout
 from keras_stts.ops import from_blocks
 from keras_stts.ops import grid_size
-from keras_stts.ops import pack_blocks
 from keras_stts.ops import plan_groups
 from keras_stts.ops import ragged_attention
 from keras_stts.ops import unpack_blocks
 from keras_stts.ops.grid import check_window
 from keras_stts.ops.grid import patches_of_blocks
+from keras_stts.ops.packing import pack_patches
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -70,13 +70,12 @@ class RaggedPacking(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs, selection):
-        _, num_frames, num_patches, width = inputs.shape
+        num_frames = inputs.shape[1]
         num_blocks = math.prod(block_grid(self._grid, self.window))
         selection = _checked(selection, num_frames, num_blocks)
         index = patches_of_blocks(selection.index, self.window, self._grid)
         num_kept = index.shape[1] * self.window**2
-        patches = ops.reshape(inputs, (-1, num_frames * num_patches, width))
-        flat = pack_blocks(patches, ops.reshape(index, (-1, num_kept)))
+        flat = pack_patches(inputs, ops.reshape(index, (-1, num_kept)))
         mask = self.patch_mask(selection)
         if mask is None:
             return flat

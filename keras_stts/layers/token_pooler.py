@@ -1,6 +1,7 @@
 import keras
 from keras import ops
 
+from keras_stts.kernels.choice import chosen_kernel
 from keras_stts.kernels.notes import note
 from keras_stts.layers.initializers import scorer_initializer
 
@@ -78,7 +79,7 @@ class TokenPooler(keras.layers.Layer):
         mean, weights = _mean_of_patches(inputs, mask)
         query = self._split_heads(self.query(mean))  # (..., h, d)
         key = self._split_heads(self.key(inputs))  # (..., g, h, d)
-        value = self._split_heads(self.value(inputs))
+        value = self.value(inputs)  # (..., g, h * d)
         # One query a block: a product and a sum, no matrix multiplication.
         # In float32, as features that nothing normalised can be large.
         query = ops.cast(ops.expand_dims(query, -3), "float32")
@@ -89,10 +90,25 @@ class TokenPooler(keras.layers.Layer):
         if mask is not None:
             logits = ops.where(ops.expand_dims(weights > 0, -1), logits, -1e30)
         share = ops.softmax(logits, axis=-2)  # (..., g, h)
-        share = ops.expand_dims(ops.cast(share, value.dtype), -1)
-        pooled = ops.sum(share * value, axis=-3)  # (..., h, d)
+        pooled = self._sum_of_patches(ops.cast(share, value.dtype), value)
+        return self.output_dense(pooled)
+
+    def _sum_of_patches(self, share, value):
+        """Shares (..., g, h) of values (..., g, h * d) -> (..., h * d)."""
+        if chosen_kernel() == "pallas":
+            # TPUs spread a number over lanes by a product, cheaper than by a
+            # reshape to (h, d) and back.
+            share = ops.matmul(share, self._lanes_of_heads(share.dtype))
+            return ops.sum(share * value, axis=-2)
+        share = ops.expand_dims(share, -1)
+        pooled = ops.sum(share * self._split_heads(value), axis=-3)
         shape = (*ops.shape(pooled)[:-2], self.num_heads * self._head_dim)
-        return self.output_dense(ops.reshape(pooled, shape))
+        return ops.reshape(pooled, shape)
+
+    def _lanes_of_heads(self, dtype):
+        """(h, h * d), 1 where a lane is of a head."""
+        eye = ops.eye(self.num_heads, dtype=dtype)
+        return ops.repeat(eye, self._head_dim, axis=-1)
 
     def _split_heads(self, x):
         shape = (*ops.shape(x)[:-1], self.num_heads, self._head_dim)

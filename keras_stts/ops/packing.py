@@ -168,14 +168,37 @@ def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
 def _take_rows(x, index):
     """x[b, index[b]] for x (B, M, ...) and index (B, K)."""
     if keras.config.backend() == "jax":
+        import jax.numpy as jnp
+
         # A gather inside of each row stays on the device that has the row.
         index = ops.reshape(index, (*index.shape, *(1 for _ in x.shape[2:])))
-        return ops.take_along_axis(x, index, axis=1)
+        return jnp.take_along_axis(x, index, axis=1, mode="clip")
     # Elsewhere it would go element by element: up to twenty times as long.
     batch, size = ops.shape(x)[0], x.shape[1]
     base = ops.arange(batch, dtype="int32")[:, None] * size
     flat = ops.reshape(x, (-1, *x.shape[2:]))
     return ops.take(flat, base + index, axis=0)
+
+
+def pack_patches(x, index):
+    """Take patches of frames: (B, T, N, D) at (B, M) -> (B, M, D).
+
+    Args:
+        x: Tensor (B, T, N, D).
+        index: Int32 tensor (B, M), flat places, T * N a video.
+    """
+    num_frames, num_patches, width = x.shape[1:]
+    if keras.config.backend() == "jax":
+        import jax
+
+        # TPUs would copy all frames to see them as one row of patches.
+        def take(x, index):
+            place = x.at[index // num_patches, index % num_patches]
+            return place.get(mode="clip")
+
+        return jax.vmap(take)(x, index)
+    x = ops.reshape(x, (-1, num_frames * num_patches, width))
+    return _take_rows(x, index)
 
 
 def pack_blocks(x, index):
