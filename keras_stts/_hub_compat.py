@@ -1,5 +1,6 @@
 """All that this package takes from private modules of KerasHub and Keras."""
 
+from keras.src.backend.common import global_state
 from keras.src.saving import saving_lib
 from keras_hub.src.utils.preset_utils import CONFIG_FILE
 from keras_hub.src.utils.preset_utils import PREPROCESSOR_CONFIG_FILE
@@ -20,6 +21,7 @@ __all__ = [
     "any_equal",
     "check_file_exists",
     "get_file",
+    "global_state",
     "load_json",
     "saving_lib",
 ]

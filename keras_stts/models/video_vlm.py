@@ -15,7 +15,7 @@ from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.memory import asking as memory
 from keras_stts.memory import foresight
-from keras_stts.models import attention_report
+from keras_stts.models import attention_trace
 from keras_stts.models import distributing
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models import layouts
@@ -675,7 +675,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         if text_length is None:
             text_length = preprocessor.sequence_length if preprocessor else 64
         if layout == "padded":
-            added = attention_report.padding_flops(
+            added = attention_trace.padding_flops(
                 self, num_frames, prune_ratio, text_length
             )
         return count_flops(
@@ -723,7 +723,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         print(model.attention_report(num_frames=64))
         ```
         """
-        return attention_report.of_model(
+        return attention_trace.report_of(
             self, num_frames, batch_size, prune_ratio, text_length
         )
 

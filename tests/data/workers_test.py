@@ -96,7 +96,9 @@ def test_a_video_that_takes_too_long_is_given_up(clip):
         os.kill(worker, signal.SIGSTOP)
         # Not while a process starts, which may take as long.
         pool.time_limit = 0.5
-        with pytest.raises(DecodeError, match="a.mp4', which was not after 0.5"):
+        with pytest.raises(
+            DecodeError, match="a.mp4', which was not after 0.5"
+        ):
             pool.submit(clip, 3).result()
         pool.time_limit = 60.0
         assert len(pool.submit(clip, 3).result()[0]) == 3
