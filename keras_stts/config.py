@@ -14,6 +14,7 @@ ATTENTION = {
 }
 BACKENDS = {"pallas": "jax", "cudnn": "jax", "torch": "torch"}
 _chosen = []
+_elsewhere = [False]
 
 
 def attention():
@@ -34,7 +35,7 @@ def attention():
     )
 
 
-def set_attention(name):
+def set_attention(name, elsewhere=False):
     """Choose what runs attention, instead of the best for the device.
 
     What has been compiled stays as it is.
@@ -44,11 +45,20 @@ def set_attention(name):
             queries in `keras.ops`, on every backend and device), `"pallas"`
             (a kernel for TPUs, on JAX), `"cudnn"` (fused attention of NVIDIA
             GPUs, on JAX) or `"torch"` (what PyTorch chooses).
+        elsewhere: Bool. Whether this is for a device that is not here and is
+            only compiled for. Else attention raises an error where its kernel
+            has no device.
 
     Raises:
         ValueError: If there is no such kernel, or not on this backend.
     """
     _chosen[:] = [_checked(name, "`name`")]
+    _elsewhere[:] = [elsewhere]
+
+
+def for_elsewhere():
+    """Whether the device that attention was chosen for may not be here."""
+    return _elsewhere[-1]
 
 
 def _checked(name, argument):

@@ -12,6 +12,7 @@ from tests.harness import to_numpy
 @pytest.fixture(autouse=True)
 def as_before(monkeypatch):
     monkeypatch.setattr(config, "_chosen", [])
+    monkeypatch.setattr(config, "_elsewhere", [False])
     monkeypatch.delenv("KERAS_STTS_ATTENTION", raising=False)
 
 
@@ -42,6 +43,18 @@ def test_what_cannot_be_chosen():
     other = "torch" if keras.config.backend() != "torch" else "cudnn"
     with pytest.raises(ValueError, match=f"{other!r} needs the backend"):
         config.set_attention(other)
+
+
+@pytest.mark.parametrize("name, device", [("pallas", "TPU"), ("cudnn", "GPU")])
+@pytest.mark.skipif(keras.config.backend() != "jax", reason="is about JAX")
+def test_kernels_of_devices_that_are_not_here(name, device):
+    query = np.ones((1, 4, 2, 8), "float32")
+    config.set_attention(name)
+    message = f"{name!r} needs an? .*{device}.*JAX runs on cpu.*'auto'"
+    with pytest.raises(ValueError, match=message):
+        ops.attention(query, query, query)
+    config.set_attention(name, elsewhere=True)
+    assert choice.chosen_kernel() == name
 
 
 @pytest.mark.parametrize(

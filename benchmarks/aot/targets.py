@@ -178,7 +178,8 @@ def force_kernels(target, name="auto"):
             for change in _drivers_answers(target):
                 stack.enter_context(change)
         stack.callback(config.set_attention, config.attention())
-        config.set_attention(_kernel(target) if name == "auto" else name)
+        name = _kernel(target) if name == "auto" else name
+        config.set_attention(name, elsewhere=True)
         yield
 
 

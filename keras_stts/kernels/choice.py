@@ -9,14 +9,37 @@ from keras_stts.kernels import notes
 
 # Of NVIDIA's GPUs, for fused attention.
 LEAST_CAPABILITY = 8.0
+# What JAX calls the devices that kernels are for.
+DEVICES = {"pallas": ("tpu", "a TPU"), "cudnn": ("gpu", "an NVIDIA GPU")}
 
 _said = set()
 
 
 def chosen_kernel():
-    """The name, of `keras_stts.config.ATTENTION` but `"auto"`."""
+    """The name, of `keras_stts.config.ATTENTION` but `"auto"`.
+
+    Raises:
+        ValueError: If the one that was chosen has no device here.
+    """
     name = config.attention()
-    return _for_device() if name == "auto" else name
+    if name == "auto":
+        return _for_device()
+    if name in DEVICES and not config.for_elsewhere():
+        _check_device(name)
+    return name
+
+
+def _check_device(name):
+    import jax
+
+    platform, device = DEVICES[name]
+    here = jax.default_backend()
+    if here != platform:
+        raise ValueError(
+            f"Attention {name!r} needs {device}. Received: {name!r}, and JAX "
+            f"runs on {here}. Leave it at 'auto', which takes the best that "
+            "is here."
+        )
 
 
 def _for_device():

@@ -87,14 +87,18 @@ def chunk_sizes(shape, num_keys):
     if not square and num_rows is not None and row * num_rows <= MOST_BYTES:
         return num_rows, length
     most = min(MOST_QUERIES, max(8, MOST_BYTES // (row // length)))
-    count = -(-length // most)
-    queries = -(-length // count)
-    if num_rows is None or count > 1:
+    queries = even_chunk(length, most)
+    if num_rows is None or queries < length:
         return 1, queries
     rows = min(num_rows, max(1, MOST_BYTES // row))
     while num_rows % rows:
         rows -= 1
     return rows, queries
+
+
+def even_chunk(length, most):
+    """How long chunks of nearly the same length are, at most `most`."""
+    return -(-length // -(-length // most))
 
 
 def _query_axis(name, x):

@@ -5,6 +5,7 @@ from keras import ops
 
 from keras_stts.kernels.choice import say_once
 from keras_stts.kernels.chunked import chunked_attention
+from keras_stts.kernels.chunked import even_chunk
 from keras_stts.kernels.chunked import padded
 from keras_stts.kernels.notes import note
 from keras_stts.kernels.notes import padded_to
@@ -15,6 +16,8 @@ from keras_stts.ops.reach import reach_mask
 # Lengths and widths that have both a forward and a backward kernel.
 MULTIPLE = 8
 WIDEST = 128
+# Of a chunk, where each query sees something else.
+MOST_QUERIES = 1024
 # Of a key: float16 holds it times the root of the widest head.
 NOT_SEEN = -3e3
 
@@ -69,7 +72,7 @@ def _unfit(query, bias):
 def _chunks(shape, num_keys):
     """No logits are made, so chunks are as long as their masks allow."""
     num_rows, length, _ = shape
-    return num_rows, min(length, 1024)
+    return num_rows, even_chunk(length, MOST_QUERIES)
 
 
 def _run(query, key, value, mask=None, bias=None, lengths=None):

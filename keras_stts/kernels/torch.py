@@ -2,6 +2,7 @@
 
 from keras_stts.kernels.chunked import MOST_QUERIES
 from keras_stts.kernels.chunked import chunked_attention
+from keras_stts.kernels.chunked import even_chunk
 from keras_stts.ops.reach import differs_by_query
 
 
@@ -20,7 +21,7 @@ def _chunks(reach):
     def sizes(shape, num_keys):
         num_rows, length, _ = shape
         if differs_by_query(reach) and isinstance(length, int):
-            return num_rows, min(length, MOST_QUERIES)
+            return num_rows, even_chunk(length, MOST_QUERIES)
         return num_rows, length
 
     return sizes

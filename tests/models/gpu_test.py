@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from keras_stts import config
 from keras_stts import ops
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
@@ -32,7 +33,9 @@ def gpu(monkeypatch):
     }
     for name, answer in answers.items():
         monkeypatch.setattr(module, name, answer)
-    monkeypatch.setenv("KERAS_STTS_ATTENTION", "cudnn")
+    config.set_attention("cudnn", elsewhere=True)
+    yield
+    config.set_attention("auto")
 
 
 @pytest.fixture(autouse=True)

@@ -13,6 +13,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 from jax.experimental import pallas as pl  # noqa: E402
 
+from keras_stts import config  # noqa: E402
 from keras_stts import ops  # noqa: E402
 from keras_stts.kernels import pallas  # noqa: E402
 from keras_stts.kernels.chunked import chunked_attention  # noqa: E402
@@ -31,6 +32,8 @@ def interpreted(monkeypatch):
         monkeypatch.setattr(plan, name, 32)
     run = functools.partial(pl.pallas_call, interpret=True)
     monkeypatch.setattr(pl, "pallas_call", run)
+    yield
+    config.set_attention("auto")
 
 
 def normal(seed, *shape):
@@ -57,6 +60,26 @@ def close(run, wanted, *arrays):
 def test_whole_frames(length):
     arrays = [normal(i, 2, length, 2, 24) for i in range(3)]
     close(pallas.pallas_attention, chunked_attention, *arrays)
+
+
+def test_bfloat16_is_near_float32():
+    """1% of what there is, and 2% of the gradient."""
+
+    def results(run, *arrays):
+        def loss(*arrays):
+            out = run(*arrays)
+            return jnp.sum(jnp.sin(out.astype("float32"))), out
+
+        step = jax.grad(loss, argnums=range(3), has_aux=True)
+        slopes, out = jax.jit(step)(*arrays)
+        return [x.astype("float32") for x in (out, *slopes)]
+
+    arrays = [normal(i, 2, 40, 2, 24) for i in range(3)]
+    half = [x.astype("bfloat16") for x in arrays]
+    found = results(pallas.pallas_attention, *half)
+    wanted = results(chunked_attention, *arrays)
+    for one, other, bound in zip(found, wanted, [0.01, 0.02, 0.02, 0.02]):
+        assert jnp.linalg.norm(one - other) < bound * jnp.linalg.norm(other)
 
 
 def test_bias_of_keys():
@@ -90,7 +113,7 @@ def test_tokens_that_see_each_other_both_ways():
 
 
 @pytest.mark.parametrize("rim", [False, True])
-def test_kept_patches_of_frames(rim, monkeypatch):
+def test_kept_patches_of_frames(rim):
     """In place, with frames that keep much, little and nothing."""
     scores = np.random.default_rng(1).uniform(size=(2, 6, 9))
     scores[:, 2] -= 2.0
@@ -109,7 +132,7 @@ def test_kept_patches_of_frames(rim, monkeypatch):
     real = jnp.repeat(selection.mask, 9, axis=1)[..., None, None]
 
     def run(query, key, value, kernel):
-        monkeypatch.setenv("KERAS_STTS_ATTENTION", kernel)
+        config.set_attention(kernel, elsewhere=True)
         out = ops.ragged_attention(
             query, key, value, layout, groups, window=3, patch_mask=inside
         )
@@ -122,7 +145,7 @@ def test_kept_patches_of_frames(rim, monkeypatch):
     )
 
 
-def test_train_step_of_a_pruned_model(monkeypatch):
+def test_train_step_of_a_pruned_model():
     model = tiny_model(
         image_size=12,
         patch_size=2,
@@ -142,7 +165,7 @@ def test_train_step_of_a_pruned_model(monkeypatch):
     weights = [v.value for v in model.trainable_variables]
     results = []
     for kernel in ("pallas", "chunked"):
-        monkeypatch.setenv("KERAS_STTS_ATTENTION", kernel)
+        config.set_attention(kernel, elsewhere=True)
         step = jax.value_and_grad(lambda weights: loss(weights))
         program = str(jax.make_jaxpr(step)(weights))
         assert ("keras_stts_attention" in program) == (kernel == "pallas")
@@ -151,8 +174,8 @@ def test_train_step_of_a_pruned_model(monkeypatch):
         np.testing.assert_allclose(one, other, atol=1e-6)
 
 
-def test_reports_say_what_the_kernels_run(monkeypatch):
-    monkeypatch.setenv("KERAS_STTS_ATTENTION", "pallas")
+def test_reports_say_what_the_kernels_run():
+    config.set_attention("pallas", elsewhere=True)
     model = tiny_model()
     rows = {row["kind"]: row for row in model.attention_report(num_frames=64)}
     for kind in ("frames", "frames, score bias", "packed", "prefix"):
