@@ -8,6 +8,7 @@ import h5py
 import keras
 
 from keras_stts.data.paths import here
+from keras_stts.models import jobs
 from keras_stts.models import safe_hdf5
 from keras_stts.models.backbone_bounds import is_int
 from keras_stts.models.preset_json import parse_json
@@ -24,6 +25,10 @@ class Backup(keras.callbacks.Callback):
     have ended. A run that had ended has nothing left to do; with more epochs
     it goes on.
 
+    Of several processes that train one model (`jax.distributed`) the first
+    writes, and all go on from what it wrote: `folder` has to be where all of
+    them see it.
+
     Args:
         folder: Path on this machine, made if need be.
         every: Int. Batches between two backups. There is always one at the
@@ -32,7 +37,7 @@ class Backup(keras.callbacks.Callback):
     Raises:
         ValueError: In `fit`, if the data are no `keras_stts.data.VideoDataset`,
             or not those of the backup; or if the backup is damaged or of
-            another model.
+            another model, or not all processes see it.
         OSError: In `fit`, if a backup cannot be written, such as on a full
             disk. The one before it stays.
 
@@ -62,15 +67,32 @@ class Backup(keras.callbacks.Callback):
         """
         self.data = data
         model.optimizer.build(model.trainable_variables)
-        epoch, batch = 0, 0
+        epoch, batch, saved = 0, 0, None
         if self.path.exists():
             saved = self._place()
-            self._check_same(saved["data"], data.settings())
+            epoch, batch = saved["epoch"], saved["batch"]
+        self._check_agreed(jobs.of_all(epoch, batch))
+        if saved is not None:
+            self._check_same(saved["data"], self._settings())
             self._check_shapes(saved.get("shapes"), model)
             model.load_weights(self.path)
-            epoch, batch = saved["epoch"], saved["batch"]
         data.seek(epoch, batch)
         return epoch, batch
+
+    def _settings(self):
+        """What the order of the batches depends on, for all processes."""
+        settings = self.data.settings()
+        if jobs.this_process()[1] > 1:
+            settings["shard"] = settings["shard"][1:]
+        return settings
+
+    def _check_agreed(self, places):
+        if any(place != places[0] for place in places):
+            raise ValueError(
+                "All processes of a job go on from one backup. Received: "
+                f"{str(self.path)!r}, of epoch and batch {places} for the "
+                "processes. Choose a `folder` that all of them see."
+            )
 
     def _place(self):
         """Dict of what was written of the place in the data."""
@@ -125,8 +147,13 @@ class Backup(keras.callbacks.Callback):
         self._save(epoch + 1, 0)
 
     def _save(self, epoch, batch):
+        with jobs.gathered(self.model):
+            if jobs.this_process()[0] == 0:
+                self._write(epoch, batch)
+
+    def _write(self, epoch, batch):
         self.folder.mkdir(parents=True, exist_ok=True)
-        place = {"epoch": epoch, "batch": batch, "data": self.data.settings()}
+        place = {"epoch": epoch, "batch": batch, "data": self._settings()}
         place["shapes"] = _shapes(self.model)
         with safe_hdf5.replacing(self.path) as part:
             self.model.save_weights(part, overwrite=True)

@@ -123,6 +123,30 @@ def memory_of_a_device():
     return found
 
 
+def check_devices(model):
+    """Raise if a model is asked to run on several devices that it cannot.
+
+    Raises:
+        ValueError: If a distribution is set under another backend than JAX,
+            or a strategy of TensorFlow with several devices.
+    """
+    backend = keras.config.backend()
+    if backend == "jax":
+        return
+    found = keras.distribution.distribution()
+    if backend == "tensorflow":
+        strategy = getattr(model, "distribute_strategy", None)
+        if getattr(strategy, "num_replicas_in_sync", 1) > 1:
+            found = strategy
+    if found is not None:
+        raise ValueError(
+            "A `VideoVLM` runs on several devices under JAX alone. Received: "
+            f"{type(found).__name__}, backend={backend!r}. Set "
+            "KERAS_BACKEND=jax and pass `distribution` to `from_preset`, or "
+            "run on one device."
+        )
+
+
 def replicas():
     """Parts that a batch of this process is cut into; 1 without devices."""
     distribution = keras.distribution.distribution()

@@ -27,10 +27,12 @@ def prepare(model, data, batch_size=None, shuffle=False, labelled=False):
         A dataset of preprocessed batches.
 
     Raises:
-        ValueError: If the data are of a kind that cannot be iterated over,
+        ValueError: If the model cannot run on the devices it is to run on, or
+            the data are of a kind that cannot be iterated over,
             are not labelled and ought to be, or have labels or weights that
             would not count.
     """
+    distributing.check_devices(model)
     x, y, sample_weight = (*data, None, None)[:3]
     if not isinstance(x, dict) and not (y is None and sample_weight is None):
         raise ValueError(

@@ -495,6 +495,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             List of str, or a str for a single question; without preprocessor
             a dict of token ids and padding mask.
         """
+        distributing.check_devices(self)
         if max_length is not None and not is_int(max_length, 1, math.inf):
             raise ValueError(
                 "`max_length` must be a number of tokens, 1 at least. "

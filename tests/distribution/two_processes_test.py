@@ -1,0 +1,85 @@
+"""A job of two processes does what one does, and goes on after a kill."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from tests.data.reading_test import write
+from tests.distribution.on_devices_test import FLAGS
+
+EPOCHS, ROWS = 2, 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clips")
+    clip = write(folder / "a.mp4", "-c:v libx264", seconds=2)
+    lines = [
+        {"video": str(clip), "prompt": f"what {i}?", "response": f"a {i}"}
+        for i in range(ROWS)
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (folder / "table.jsonl").write_text(text)
+    return folder
+
+
+def start(count, folder, *kill):
+    """Processes of a job, on this machine."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "XLA_FLAGS": " ".join(FLAGS[1:]),
+    }
+    module = "tests.distribution.process_of_two"
+    return [
+        subprocess.Popen(
+            [sys.executable, "-m", module]
+            + [str(n) for n in (port, index, count, folder, *kill)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for index in range(count)
+    ]
+
+
+def ends(processes):
+    """List of (exit status, stdout, stderr)."""
+    try:
+        said = [process.communicate(timeout=240) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+    return [(p.returncode, *text) for p, text in zip(processes, said)]
+
+
+def numbers(end):
+    status, out, error = end
+    assert not status, error
+    return json.loads(out.splitlines()[-1])
+
+
+@pytest.mark.once
+def test_one_is_killed_and_the_job_goes_on(folder, tmp_path):
+    pytest.importorskip("jax")
+    # Three batches an epoch: the fourth is the first of the second epoch.
+    first, last = ends(start(2, folder, 4))
+    assert last[0] == -9
+    assert first[0] and "another task died" in first[2], first[2]
+    assert (folder / "backup/backup.weights.h5").exists()
+    both = [numbers(end) for end in ends(start(2, folder))]
+    assert both[0] == both[1]
+    (folder / "backup").rename(tmp_path / "backup")
+    (alone,) = ends(start(1, folder))
+    np.testing.assert_allclose(both[0], numbers(alone), rtol=1e-5, atol=1e-5)
