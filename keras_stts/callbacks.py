@@ -147,13 +147,14 @@ class Backup(keras.callbacks.Callback):
         self._save(epoch + 1, 0)
 
     def _save(self, epoch, batch):
-        with jobs.gathered(self.model):
-            if jobs.this_process()[0] == 0:
-                self._write(epoch, batch)
-
-    def _write(self, epoch, batch):
-        self.folder.mkdir(parents=True, exist_ok=True)
         place = {"epoch": epoch, "batch": batch, "data": self._settings()}
+        is_first = jobs.this_process()[0] == 0
+        with jobs.gathered(self.model):
+            if is_first:
+                self._write(place)
+
+    def _write(self, place):
+        self.folder.mkdir(parents=True, exist_ok=True)
         place["shapes"] = _shapes(self.model)
         with safe_hdf5.replacing(self.path) as part:
             self.model.save_weights(part, overwrite=True)

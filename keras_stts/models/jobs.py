@@ -20,7 +20,7 @@ def gathered(model):
     """In here the variables of a model have all of their values.
 
     Those of which other processes hold parts are brought into the memory of
-    this host, so all processes have to enter.
+    this host, so all processes have to enter. Each may then save them alone.
 
     Args:
         model: A compiled `keras.Model`, which may be in the middle of `fit`.
@@ -32,11 +32,15 @@ def gathered(model):
     variables = [*model.variables, *model.optimizer.variables]
     variables = {id(v): v for v in variables if not _is_whole(v.value)}
     before = [(v, v.value) for v in variables.values()]
+    distribution = keras.distribution.distribution()
+    # Keras makes variables while it saves, which all processes would have to.
+    keras.distribution.set_distribution(None)
     try:
         for variable, value in before:
             variable._value = _whole(value)
         yield
     finally:
+        keras.distribution.set_distribution(distribution)
         for variable, value in before:
             variable._value = value
 
