@@ -379,6 +379,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         environment variable `KERAS_STTS_MEMORY_LIMIT`, such as `16GiB`, says
         how much there is to be.
         """
+        distributing.check_devices(self)
         if kwargs.pop("class_weight", None) is not None:
             raise ValueError(
                 "`class_weight` weighs examples by the one class each is of, "
