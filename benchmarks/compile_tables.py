@@ -48,8 +48,16 @@ ROWS = {
         "scorer,connector",
         "--target l4 --phase train --rematerialize --trainable lora",
         f"--target v5p --phase train --rematerialize --quick {SMALL}",
+    ],
+    "Train step over several chips": [
         "--target h100 --chips 8 --layout fsdp --phase train --rematerialize "
         f"{SMALL}",
+        *(
+            f"--target {target} --chips {chips} --layout fsdp --phase train "
+            f"--rematerialize --quick {depth}"
+            for target, chips in (("v5e", 8), ("v6e", 4), ("v5p", 4))
+            for depth in (SMALL, "")
+        ),
     ],
 }
 HEAD = (
@@ -82,8 +90,9 @@ def cells(report):
     trained = "" if report["phase"] != "train" else report["trainable"]
     if report["rematerialize"]:
         trained += ", rematerialised"
+    layout = f", {report['layout']}" if report["chips"] > 1 else ""
     start = [
-        f"{report['chips']} × {report['target']}",
+        f"{report['chips']} × {report['target']}{layout}",
         str(report["frames"]),
         f"{report['ratio']:.0%}",
         f"{depth[0]} + {depth[1]}" if report["depth"] else "all",
