@@ -201,6 +201,44 @@ def pack_patches(x, index):
     return _take_rows(x, index)
 
 
+def _move_rows(x, there, back):
+    """`_take_rows(x, there)`, whose gradient takes rows, too.
+
+    Of a scatter XLA would begin with zeros, made for all layers at once.
+
+    Args:
+        x: Tensor (B, M, ...).
+        there: Int tensor (B, N): which row of `x` stands at each place.
+        back: Int tensor (B, M): where each row of `x` went. What went
+            elsewhere, or stands at several places, has the gradient of that
+            one, or none.
+    """
+    if keras.config.backend() != "jax":
+        return _take_rows(x, there)
+    import jax
+    import numpy as np
+
+    @jax.custom_vjp
+    def move(x, there, back):
+        return _take_rows(x, there)
+
+    def forward(x, there, back):
+        return move(x, there, back), (there, back)
+
+    def backward(indices, slopes):
+        there, back = indices
+        own = ops.arange(back.shape[1], dtype=back.dtype)
+        went = _take_rows(there, back) == own
+        went = ops.reshape(went, (*went.shape, *(1 for _ in slopes.shape[2:])))
+        back_slopes = _take_rows(slopes, back)
+        zero = np.zeros((), slopes.dtype)
+        none = [np.zeros(i.shape, jax.dtypes.float0) for i in indices]
+        return ops.where(went, back_slopes, zero), *none
+
+    move.defvjp(forward, backward)
+    return move(x, there, back)
+
+
 def pack_blocks(x, index):
     """Take the kept blocks: (B, M, ...) at (B, K) -> (B, K, ...)."""
     return _take_rows(x, index)
@@ -286,9 +324,11 @@ def _attention_in_groups(query, key, value, layout, groups, window, patch_mask):
     heads = query.shape[-2:]
     num_kept = query.shape[1] // g
     width = g * heads[0] * heads[1]
-    # One gather for all groups: its gradient is one scatter.
+    # One gather for all groups.
     query, key, value = (
-        _take_rows(ops.reshape(x, (-1, num_kept, width)), layout.rows)
+        _move_rows(
+            ops.reshape(x, (-1, num_kept, width)), layout.rows, layout.slots
+        )
         for x in (query, key, value)
     )
     if patch_mask is not None:
@@ -305,7 +345,7 @@ def _attention_in_groups(query, key, value, layout, groups, window, patch_mask):
         outputs.append(ops.reshape(out, (-1, frames * cap, width)))
         first += frames * cap
     joined = ops.concatenate(outputs, axis=1)
-    flat = _take_rows(joined, layout.slots)
+    flat = _move_rows(joined, layout.slots, layout.rows)
     return ops.reshape(flat, (-1, num_kept * g, *heads))
 
 
