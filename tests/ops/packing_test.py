@@ -3,6 +3,7 @@
 import itertools
 
 import hypothesis
+import keras
 import numpy as np
 import pytest
 from hypothesis import strategies as st
@@ -307,6 +308,32 @@ def test_gradients_are_those_of_masked_attention(name="window3_padded"):
         kept = to_numpy(select(scores, RATIO, mask).kept)
         assert (got[:, ~kept] == 0).all()
         assert (abs(got[2][kept]).sum(axis=(1, 2, 3)) > 0).all()
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "jax", reason="elsewhere they add rows up"
+)
+def test_gradients_of_attention_take_rows(name="window3"):
+    """XLA makes the zeros that a scatter begins with for all layers at once."""
+    import jax
+
+    scores = np.stack([HARD["random"]] * B).astype("float32")
+    selection = select(scores)
+    groups = groups_of(selection)
+    layout = ops.frame_layout(selection, groups)
+    num_patches = selection.index.shape[1] * 9
+    qkv = np.ones((3, B, num_patches, HEADS, HEAD_DIM), "float32")
+
+    def total(qkv):
+        return K.sum(ops.ragged_attention(*qkv, layout, groups, 3))
+
+    def scatters(function):
+        return "= scatter" in str(jax.make_jaxpr(function)(qkv))
+
+    assert not scatters(jax.grad(total))
+    assert scatters(
+        jax.grad(lambda x: K.sum(ops.pack_blocks(x[0], layout.slots)))
+    )
 
 
 @pytest.mark.parametrize("name", ["window3", "window3_padded"])
