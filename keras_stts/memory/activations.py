@@ -18,9 +18,6 @@ FLOAT = 4  # Bytes of a float32.
 MOST_LOGITS = 3 * 2**26
 # Most queries that fused attention on a GPU runs at once if each has a mask.
 MOST_QUERIES = 1024
-# Arrays of kept patches that the gradients of gathers are added to: of
-# queries, keys and values.
-GATHERED = 3
 
 LANES = 128  # TPUs keep the last axis of an array in multiples of it.
 # Bytes of gradients that are summed at once over GPUs which have a part of each
@@ -109,20 +106,13 @@ class Program:
                 back,
                 pairs,
             )
-            zeros = self._scattered(i, n) * width * size if back else 0
-            stages.append(block._replace(zeros=zeros))
+            stages.append(block)
             if runs_scorer and i == c["prune_layer"]:
                 stages.append(self._scorer())
             if i in c["vision_feature_layers"]:
                 features = min(n, self.tokens.kept) * width * size
                 stages.append(self._features(features))
         return [*stages, self._connector()]
-
-    def _scattered(self, i, n):
-        """Tokens whose gradients a packed block adds up from nothing."""
-        if not self.is_gpu or n == self.tokens.whole or not self.tokens.places:
-            return 0
-        return GATHERED * n + self.tokens.places
 
     def _block(self, name, n, widths, gates, back, pairs):
         """Of a transformer block on n tokens.

@@ -13,7 +13,6 @@ from keras_stts.models.video_vlm_backbone import IMAGE_WINDOW
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.ops import block_grid
 from keras_stts.ops import merge_schedule
-from keras_stts.ops import plan_groups
 from keras_stts.pruning import STTS
 from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
@@ -28,7 +27,6 @@ Tokens = namedtuple(
         "whole",
         "kept",
         "late",
-        "places",
         "blocks",
         "shown",
         "prefix",
@@ -45,7 +43,6 @@ Attributes:
     whole: Int, patches of all frames and crops.
     kept: Int, patches that the packed vision blocks run on, crops' too.
     late: List of ints, one a vision block: patches that it runs on.
-    places: Int, of patches where packed blocks run attention; 0 if none do.
     blocks: Int, all blocks of all frames.
     shown: Int, tokens that the connector makes.
     prefix: List of ints, one a block of the language model: tokens of the
@@ -114,23 +111,11 @@ def count_tokens(config, batch_size, text_length, time_tokens):
         whole=batch_size * whole,
         kept=batch_size * kept * model.window**2,
         late=[batch_size * n for n in _by_vision_block(model, whole, late)],
-        places=batch_size * _places(model),
         blocks=batch_size * frames * model.num_blocks,
         shown=batch_size * (kept + images),
         prefix=[batch_size * n for n in prefix_lengths(model, length, shown)],
         text=batch_size * text_length,
     )
-
-
-def _places(model):
-    """Places of the patches of a row, padded for attention."""
-    method = get_pruning(model.pruning)
-    packs = model.prune_ratio and prunes_inside(method) and not model.refill
-    if not packs or not model.num_frames or isinstance(method, ToMe):
-        return 0
-    kept, _ = count_blocks(model, model.num_frames, model.prune_ratio)
-    groups = plan_groups(model.num_frames, model.num_blocks, kept)
-    return sum(frames * cap for frames, cap in groups) * model.window**2
 
 
 def _of_images(model):

@@ -15,8 +15,8 @@ Attributes:
     forward: What its forward pass works with.
     backward: What its backward pass works with; 0 if it has none.
     gradients: What its backward pass leaves for the optimizer.
-    zeros: What a loop or a scatter of it begins with. XLA makes it for GPUs
-        as soon as the first stage of the part begins.
+    zeros: What a loop of it begins with. XLA makes it for GPUs as soon as the
+        first stage of the part begins.
 """
 
 
