@@ -19,7 +19,6 @@ MOST_LOGITS = 3 * 2**26
 # Most queries that fused attention on a GPU runs at once if each has a mask.
 MOST_QUERIES = 1024
 
-LANES = 128  # TPUs keep the last axis of an array in multiples of it.
 # Bytes of gradients that are summed at once over GPUs which have a part of each
 # weight: what they are products of waits until there are as many.
 SUMMED = 96 * 2**20
@@ -155,11 +154,9 @@ class Program:
     def _scorer(self):
         """Blocks side by side, keys and values of all patches."""
         c, n = self.config, self.tokens.frames * self.tokens.patches
-        width, head_dim = c["vision_hidden_dim"], c["vision_head_dim"]
-        # Patches; keys, values and their products with queries and shares.
-        lanes = 1 if self.is_gpu else -(-head_dim // LANES) * LANES / head_dim
-        products = FLOAT if self.is_gpu else 2 * FLOAT
-        heads = (2 * self.size + products) * lanes
+        width = c["vision_hidden_dim"]
+        # Patches; keys, values and products of these with queries or shares.
+        heads = 2 * self.size + FLOAT
         work = n * width * (self.size + heads)
         back = self.starts["scorer"]
         kept = n * width * 3 * self.size if back else 0
