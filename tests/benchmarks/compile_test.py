@@ -98,3 +98,13 @@ def test_bad_input_is_an_error_in_one_line(arguments, message):
     done = command("benchmarks/compile.py", *arguments.split())
     assert done.returncode == 1
     assert message in done.stderr.splitlines()[-1], done.stderr[-2000:]
+
+
+def test_a_packed_layer_takes_half_of_a_whole_one():
+    """Of the time that a TPU's compiler estimates, and of what it moves."""
+    layer = ("benchmarks/compile_layer.py", "--ratios", "0.5")
+    done = command(*layer, "--target", "v5p", "--frames", "64")
+    assert not done.returncode, done.stderr[-3000:]
+    rows = json.loads(done.stdout.splitlines()[-1])["rows"]
+    for kind in ("seconds", "bytes_accessed", "temporaries"):
+        assert rows["50%"][kind] <= 0.6 * rows["whole"][kind], kind

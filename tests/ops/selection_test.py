@@ -239,3 +239,11 @@ def test_ratio_too_large_for_the_frames():
         ops.num_kept_blocks(9, 3, 0.9)
     with pytest.raises(ValueError, match="num_frames=1"):
         ops.num_kept_blocks(4, 1, 0.25)
+
+
+def test_scores_that_are_no_numbers_stay():
+    """As many blocks as ever are kept, these before all others."""
+    scores = np.random.default_rng(0).normal(size=(2, 4, 9)).astype("float32")
+    scores[:, 1:3, 4] = np.nan
+    kept = to_numpy(ops.select_blocks(scores, 0.5).kept)
+    assert (kept.sum(axis=(1, 2)) == 18).all() and kept[:, 1:3, 4].all()

@@ -76,28 +76,18 @@ def _gradients_of_keys(operands, bounds, plan):
     return dict(zip(outputs, slopes))
 
 
-def _kernel_of_queries(first, stop, part_first, part_stop, *refs, names, plan):
+def _kernel_of_queries(*refs, names, plan):
     """A block of queries and one of keys."""
     import jax.numpy as jnp
-    from jax.experimental import pallas as pl
 
-    ref = dict(zip(names, refs))
-    row, i, j = (pl.program_id(axis) for axis in (0, 2, 3))
-    block = first[row, i] + j
+    ref = dict(zip(names, refs[4:]))
 
-    @pl.when(j == 0)
     def begin():
         ref["sums"][...] = jnp.zeros_like(ref["sums"])
 
-    @pl.when(block < stop[row, i])
-    def visit():
-        def run(part):
-            _add_to_queries(ref, part, block * plan.keys, plan)
+    def run(part, queries, keys):
+        _add_to_queries(ref, part, keys * plan.keys, plan)
 
-        bounds = (part_first, part_stop)
-        tiles.each_part(run, bounds, row, i, block, plan)
-
-    @pl.when(j == plan.steps[0] - 1)
     def end():
         for part in range(plan.queries // plan.part):
             rows = tiles.rows_of(part, plan.groups * plan.part)
@@ -105,6 +95,8 @@ def _kernel_of_queries(first, stop, part_first, part_stop, *refs, names, plan):
                 sums = ref["sums"][rows, tiles.lanes(head, plan)]
                 sums = sums * plan.width**-0.5
                 tiles.put_queries(ref["query_slope"], part, head, sums, plan)
+
+    tiles.walk(refs[:4], "queries", plan, begin, run, end)
 
 
 def _add_to_queries(ref, part, base, plan):
@@ -146,30 +138,20 @@ def _tile(ref, part, head, base, seen, real, plan):
     return Tile(query, slope, key, weights, of_logits)
 
 
-def _kernel_of_keys(first, stop, part_first, part_stop, *refs, names, plan):
+def _kernel_of_keys(*refs, names, plan):
     """A block of keys and one of queries."""
     import jax.numpy as jnp
-    from jax.experimental import pallas as pl
 
-    ref = dict(zip(names, refs))
-    row, i, j = (pl.program_id(axis) for axis in (0, 2, 3))
-    block = first[row, i] + j
-    sums = [name for name in names if name.endswith("_sums")]
+    ref = dict(zip(names, refs[4:]))
 
-    @pl.when(j == 0)
     def begin():
-        for name in sums:
-            ref[name][...] = jnp.zeros_like(ref[name])
+        for name in names:
+            if name.endswith("_sums"):
+                ref[name][...] = jnp.zeros_like(ref[name])
 
-    @pl.when(block < stop[row, i])
-    def visit():
-        def run(part):
-            _add_to_keys(ref, part, block, i * plan.keys, plan)
+    def run(part, queries, keys):
+        _add_to_keys(ref, part, queries, keys * plan.keys, plan)
 
-        bounds = (part_first, part_stop)
-        tiles.each_part(run, bounds, row, block, i, plan)
-
-    @pl.when(j == plan.steps[1] - 1)
     def end():
         of_keys = ref["key_sums"][...] * plan.width**-0.5
         ref["key_slope"][0] = of_keys.astype(ref["key_slope"].dtype)
@@ -177,6 +159,8 @@ def _kernel_of_keys(first, stop, part_first, part_stop, *refs, names, plan):
         ref["value_slope"][0] = of_values.astype(ref["value_slope"].dtype)
         if "bias_sums" in ref:
             ref["bias_slope"][0, 0] = ref["bias_sums"][...]
+
+    tiles.walk(refs[:4], "keys", plan, begin, run, end)
 
 
 def _add_to_keys(ref, part, block, base, plan):

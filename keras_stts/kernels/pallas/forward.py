@@ -41,33 +41,25 @@ def run_forward(operands, bounds, plan):
     )
 
 
-def _kernel(first, stop, part_first, part_stop, *refs, names, plan):
+def _kernel(*refs, names, plan):
     """A block of queries and one of keys."""
     import jax.numpy as jnp
-    from jax.experimental import pallas as pl
 
-    ref = dict(zip(names, refs))
-    row, i, j = (pl.program_id(axis) for axis in (0, 2, 3))
-    block = first[row, i] + j
+    ref = dict(zip(names, refs[4:]))
 
-    @pl.when(j == 0)
     def begin():
         ref["most"][...] = jnp.full_like(ref["most"], tiles.NOT_SEEN)
         ref["total"][...] = jnp.zeros_like(ref["total"])
         ref["sums"][...] = jnp.zeros_like(ref["sums"])
 
-    @pl.when(block < stop[row, i])
-    def visit():
-        def run(part):
-            _step(ref, part, block * plan.keys, plan)
+    def run(part, queries, keys):
+        _step(ref, part, keys * plan.keys, plan)
 
-        bounds = (part_first, part_stop)
-        tiles.each_part(run, bounds, row, i, block, plan)
-
-    @pl.when(j == plan.steps[0] - 1)
     def end():
         for part in range(plan.queries // plan.part):
             _finish(ref, part, plan)
+
+    tiles.walk(refs[:4], "queries", plan, begin, run, end)
 
 
 def _step(ref, part, base, plan):

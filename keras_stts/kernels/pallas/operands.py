@@ -5,6 +5,8 @@ import functools
 from keras_stts.kernels.pallas.plan import LANES
 
 VMEM_BYTES = 2**26
+# The others have an axis of keys.
+OF_QUERIES = ("query", "out", "slope", "query_slope", "size", "inner", "ranges")
 
 
 def operands_of(query, key, value, bias, reach, ranges, plan):
@@ -94,55 +96,46 @@ def _spec(name, by, plan):
     """Which part of a tensor a step of the grid takes."""
     from jax.experimental import pallas as pl
 
-    def visited(row, i, j, first, stop):
-        import jax.numpy as jnp
-
-        # What is not visited is not read: the block before stays.
-        last = jnp.maximum(stop[row, i] - 1, 0)
-        return jnp.minimum(first[row, i] + j, last)
-
-    def block(of, row, i, j, bounds):
-        return i if of == by else visited(row, i, j, *bounds[:2])
-
-    def tensor(of, row, head, i, j, *bounds):
-        return row, block(of, row, i, j, bounds), head
-
-    def row_of_keys(row, head, i, j, *bounds):
-        return row, 0, block("keys", row, i, j, bounds)
-
-    def column_of_queries(row, head, i, j, *bounds):
-        return row, block("queries", row, i, j, bounds), 0
-
-    def numbers(row, head, i, j, *bounds):
-        return row, head, block("queries", row, i, j, bounds), 0
-
-    def sums_of_keys(row, head, i, j, *bounds):
-        return row, head, 0, block("keys", row, i, j, bounds)
-
     narrow = plan.side * plan.width
-    of_queries = functools.partial(tensor, "queries")
-    of_keys = functools.partial(tensor, "keys")
-    query = ((1, plan.queries, plan.groups * narrow), of_queries)
-    key = ((1, plan.keys, narrow), of_keys)
-    number = ((1, 1, plan.groups * plan.queries, plan.side), numbers)
-    row = ((1, 1, plan.keys), row_of_keys)
-    specs = {
+    query = (1, plan.queries, plan.groups * narrow)
+    number = (1, 1, plan.groups * plan.queries, plan.side)
+    shapes = {
         "query": query,
         "out": query,
         "slope": query,
         "query_slope": query,
-        "key": key,
-        "value": key,
-        "key_slope": key,
-        "value_slope": key,
-        "ranges": ((1, plan.queries, 4), column_of_queries),
-        "marked": row,
-        "bias": row,
-        "bias_slope": ((1, 1, 1, plan.keys), sums_of_keys),
         "size": number,
         "inner": number,
+        "ranges": (1, plan.queries, 4),
+        "marked": (1, 1, plan.keys),
+        "bias": (1, 1, plan.keys),
+        "bias_slope": (1, 1, 1, plan.keys),
     }
-    return pl.BlockSpec(*specs[name])
+    shape = shapes.get(name, (1, plan.keys, narrow))
+    return pl.BlockSpec(shape, functools.partial(_place, name, by))
+
+
+def _place(name, by, row, head, i, j, *bounds):
+    """Where it lies, in blocks: of queries or of keys, and of heads."""
+    own = "queries" if name in OF_QUERIES else "keys"
+    block = i if own == by else _visited(row, i, j, *bounds[:2])
+    places = {
+        "size": (row, head, block, 0),
+        "inner": (row, head, block, 0),
+        "ranges": (row, block, 0),
+        "marked": (row, 0, block),
+        "bias": (row, 0, block),
+        "bias_slope": (row, head, 0, block),
+    }
+    return places.get(name, (row, block, head))
+
+
+def _visited(row, i, j, first, stop):
+    import jax.numpy as jnp
+
+    # What is not visited is not read: the block before stays.
+    last = jnp.maximum(stop[row, i] - 1, 0)
+    return jnp.minimum(first[row, i] + j, last)
 
 
 def scratch_of_queries(plan):

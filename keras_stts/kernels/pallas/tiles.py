@@ -3,33 +3,51 @@
 NOT_SEEN = -1e30
 
 
-def each_part(run, bounds, row, i, block, plan):
-    """Run the parts of a block of queries that see a block of keys.
+def walk(bounds, by, plan, begin, run, end):
+    """A step of the grid: a block visits one of the others.
 
     Args:
-        run: Function of a part.
-        bounds: Pair of references, the first block of keys of each part and
-            the one after the last.
-        row: Int scalar.
-        i: Int scalar, the block of queries.
-        block: Int scalar, the block of keys.
+        bounds: Four references: the first block that each block visits and the
+            one after the last, and of each part of the queries those of keys.
+        by: `"queries"` or `"keys"`, whose blocks visit the others.
         plan: A `Plan`.
+        begin: Function, called before the first visit of a block.
+        run: Function of a part, a block of queries and one of keys.
+        end: Function, called after the last visit.
     """
+    from jax.experimental import pallas as pl
+
+    first, stop, *bounds = bounds
+    row, i, j = (pl.program_id(axis) for axis in (0, 2, 3))
+    block = first[row, i] + j
+    queries, keys = (i, block) if by == "queries" else (block, i)
+    pl.when(j == 0)(begin)
+
+    @pl.when(block < stop[row, i])
+    def visit():
+        _each_part(run, bounds, row, queries, keys, plan)
+
+    steps = plan.steps[("queries", "keys").index(by)]
+    pl.when(j == steps - 1)(end)
+
+
+def _each_part(run, bounds, row, queries, keys, plan):
+    """Run the parts of a block of queries that see a block of keys."""
     import jax
     from jax.experimental import pallas as pl
 
     parts = plan.queries // plan.part
     if parts == 1:
-        run(0)
+        run(0, queries, keys)
         return
     first, stop = bounds
 
     def body(part, _):
-        at = i * parts + part
+        at = queries * parts + part
 
-        @pl.when((first[row, at] <= block) & (block < stop[row, at]))
+        @pl.when((first[row, at] <= keys) & (keys < stop[row, at]))
         def visit():
-            run(part)
+            run(part, queries, keys)
 
     jax.lax.fori_loop(0, parts, body, None)
 
