@@ -6,6 +6,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from keras_stts.models import cuda_graphs
 from keras_stts.models import inputs as model_inputs
 
 PHASES = ("prefill", "decode", "train_step")
@@ -115,27 +116,16 @@ def make_runs(model, batch, phases=PHASES):
 def _decode_run(model, x):
     _, prefix, cache = compiled(model, model.prefill)(x)
     index = ops.convert_to_tensor(x["token_ids"].shape[1] - 1, "int32")
-    state = {
-        "token": x["token_ids"][:, -1:],
-        "prefix": prefix,
-        "cache": cache,
-        "index": index,
-    }
-
-    def step(state):
-        hidden, _ = model.backbone.decode(
-            state["token"],
-            state["prefix"],
-            cache=state["cache"],
-            index=state["index"],
-        )
-        return model.lm_head(hidden)
-
-    return _Run(model, step, state)
+    token = x["token_ids"][:, -1:]
+    return _Run(model, model.decode_token, token, index, cache, still=prefix)
 
 
-def compiled(model, function):
-    """`function` of tensors, compiled as the backend does for inference."""
+def compiled(model, function, loops=False):
+    """`function` of tensors, compiled as the backend does for inference.
+
+    Under PyTorch on a GPU it is a CUDA graph, whose outputs the next call
+    overwrites, unless it `loops` until what it computes says that it ends.
+    """
     backend = keras.config.backend()
     if backend == "tensorflow":
         import tensorflow as tf
@@ -144,27 +134,32 @@ def compiled(model, function):
     if backend == "torch":
         import torch
 
-        return torch.no_grad()(function)
+        function = torch.no_grad()(function)
+        return function if loops else cuda_graphs.recorded(model, function)
     import jax
 
     @jax.jit
-    def stateless(values, *args):
+    def stateless(values, *args, **kwargs):
         mapping = list(zip(model.variables, values))
         with keras.StatelessScope(state_mapping=mapping):
-            return function(*args)
+            return function(*args, **kwargs)
 
-    return lambda *args: stateless([v.value for v in model.variables], *args)
+    def run(*args, **kwargs):
+        return stateless([v.value for v in model.variables], *args, **kwargs)
+
+    return run
 
 
 class _Run:
     """Calls a compiled function on fixed arguments and waits."""
 
-    def __init__(self, model, function, *args):
+    def __init__(self, model, function, *args, **kwargs):
         self.function = compiled(model, function)
         self.args = args
+        self.kwargs = kwargs
 
     def __call__(self):
-        wait(self.function(*self.args))
+        wait(self.function(*self.args, **self.kwargs))
 
     def restore(self):
         pass

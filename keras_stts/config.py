@@ -13,8 +13,10 @@ ATTENTION = {
     "torch": "fused attention as PyTorch chooses it",
 }
 BACKENDS = {"pallas": "jax", "cudnn": "jax", "torch": "torch"}
+SWITCH = {"": None, "0": False, "1": True}
 _chosen = []
 _elsewhere = [False]
+_graphs = [None]
 
 
 def attention():
@@ -76,3 +78,43 @@ def _checked(name, argument):
             f"KERAS_BACKEND={backend}, or leave it at 'auto'."
         )
     return name
+
+
+def cuda_graphs():
+    """Whether CUDA graphs are made; see `set_cuda_graphs`.
+
+    Returns:
+        Bool, what `set_cuda_graphs` set, else the environment variable
+        `KERAS_STTS_CUDA_GRAPHS` ("0" or "1"), else `True`.
+
+    Raises:
+        ValueError: If that variable is something else.
+    """
+    if _graphs[-1] is not None:
+        return _graphs[-1]
+    value = os.environ.get("KERAS_STTS_CUDA_GRAPHS", "")
+    if value not in SWITCH:
+        raise ValueError(
+            "The environment variable KERAS_STTS_CUDA_GRAPHS must be 0 or 1. "
+            f"Received: {value!r}."
+        )
+    return SWITCH[value] is not False
+
+
+def set_cuda_graphs(wanted):
+    """Say whether PyTorch on NVIDIA GPUs answers with CUDA graphs.
+
+    `generate` and `keras_stts.evaluate` run a prompt, and one token, as they
+    were recorded when a batch of their shapes came first. That is faster, but
+    what the last shapes need stays on the GPU until `fit`, `compile` or other
+    shapes. A model compiled with `run_eagerly=True` records nothing.
+
+    Args:
+        wanted: Bool. By default they are made.
+
+    Raises:
+        ValueError: If it is not a bool.
+    """
+    if not isinstance(wanted, bool):
+        raise ValueError(f"`wanted` must be a bool. Received: {wanted!r}.")
+    _graphs[:] = [wanted]

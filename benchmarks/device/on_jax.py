@@ -1,6 +1,7 @@
 """Programs under JAX, compiled ahead, several at a time."""
 
 import concurrent.futures
+import functools
 import gc
 import os
 import re
@@ -137,14 +138,16 @@ def _with_values(variables, values, function, args):
         return function(*args)
 
 
-def forward(model, function, *args):
+def forward(model, function, *args, **still):
     """A program of `function(*args)` without gradients."""
     variables = model.variables
 
     def run(values, args):
-        return _with_values(variables, values, function, args)
+        args, still = args
+        given = functools.partial(function, **still)
+        return _with_values(variables, values, given, args)
 
-    return Program(run, variables, list(args))
+    return Program(run, variables, [list(args), still])
 
 
 def gradient(model, function, *args):

@@ -9,6 +9,7 @@ import keras
 import torch
 
 from device.programs import total_of
+from keras_stts.models import cuda_graphs
 
 ATTENTION = re.compile(r"fmha|flash|attention|attn|cudnn.*sdpa", re.IGNORECASE)
 
@@ -104,12 +105,16 @@ def prepare(programs):
     return {}
 
 
-def forward(model, function, *args):
-    """A program of `function(*args)` without gradients."""
+def forward(model, function, *args, **still):
+    """A program of `function(*args)` without gradients.
+
+    A CUDA graph, where the model would make one.
+    """
+    run = cuda_graphs.recorded(model, function)
 
     def call():
         with torch.no_grad():
-            return function(*args)
+            return run(*args, **still)
 
     return Program(call)
 

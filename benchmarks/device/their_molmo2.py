@@ -1,5 +1,7 @@
 """transformers' Molmo2 with the same weights, beside ours. PyTorch alone."""
 
+import functools
+
 import keras
 import numpy as np
 import torch
@@ -105,10 +107,14 @@ def rows(models, num_frames, rounds):
             do_sample=False,
         )
 
+    def answer(model):
+        with torch.no_grad():
+            return model.generate_step(padded)
+
     made = {
         name: backend.Program(generate)
         if model is None
-        else backend.forward(model, model.generate_step, padded)
+        else backend.Program(functools.partial(answer, model))
         for name, model in names.items()
     }
     phase = f"answer of {NEW_TOKENS} tokens"

@@ -67,23 +67,14 @@ def _decode(models, prefills, x, shape, rounds):
         _, prefix, cache = prefills[ratio].run()
         index = ops.convert_to_tensor(x["token_ids"].shape[1] - 1, "int32")
         token = x["token_ids"][:, -1:]
-        state = {"prefix": prefix, "cache": cache}
         made[ratio] = backend.forward(
-            model, _decoder(model), token, index, state
+            model, model.decode_token, token, index, cache, still=prefix
         )
-        counts[ratio] = _moved(model, state)
+        counts[ratio] = _moved(model, (prefix, cache))
     measured = programs.measure(made, 4 * rounds)
     yield from rows_of(
         "decode", models, measured, shape, lambda r: {"bytes": counts[r]}
     )
-
-
-def _decoder(model):
-    def step(token, index, state):
-        hidden, _ = model.backbone.decode(token, index=index, **state)
-        return model.lm_head(hidden)
-
-    return step
 
 
 def _moved(model, state):

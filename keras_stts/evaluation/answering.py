@@ -81,7 +81,7 @@ class Answerer:
         self._stop = tuple(preprocessor.stop_token_ids)
         self._sampler = _Greedy(max_new_tokens, self._stop[0])
         self._prefill = compiled(model, self._see)
-        self._decode = compiled(model, self._say)
+        self._decode = compiled(model, self._say, loops=True)
 
     def __call__(self, examples):
         x = self.preprocess(examples)
@@ -148,10 +148,9 @@ class Answerer:
         return kept, state
 
     def _say(self, x, state):
-        model = _With(
-            self.model, prefill=lambda _: state, sampler=self._sampler
-        )
-        return VideoVLM.generate_step(model, x, self._stop)["token_ids"]
+        model = _With(self.model, sampler=self._sampler)
+        outputs = VideoVLM.generate_after_prefill(model, x, state, self._stop)
+        return outputs["token_ids"]
 
     def _steps(self, x, counts):
         """Steps of a batch: from its shortest prompt to its last stop."""

@@ -41,6 +41,9 @@ def grouped_logits(query, key):
 
 
 def hide(logits, mask):
+    if keras.config.backend() == "torch":
+        # A number needs no copy to the device, as a tensor of it does.
+        return logits.masked_fill(~mask, -1e30)
     return ops.where(mask, logits, ops.cast(-1e30, logits.dtype))
 
 

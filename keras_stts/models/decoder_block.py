@@ -9,6 +9,7 @@ from keras_stts.models.rope import RotaryEmbedding
 from keras_stts.ops import Reach
 from keras_stts.ops import attention
 from keras_stts.ops import prefix_attention
+from keras_stts.ops.places import write_at
 from keras_stts.pruning.language import attention_logits
 
 
@@ -196,9 +197,8 @@ class DecoderBlock(keras.layers.Layer):
         key = self.rotary_embedding(plain_key, positions=positions)
         value = self._heads(self.value(x))
         if cache is not None:
-            start = [0, cache_index, 0, 0]
-            key = ops.slice_update(cache[0], start, key)
-            value = ops.slice_update(cache[1], start, value)
+            key = write_at(cache[0], cache_index, key)
+            value = write_at(cache[1], cache_index, value)
         if keys_only:
             return key, value
         query = self._rotated_query(x, positions)

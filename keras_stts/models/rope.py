@@ -1,5 +1,6 @@
 """Rotary embeddings with the scalings that checkpoints name."""
 
+import functools
 import math
 import numbers
 
@@ -223,11 +224,11 @@ class RotaryEmbedding(keras.layers.Layer):
         self.max_wavelength = max_wavelength
         self.scaling = scaling
         values, self._factor = frequencies(head_dim, max_wavelength, scaling)
-        self._frequencies = values.tolist()
+        self._frequencies = tuple(values.tolist())
         self.built = True
 
     def call(self, inputs, positions):
-        steps = ops.convert_to_tensor(self._frequencies, "float32")
+        steps = _on_device(self._frequencies, positions)
         angles = ops.cast(positions, "float32")[..., None, None] * steps
         cos, sin = ops.cos(angles), ops.sin(angles)
         if self._factor != 1.0:
@@ -247,3 +248,25 @@ class RotaryEmbedding(keras.layers.Layer):
             "max_wavelength": self.max_wavelength,
             "scaling": self.scaling,
         }
+
+
+def _on_device(numbers, beside):
+    """float32 numbers where another tensor lies.
+
+    Under PyTorch a copy to a GPU waits for all that it still has to do, so
+    there they stay.
+    """
+    if keras.config.backend() != "torch" or _is_traced():
+        return ops.convert_to_tensor(numbers, "float32")
+    return _kept(numbers, beside.device)
+
+
+def _is_traced():
+    import torch
+
+    return torch.compiler.is_compiling()
+
+
+@functools.lru_cache(maxsize=64)
+def _kept(numbers, device):
+    return ops.convert_to_tensor(numbers, "float32")

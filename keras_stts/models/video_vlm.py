@@ -16,6 +16,7 @@ from keras_stts.layers.initializers import normal_initializer
 from keras_stts.memory import asking as memory
 from keras_stts.memory import foresight
 from keras_stts.models import attention_trace
+from keras_stts.models import cuda_graphs
 from keras_stts.models import distributing
 from keras_stts.models import inputs as model_inputs
 from keras_stts.models import layouts
@@ -299,6 +300,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         )
         kwargs.setdefault("sampler", self.default_sampler)
         _check_sampler(kwargs["sampler"])
+        cuda_graphs.release(self)
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def compute_loss(self, *args, **kwargs):
@@ -393,6 +395,7 @@ class VideoVLM(keras_hub.models.CausalLM):
             validation_split,
             validation_batch_size or batch_size,
         )
+        cuda_graphs.release(self)
         foresight.before_fit(self, *model_inputs.batch_shape(x, batch_size))
         callbacks = keras.tree.flatten(callbacks or [])
         epoch, batch = _first_batch(self, callbacks, x, initial_epoch)
@@ -551,23 +554,33 @@ class VideoVLM(keras_hub.models.CausalLM):
         Returns:
             Dict of `"token_ids"` and `"padding_mask"`, (B, S') each.
         """
+        prefill = cuda_graphs.program(self, "prefill", self.prefill)
+        state = prefill(inputs)
+        return self.generate_after_prefill(inputs, state, stop_token_ids)
+
+    def generate_after_prefill(self, inputs, state, stop_token_ids=None):
+        """Generate after `prefill`; see `generate_step`.
+
+        Args:
+            inputs: Dict of the model's inputs.
+            state: What `prefill` returned.
+            stop_token_ids: Tuple of ints, or `None`.
+        """
         token_ids, padding_mask = inputs["token_ids"], inputs["padding_mask"]
         padding_mask = ops.cast(padding_mask, "bool")
-        hidden, prefix, cache = self.prefill(inputs)
+        hidden, prefix, cache = state
         row_lengths = ops.sum(ops.cast(padding_mask, "int32"), axis=-1)
+        decode = cuda_graphs.program(self, "decode", self.decode_token)
 
         def next(prompt, cache, index):
             place = index - 1
             batch_size = ops.shape(prompt)[0]
             token = ops.slice(prompt, [0, place], [batch_size, 1])
-            hidden, cache = self.backbone.decode(
-                token, prefix, cache=cache, index=place
-            )
-            logits = ops.squeeze(self.lm_head(hidden), axis=1)
+            logits, hidden, cache = decode(token, place, cache, still=prefix)
             if self.max_new_tokens is not None and stop_token_ids:
                 full = index - row_lengths >= self.max_new_tokens
                 logits = _stop_where(full, logits, stop_token_ids[0])
-            return logits, ops.squeeze(hidden, axis=1), cache
+            return logits, hidden, cache
 
         token_ids = self.sampler(
             next=next,
@@ -585,6 +598,24 @@ class VideoVLM(keras_hub.models.CausalLM):
                 token_ids, padding_mask, stop_token_ids
             ),
         }
+
+    def decode_token(self, token_ids, index, cache, still):
+        """Run one more token of each text.
+
+        Args:
+            token_ids: Int tensor (B, 1).
+            index: Int scalar tensor, where in the texts they stand.
+            cache: What `prefill` or `decode_token` returned.
+            still: The prefix that `prefill` returned.
+
+        Returns:
+            Tuple (logits (B, V), hidden states (B, D), cache).
+        """
+        hidden, cache = self.backbone.decode(
+            token_ids, still, cache=cache, index=index
+        )
+        logits = ops.squeeze(self.lm_head(hidden), axis=1)
+        return logits, ops.squeeze(hidden, axis=1), cache
 
     def prefill(self, inputs):
         """Run videos and prompts.

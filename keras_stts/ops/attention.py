@@ -110,7 +110,7 @@ def _to_both(query, prefix_key, prefix_value, key, value, prefix_mask, mask):
     heads, head_dim = query.shape[2:]
     length, key_heads = query.shape[1], key.shape[2]
     grouped = (length, key_heads, heads // key_heads, head_dim)
-    query = query * ops.cast(head_dim**-0.5, query.dtype)
+    query = query * head_dim**-0.5
     own = grouped_logits(ops.reshape(query, (-1, *grouped)), key)
     own = hide(own, mask[:, :, None])
     # All sequences of a prefix as one long row of queries.

@@ -24,6 +24,28 @@ def places_of(stay, length):
     return ops.where(order < size, order, order - size)
 
 
+def write_at(x, place, new):
+    """Write into sequences.
+
+    Args:
+        x: Tensor (B, S, ...).
+        place: Int scalar tensor.
+        new: Tensor (B, S2, ...), for the places from that one on.
+
+    Returns:
+        Tensor of the shape of `x`.
+    """
+    if keras.config.backend() != "torch":
+        rest = [0] * (len(x.shape) - 2)
+        return ops.slice_update(x, [0, place, *rest], new)
+    import torch
+
+    # `slice_update` names each single number that it writes.
+    place = torch.as_tensor(place, device=x.device)
+    places = torch.arange(new.shape[1], device=x.device) + place
+    return x.index_copy(1, places, new)
+
+
 def _scattered(stay, place, length):
     """Without a sort, which accelerators are slow to compile and to run."""
     import jax

@@ -10,10 +10,11 @@ import torch
 def define_operators():
     """Name torchvision's compiled operators, which no CPU build has.
 
-    Its resizing is Python; only its import asks for them.
+    Its resizing is Python; only its import asks for them. Builds for GPUs
+    come with torchvision's own.
     """
     spec = importlib.util.find_spec("torchvision")
-    if spec is None:
+    if spec is None or torch.cuda.is_available():
         return None
     path = pathlib.Path(spec.origin).parent / "_meta_registrations.py"
     source = path.read_text()
