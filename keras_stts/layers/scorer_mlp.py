@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_stts.layers.auxiliary_loss import AuxiliaryLoss
+from keras_stts.layers.fused import Dense
 from keras_stts.layers.initializers import scorer_initializer
 from keras_stts.ops import concat_previous_frame
 from keras_stts.ops import neighbor_similarity
@@ -116,6 +117,4 @@ class ScorerMLP(keras.layers.Layer):
 
 
 def _dense(name, **kwargs):
-    return keras.layers.Dense(
-        kernel_initializer=scorer_initializer(), name=name, **kwargs
-    )
+    return Dense(kernel_initializer=scorer_initializer(), name=name, **kwargs)

@@ -3,6 +3,7 @@ from keras import ops
 
 from keras_stts.kernels.choice import chosen_kernel
 from keras_stts.kernels.notes import note
+from keras_stts.layers.fused import Dense
 from keras_stts.layers.initializers import scorer_initializer
 
 
@@ -68,7 +69,7 @@ class TokenPooler(keras.layers.Layer):
         self.built = True
 
     def _dense(self, units, name):
-        return keras.layers.Dense(
+        return Dense(
             units,
             kernel_initializer=scorer_initializer(),
             dtype=self.dtype_policy,

@@ -3,6 +3,8 @@ import functools
 import keras
 from keras import ops
 
+from keras_stts.layers.fused import Dense
+from keras_stts.layers.fused import RMSNormalization
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.activations import get_activation
 from keras_stts.models.rope import RotaryEmbedding
@@ -130,14 +132,14 @@ class DecoderBlock(keras.layers.Layer):
         self.built = True
 
     def _norm(self, name, width):
-        layer = keras.layers.RMSNormalization(
+        layer = RMSNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
         layer.build((None, None, width))
         return layer
 
     def _dense(self, name, width, units, bias=False):
-        layer = keras.layers.Dense(
+        layer = Dense(
             units,
             use_bias=bias,
             kernel_initializer=normal_initializer(),

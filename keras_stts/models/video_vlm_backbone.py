@@ -3,6 +3,7 @@ import keras_hub
 from keras import ops
 
 from keras_stts.data.image import largest_tiling
+from keras_stts.layers.fused import RMSNormalization
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import keras_format
 from keras_stts.models import layouts
@@ -358,7 +359,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         self.transformer_layers = [
             self._decoder_block(i, dtype) for i in range(self.num_layers)
         ]
-        self.layer_norm = keras.layers.RMSNormalization(
+        self.layer_norm = RMSNormalization(
             epsilon=self.layer_norm_epsilon, dtype=dtype, name="layer_norm"
         )
 

@@ -3,6 +3,8 @@ import functools
 import keras
 from keras import ops
 
+from keras_stts.layers.fused import Dense
+from keras_stts.layers.fused import LayerNormalization
 from keras_stts.layers.initializers import glorot_initializer
 from keras_stts.models.activations import get_activation
 from keras_stts.ops import attention
@@ -69,14 +71,14 @@ class VisionBlock(keras.layers.Layer):
         self.built = True
 
     def _norm(self, name, width):
-        layer = keras.layers.LayerNormalization(
+        layer = LayerNormalization(
             epsilon=self.layer_norm_epsilon, dtype=self.dtype_policy, name=name
         )
         layer.build((None, None, width))
         return layer
 
     def _dense(self, name, width, units):
-        layer = keras.layers.Dense(
+        layer = Dense(
             units,
             kernel_initializer=glorot_initializer(),
             dtype=self.dtype_policy,

@@ -10,6 +10,7 @@ from keras_stts.layers import RaggedPacking
 from keras_stts.layers import ScoreBias
 from keras_stts.layers import TokenPruning
 from keras_stts.layers import TokenScorer
+from keras_stts.layers.fused import Dense
 from keras_stts.layers.initializers import glorot_initializer
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models.vision_block import VisionBlock
@@ -164,7 +165,7 @@ class VisionEncoder(keras.layers.Layer):
         self.merges = isinstance(self.method, ToMe)
         self._check_place()
         self.select = TokenPruning(prune_ratio, num_segments, name="select")
-        self.patch_embedding = keras.layers.Dense(
+        self.patch_embedding = Dense(
             hidden_dim,
             kernel_initializer=glorot_initializer(),
             dtype=self.dtype_policy,
