@@ -58,6 +58,11 @@ ROWS = {
             for target, chips in (("v5e", 8), ("v6e", 4), ("v5p", 4))
             for depth in (SMALL, "")
         ),
+        *(
+            f"--target v5e --chips 8 --layout {layout} --phase train "
+            f"--rematerialize --quick --trainable {parts}"
+            for layout, parts in (("both", "all"), ("fsdp", "lora"))
+        ),
     ],
 }
 HEAD = (

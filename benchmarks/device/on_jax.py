@@ -13,6 +13,11 @@ import keras
 from device.programs import total_of
 
 ATTENTION = re.compile(r'custom_call_target="([^"]*)"')
+# Programs that are compiled at a time; each also has threads of its own.
+POOL = concurrent.futures.ThreadPoolExecutor(
+    max(1, min(6, (os.cpu_count() or 1) // 2))
+)
+_compiling = []
 KERNELS = re.compile(r"fmha|flash|splash|attention|cudnn|mosaic|tpu_custom")
 
 
@@ -62,22 +67,30 @@ class Program:
         self._variables = variables
         self._args = args
         self._in_place = in_place
-        self._compiled = None
-        self._seconds = None
+        self._waiting = self._compiled = self._seconds = None
 
     def _arguments(self):
         return [v.value for v in self._variables], self._args
 
-    def lower(self):
+    def start(self):
+        """Trace it, and have it compiled beside what goes on here."""
+        if self._waiting is not None:
+            return
         start = time.perf_counter()
-        self._lowered = self._function.lower(*self._arguments())
-        self._seconds = time.perf_counter() - start
+        try:
+            # Tracing is Keras' and not for threads; XLA's part is.
+            lowered = self._function.lower(*self._arguments())
+            seconds = time.perf_counter() - start
+            self._waiting = POOL.submit(_compile, lowered, seconds)
+            _compiling.append(self._waiting)
+        except Exception as error:
+            self._waiting = concurrent.futures.Future()
+            self._waiting.set_exception(error)
 
-    def compile(self):
-        start = time.perf_counter()
-        self._compiled = self._lowered.compile()
-        self._seconds += time.perf_counter() - start
-        self._lowered = None
+    def finish(self):
+        """Wait until it is compiled; raises what went wrong."""
+        self.start()
+        self._compiled, self._seconds = self._waiting.result()
 
     def __call__(self):
         jax.block_until_ready(self.run())
@@ -105,8 +118,20 @@ class Program:
         return facts
 
     def release(self):
-        self._compiled = self._lowered = None
+        self._waiting = self._compiled = None
         release()
+
+
+def _compile(lowered, seconds):
+    """What is compiled, and what that and tracing took."""
+    start = time.perf_counter()
+    compiled = lowered.compile()
+    return compiled, seconds + time.perf_counter() - start
+
+
+def quiet(seconds):
+    """Wait until nothing is compiled any more, but not longer."""
+    concurrent.futures.wait(_compiling, seconds)
 
 
 def prepare(programs):
@@ -115,20 +140,14 @@ def prepare(programs):
     Returns:
         Dict of the names of those that failed to their errors.
     """
-    errors, lowered = {}, {}
+    errors = {}
+    for program in programs.values():
+        program.start()
     for name, program in programs.items():
         try:
-            # Tracing is Keras' and not for threads; XLA's part is.
-            program.lower()
-            lowered[name] = program
+            program.finish()
         except Exception as error:
             errors[name] = error
-    workers = max(1, min(4, (os.cpu_count() or 1) // 2))
-    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        waiting = {n: pool.submit(p.compile) for n, p in lowered.items()}
-        for name, future in waiting.items():
-            if future.exception() is not None:
-                errors[name] = future.exception()
     return errors
 
 

@@ -64,6 +64,9 @@ class Program:
     def __init__(self, call):
         self._call = call
 
+    def start(self):
+        """Nothing is compiled ahead."""
+
     def __call__(self):
         self._call()
         synchronize()
@@ -98,6 +101,10 @@ class Program:
     def release(self):
         self._call = None
         release()
+
+
+def quiet(seconds):
+    """Nothing is compiled."""
 
 
 def prepare(programs):

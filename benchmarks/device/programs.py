@@ -10,7 +10,7 @@ from device import journal
 from keras_stts.evaluation import memory
 
 # Rounds of a group of programs end after so many seconds; there are two.
-SECONDS, FEWEST = 25, 2
+SECONDS, FEWEST = 15, 2
 
 
 def backend():
@@ -26,6 +26,12 @@ def total_of(outputs):
         if "float" in keras.backend.standardize_dtype(x.dtype)
     ]
     return sum(floats)
+
+
+def flat(made):
+    """List of the programs in any structure of them and of other things."""
+    program = backend().Program
+    return [x for x in keras.tree.flatten(made) if isinstance(x, program)]
 
 
 def measure(programs, rounds):

@@ -5,17 +5,25 @@ from collections import namedtuple
 
 from device import sizes
 
-Task = namedtuple("Task", ["name", "run", "seconds"])
+Task = namedtuple("Task", ["name", "run", "seconds", "prepare", "compiling"])
 Task.__doc__ = """A task.
 
 Attributes:
     name: Str.
-    run: Function of the models and of rounds, that yields rows.
-    seconds: Number. What it takes on an H100, by the operations and by what
-        compiling took elsewhere; it is not begun with less left.
+    run: Function of the models, of what `prepare` made, and of rounds, that
+        yields rows.
+    seconds: Number. What it takes on an H100 once it is compiled, by the
+        operations; it is not begun with less left.
+    prepare: Function of the models that makes its programs, or `None`.
+    compiling: Pair of numbers, under JAX: seconds of tracing its programs,
+        one by one, and of compiling them beside others.
 """
-# Of compiling programs of the whole model side by side, under JAX.
-COMPILING = {"prefill": 70, "train_step": 110}
+# As seen beside an H200 and 16 cores.
+COMPILING = {
+    "prefill": (12, 50),
+    "train_step": (60, 110),
+    "vision_layer": (15, 30),
+}
 # Operations a second that a large model reaches on an H100.
 SPEED = 3e14
 
@@ -43,42 +51,48 @@ def make(name, backend, short):
     """The `Task` of that name."""
     phase, _, shape = name.partition(" ")
     frames = sizes.shapes(short)[0][0]
+    compiling = COMPILING.get(phase, (0, 0)) if backend == "jax" else (0, 0)
+
+    def task(run, seconds, prepare=None):
+        return Task(name, run, seconds, prepare, compiling)
 
     def imported(module):
         return importlib.import_module(f"device.{module}")
 
     if phase == "golden":
-        return Task(name, lambda *_: imported("golden").rows(short), 40)
+        return task(lambda *_: imported("golden").rows(short), 40)
     if phase == "attention":
-        return Task(name, lambda m, _: imported("kernels").rows(m, short), 40)
+        return task(lambda m, *_: imported("kernels").rows(m, short), 40)
     if phase == "vision_layer":
         ratios = sizes.ratios(short)
-        return Task(
-            name,
-            lambda m, n: imported("vision_layer").rows(m, frames, n, ratios),
-            60,
+        return task(
+            lambda _, made, n: imported(phase).rows(frames, *made, n),
+            15,
+            lambda m: imported(phase).blocks(m, frames, ratios),
         )
     if phase == "transformers":
-        return Task(
-            name, lambda m, n: imported("their_molmo2").rows(m, frames, n), 60
+        return task(
+            lambda m, _, n: imported("their_molmo2").rows(m, frames, n), 50
         )
     shape = tuple(map(int, shape.split("x")))
+    makers = {"prefill": "prefills", "train_step": "train_steps"}
     functions = {"prefill": "prefill", "train_step": "train"}
-    return Task(
-        name,
-        lambda m, n: getattr(imported("whole_model"), functions[phase])(
-            m, shape, n
-        ),
-        _seconds(phase, shape, backend),
-    )
+
+    def run(models, made, rounds):
+        function = getattr(imported("whole_model"), functions[phase])
+        return function(models, shape, made, rounds)
+
+    def prepare(models):
+        return getattr(imported("whole_model"), makers[phase])(models, shape)
+
+    return task(run, _seconds(phase, shape), prepare)
 
 
-def _seconds(phase, shape, backend):
-    """Of five calls of a whole and a pruned model, and of compiling them."""
+def _seconds(phase, shape):
+    """Of five calls of a whole and a pruned model."""
     tokens = shape[0] * shape[1]
     # Of Molmo2-4B: 1.6 TFLOP a frame, more with the length of a sequence.
     operations = 5 * 1.6e12 * tokens * 1.6 * (1 + shape[0] / 256)
     if phase == "train_step":
         operations *= 4
-    compiling = COMPILING[phase] if backend == "jax" else 0
-    return operations / SPEED + compiling
+    return operations / SPEED + 5

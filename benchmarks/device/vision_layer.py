@@ -107,21 +107,31 @@ def variants(model, num_frames, ratios):
     return block, found
 
 
-def rows(models, num_frames, rounds, ratios):
-    """Times of all variants, forward and with gradients."""
+def blocks(models, num_frames, ratios):
+    """Programs of all variants by phase and name, and of each name what is
+    counted and other facts."""
     backend = programs.backend()
-    model = next(iter(models.values()))
-    block, found = variants(model, num_frames, ratios)
-    for phase, make, cost in (
-        ("vision block", backend.forward, 1),
-        ("vision block and slopes", backend.gradient, 3),
-    ):
-        made = {
-            name: make(block, run, *args)
-            for name, (run, args, *_) in found.items()
-        }
-        measured = programs.measure(made, rounds)
-        for name, (*_, count, facts) in found.items():
+    block, found = variants(next(iter(models.values())), num_frames, ratios)
+    makers = {
+        "vision block": backend.forward,
+        "vision block and slopes": backend.gradient,
+    }
+    made = {
+        (phase, name): make(block, run, *args)
+        for phase, make in makers.items()
+        for name, (run, args, *_) in found.items()
+    }
+    return made, {n: (count, facts) for n, (*_, count, facts) in found.items()}
+
+
+def rows(num_frames, made, counts, rounds):
+    """Times of all variants, forward and with gradients."""
+    for phase in dict.fromkeys(phase for phase, _ in made):
+        measured = programs.measure(
+            {name: made[phase, name] for name in counts}, rounds
+        )
+        cost = 3 if phase.endswith("slopes") else 1
+        for name, (count, facts) in counts.items():
             yield {
                 "phase": phase,
                 "frames": num_frames,

@@ -42,20 +42,25 @@ def rows_of(phase, models, measured, shape, cost):
         }
 
 
-def prefill(models, shape, rounds):
-    """Times of the prefill, and of one more token a row."""
-    backend = programs.backend()
+def prefills(models, shape):
+    """Programs of the prefill, by ratio."""
     x, *_ = batches(next(iter(models.values())), *shape)
-    made = {
-        ratio: backend.forward(model, model.prefill, x)
+    forward = programs.backend().forward
+    return {
+        ratio: forward(model, model.prefill, x)
         for ratio, model in models.items()
     }
+
+
+def prefill(models, shape, made, rounds):
+    """Times of the prefill, and of one more token a row."""
     measured = programs.measure(made, rounds)
     counts = {r: operations(model, *shape) for r, model in models.items()}
     yield from rows_of(
         "prefill", models, measured, shape, lambda r: {"operations": counts[r]}
     )
     alive = {r: m for r, m in models.items() if measured[r]["status"] == "ok"}
+    x, *_ = batches(next(iter(models.values())), *shape)
     yield from _decode(alive, made, x, shape, rounds)
 
 
@@ -86,14 +91,15 @@ def _moved(model, state):
     return wide * sum(math.prod(x.shape) for x in tensors)
 
 
-def train(models, shape, rounds):
-    """Times of a train step of all weights, blocks run again."""
-    backend = programs.backend()
+def train_steps(models, shape):
+    """Programs of a train step of all weights, blocks run again."""
     batch = batches(next(iter(models.values())), *shape)
-    made = {
-        ratio: backend.train_step(model, batch)
-        for ratio, model in models.items()
-    }
+    train_step = programs.backend().train_step
+    return {ratio: train_step(model, batch) for ratio, model in models.items()}
+
+
+def train(models, shape, made, rounds):
+    """Times of those."""
     measured = programs.measure(made, rounds)
     counts = {r: 3 * operations(model, *shape) for r, model in models.items()}
     yield from rows_of(

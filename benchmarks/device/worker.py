@@ -14,6 +14,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from device import journal  # noqa: E402
 from device import tasks  # noqa: E402
 
+# Of the time, what tracing may take before anything else is done.
+TRACING = 0.5
+
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -43,25 +46,55 @@ def main():
     built = models.build(args.short)
     count = next(iter(built.values())).count_params()
     clock.say(f"{count:,} weights, drawn")
-    for name in args.tasks:
-        task = tasks.make(name, args.backend, args.short)
-        if not args.short and clock.left() < task.seconds:
-            wanted, left = round(task.seconds), round(max(0, clock.left()))
+    work = [tasks.make(name, args.backend, args.short) for name in args.tasks]
+    prepared = prepare(work, built, clock, args.short)
+    for task in work:
+        made = prepared.pop(task.name, None)
+        seconds = task.seconds + (0 if made else sum(task.compiling))
+        if not args.short and clock.left() < seconds:
+            wanted, left = round(seconds), round(max(0, clock.left()))
             text = f"skipped: takes about {wanted} s, {left} s were left"
-            journal.emit(row={"task": name, "status": text})
-            clock.say(f"{name}: {text}")
+            journal.emit(row={"task": task.name, "status": text})
+            clock.say(f"{task.name}: {text}")
         else:
-            run(task, built, args.rounds, clock)
+            if made:
+                # What else is compiled would slow down what is timed.
+                backend.quiet(clock.left() / 2)
+            run(task, made, built, args.rounds, clock)
+            made = None
             backend.release()
-        journal.emit(end=name)
+        journal.emit(end=task.name)
 
 
-def run(task, built, rounds, clock):
+def prepare(work, models, clock, short):
+    """Start to compile what there is time for, while all is checked.
+
+    Returns:
+        Dict of the names of tasks to what they made.
+    """
+    from device import programs
+
+    prepared = {}
+    for task in work:
+        tracing = task.compiling[0]
+        late = clock.passed() + tracing > TRACING * clock.seconds
+        if not tracing or (late and not short):
+            continue
+        clock.say(f"{task.name} is compiled ...")
+        prepared[task.name] = task.prepare(models)
+        for program in programs.flat(prepared[task.name]):
+            program.start()
+    return prepared
+
+
+def run(task, made, built, rounds, clock):
     """Emit the rows of a task, or what became of it."""
     clock.say(f"{task.name} ...")
     journal.emit(begin=task.name)
     try:
-        for row in task.run(built, rounds):
+        if made is None and task.prepare is not None:
+            made = task.prepare(built)
+        for row in task.run(built, made, rounds):
             row = {"task": task.name, "status": "ok", **row}
             journal.emit(row=row)
             clock.say("  " + summary(row))
