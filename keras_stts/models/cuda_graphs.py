@@ -14,6 +14,8 @@ from keras import ops
 
 from keras_stts import config
 
+_said = set()
+
 
 def wanted(model):
     """Whether what a model infers is recorded here."""
@@ -103,12 +105,18 @@ def _record(function, args, tensors, options):
         return Recording(function, args, tensors, options)
     except Exception as error:
         text = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-        logging.getLogger("keras_stts").warning(
-            "No CUDA graph could be made, so operations are started one by "
-            "one, which is slower. `keras_stts.config.set_cuda_graphs(False)` "
-            f"does not try. {text}"
-        )
-        return None
+        if text not in _said:
+            _said.add(text)
+            logging.getLogger("keras_stts").warning(
+                "No CUDA graph could be made, so operations are started one "
+                "by one, which is slower; `keras_stts.config."
+                f"set_cuda_graphs(False)` does not try. {text}"
+            )
+    # What a broken recording took is nobody's.
+    import torch
+
+    torch.cuda.empty_cache()
+    return None
 
 
 class Recording:

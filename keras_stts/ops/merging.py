@@ -100,7 +100,9 @@ def merge_tokens(x, merged, metric, num_merged):
     sums = ops.concatenate([ops.cast(x, "float32") * sizes, sizes], axis=-1)
     even, odd = sums[:, ::2], sums[:, 1::2]
     goes = pack_blocks(partner, first)
-    goes = ops.one_hot(goes, odd.shape[1], dtype="float32")
+    # PyTorch's one_hot waits for the GPU to check what it is given.
+    place = ops.arange(odd.shape[1], dtype=goes.dtype)
+    goes = ops.cast(goes[..., None] == place, "float32")
     odd = odd + ops.einsum("rso,rsd->rod", goes, pack_blocks(even, first))
     sums = ops.concatenate([pack_blocks(even, alone), odd], axis=1)
     size = sums[..., -1]
