@@ -89,7 +89,13 @@ def compare(row):
 def compare_all(path=RESULTS):
     """Dict of the rows of a file of `compile_tables.py` to `compare`."""
     rows = json.loads(pathlib.Path(path).read_text(encoding="utf-8"))
-    return {name: compare(row) for name, row in rows.items()}
+    return {n: compare(row) for n, row in rows.items() if not is_apart(row)}
+
+
+def is_apart(row):
+    """Whether it is of what is not counted: see docs/memory.md."""
+    several = row["target"] == "v5e" and row["chips"] > 1
+    return several and row["trainable"] == "all"
 
 
 def of_settings(num_frames=64, prune_ratio=0.5, **settings):

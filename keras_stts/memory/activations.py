@@ -5,11 +5,13 @@ trained, backward. At each the bytes that are alive are what stages before it
 keep and what it works with itself; the most of them is what must fit.
 """
 
+import math
 from collections import namedtuple
 
 from keras_stts.memory import backward
 from keras_stts.memory.stages import Stage
 from keras_stts.memory.weights import itemsize
+from keras_stts.memory.weights import part_of_weight
 from keras_stts.models.text_loss import chunk_length
 
 FLOAT = 4  # Bytes of a float32.
@@ -31,6 +33,8 @@ KEPT = {
     "tpu": {"vision": Kept(3, 1, 1), "language": Kept(3, 1, 2)},
     "gpu": {"vision": Kept(5, 1, 3), "language": Kept(3, 1, 3)},
 }
+# Shares of all weights, and of the gradients of those that are trained.
+GATHERED, WAITING = 0.5, 0.4
 
 
 class Program:
@@ -69,6 +73,7 @@ class Program:
         self.shared = shared
         self.in_chunks = in_chunks
         self.phase = phase
+        self.weights = weights
         self.trains = phase == "fit"
         trained = weights if self.trains else []
         self.gradients = backward.gradients_by_stage(trained, shared)
@@ -76,6 +81,23 @@ class Program:
         self.starts = backward.backward_starts(
             trained, config, "scorer" in self.gradients
         )
+
+    def gathered_bytes(self):
+        """Bytes by part that TPUs hold of weights cut over chips, in training.
+
+        Their compiler brings weights together sooner than they are needed,
+        and cuts gradients later than they are made. Of v5p and v6e; on a v5e
+        it is up to five times as much.
+        """
+        if self.is_gpu or not self.trains or self.shared <= self.split:
+            return {}
+        found = {}
+        for weight in self.weights:
+            part = part_of_weight(weight)
+            share = GATHERED + WAITING * weight.trainable
+            size = math.prod(weight.shape) * self.size
+            found[part] = found.get(part, 0) + share * size
+        return found
 
     def stages(self, runs_scorer):
         """All of them, in the order in which they run."""

@@ -174,6 +174,7 @@ def _add_run(table, program, runs_scorer):
     _add(table, "caches", {"language_model": caches})
     _add(table, "logits", {"head": logits})
     _add(table, "activations", _beside(table, peak(stages), logits))
+    _add(table, "activations", program.gathered_bytes())
 
 
 def _beside(table, worst, logits):
