@@ -51,11 +51,13 @@ def release(model):
 
 
 class Recorder:
-    """Runs a function as it ran when tensors of these shapes came first.
+    """Runs a function as it ran when tensors of these shapes came before.
 
-    The recording of the last shapes is kept, and so is the memory that it
-    takes. Its outputs are overwritten by the next call. Weights are read where
-    they lie; if others lie there, the function is recorded anew.
+    The first shapes are recorded at once, others when they come twice in a
+    row: to record takes as long as several calls. The recording of the last
+    shapes is kept, and so is the memory that it takes. Its outputs are
+    overwritten by the next call. Weights are read where they lie; if others
+    lie there, the function is recorded anew.
 
     Args:
         model: The model or layer whose weights the function reads.
@@ -70,18 +72,21 @@ class Recorder:
     def __init__(self, model, function):
         self._model = model
         self._function = function
+        # A recording is `None` if there is none yet, and `False` if there
+        # cannot be one.
         self._key = self._recording = self._still = None
 
     def __call__(self, *args, still=None):
         options = {} if still is None else {"still": still}
         tensors = [ops.convert_to_tensor(x) for x in keras.tree.flatten(args)]
         key = self._key_of(tensors, still)
+        others = self._key is not None and key != self._key
         if key != self._key:
-            self._key = self._recording = None
-            self._recording = _record(self._function, args, tensors, options)
-            self._key = key
+            self._key, self._recording = key, None
         self._still = still
-        if self._recording is None:
+        if self._recording is None and not others:
+            self._recording = _record(self._function, args, tensors, options)
+        if not self._recording:
             return self._function(*args, **options)
         return self._recording(tensors)
 
@@ -100,7 +105,7 @@ def _lie(tensors):
 
 
 def _record(function, args, tensors, options):
-    """A `Recording`, or `None` if the function cannot be recorded."""
+    """A `Recording`, or `False` if the function cannot be recorded."""
     try:
         return Recording(function, args, tensors, options)
     except Exception as error:
@@ -116,7 +121,7 @@ def _record(function, args, tensors, options):
     import torch
 
     torch.cuda.empty_cache()
-    return None
+    return False
 
 
 class Recording:

@@ -135,13 +135,16 @@ def test_other_samplers_too(sampler):
     assert made() >= 2
 
 
-def test_other_shapes_are_recorded_anew():
+def test_other_shapes_are_recorded_when_they_come_twice():
     model = greedy()
     one, two = tiny.raw((4,), False), tiny.raw((4, 3), False)
     plain = plain_answer(model)
-    model.generate(one)
-    model.generate(two)
-    assert made() == 4
+    for x in (one, two, one, two):
+        model.generate(x)
+    # Of `one` alone the prompt; else a token, from the second on.
+    assert made() == 5
+    assert answer(model) == plain
+    assert made() == 2
     assert answer(model) == plain
     assert made() == 0
 
@@ -156,8 +159,10 @@ def test_new_weights_are_read_and_more_are_recorded_anew():
     assert made() == 2
     assert changed == plain_answer(model) != before
     model.enable_lora(2)
-    answer(model)
-    assert made() == 2
+    assert answer(model) == answer(model) == changed
+    assert made() == 3
+    assert answer(model) == changed
+    assert made() == 0
 
 
 def test_what_cannot_be_recorded_is_said_and_runs_as_it_is(caplog):
