@@ -25,7 +25,11 @@ ROWS = {
             for frames in (64, 128, 256)
             for ratio in (0, 0.5)
         ),
-        *(f"--target v5p --frames 64 --ratio {ratio}" for ratio in (0, 0.5)),
+        *(
+            f"--target v5p --frames {frames} --ratio {ratio}"
+            for frames in (64, 128, 256)
+            for ratio in (0, 0.5)
+        ),
         *(
             f"--target v5e --frames {frames} --ratio {ratio} --quick"
             for frames in (64, 256)
