@@ -21,13 +21,14 @@ def wanted(model):
     """Whether what a model infers is recorded here."""
     if keras.config.backend() != "torch" or not config.cuda_graphs():
         return False
-    return not getattr(model, "run_eagerly", False) and _has_gpu()
+    if getattr(model, "run_eagerly", False):
+        return False
+    return _device_of(model) == "cuda"
 
 
-def _has_gpu():
-    import torch
-
-    return torch.cuda.is_available()
+def _device_of(model):
+    """Where its weights lie: a GPU that is not used records nothing."""
+    return model.variables[0].value.device.type if model.variables else None
 
 
 def recorded(model, function):

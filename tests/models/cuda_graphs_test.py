@@ -72,7 +72,7 @@ class Recording:
 
 @pytest.fixture(autouse=True)
 def recordings(monkeypatch):
-    monkeypatch.setattr(cuda_graphs, "_has_gpu", lambda: True)
+    monkeypatch.setattr(cuda_graphs, "_device_of", lambda model: "cuda")
     monkeypatch.setattr(cuda_graphs, "Recording", Recording)
     monkeypatch.setattr(config, "_graphs", [None])
     monkeypatch.setattr(cuda_graphs, "_said", set())
@@ -185,6 +185,9 @@ def test_what_cannot_be_recorded_is_said_and_runs_as_it_is(caplog):
 def test_nothing_is_recorded_where_it_is_not_wanted(monkeypatch):
     model = greedy()
     plain_answer(model)
+    with monkeypatch.context() as patch:
+        patch.setattr(cuda_graphs, "_device_of", lambda model: "cpu")
+        answer(model)
     model.compile(sampler="greedy", run_eagerly=True)
     answer(model)
     model.compile(sampler="greedy")
@@ -216,3 +219,9 @@ def test_settings_that_there_are_not(monkeypatch):
     monkeypatch.setenv("KERAS_STTS_CUDA_GRAPHS", "on")
     with pytest.raises(ValueError, match="0 or 1. Received: 'on'"):
         config.cuda_graphs()
+
+
+def test_weights_say_where_a_model_runs(monkeypatch):
+    monkeypatch.undo()
+    assert cuda_graphs._device_of(tiny.model()) == "cpu"
+    assert not cuda_graphs.wanted(tiny.model())
