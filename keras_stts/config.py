@@ -107,7 +107,8 @@ def set_cuda_graphs(wanted):
     `generate` and `keras_stts.evaluate` run a prompt, and one token, as they
     were recorded with the first batch, or with others when their shapes came
     twice in a row. That is faster, but what the last shapes need stays on the
-    GPU until `fit`, `compile` or other shapes. A model compiled with `run_eagerly=True` records nothing.
+    GPU until `fit`, `compile` or other shapes. A model compiled with
+    `run_eagerly=True` records nothing.
 
     Args:
         wanted: Bool. By default they are made.

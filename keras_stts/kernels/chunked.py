@@ -164,6 +164,8 @@ def map_pieces(run, tensors, axes, size):
             parts[i] = part
         return run(*parts)
 
+    if keras.config.backend() == "torch":
+        return _map_torch(piece, [(tensors[i], axes[i]) for i in cut], size)
     out = ops.map(piece, [_cut(tensors[i], axes[i], size) for i in cut])
     order = list(range(1, len(out.shape)))
     order.insert(axis, 0)
@@ -173,6 +175,17 @@ def map_pieces(run, tensors, axes, size):
     return (
         out if length is None else out[(slice(None),) * axis + (slice(length),)]
     )
+
+
+def _map_torch(piece, tensors, size):
+    """The same in fewer operations; the last piece may be shorter.
+
+    Each slice of its own would have a gradient as large as the whole.
+    """
+    import torch
+
+    pieces = zip(*(torch.split(x, size, axis) for x, axis in tensors))
+    return torch.cat([piece(parts) for parts in pieces], dim=tensors[0][1])
 
 
 def _cut(x, axis, size):

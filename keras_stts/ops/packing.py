@@ -10,6 +10,7 @@ group padded to its largest cap; the groups are chosen once, in Python.
 """
 
 import functools
+import itertools
 import math
 from collections import namedtuple
 
@@ -333,17 +334,19 @@ def _attention_in_groups(query, key, value, layout, groups, window, patch_mask):
     )
     if patch_mask is not None:
         patch_mask = _take_rows(patch_mask, layout.rows)
-    outputs, first = [], 0
-    for (frames, cap), count in zip(groups, layout.counts):
-        places = slice(first, first + frames * cap)
-        q, k, v = (
-            ops.reshape(x[:, places], (-1, cap * g, *heads))
-            for x in (query, key, value)
-        )
-        inside = None if patch_mask is None else patch_mask[:, places]
-        out = attention(q, k, v, reach=_key_reach(count, inside, cap, g))
+    sizes = [frames * cap for frames, cap in groups]
+    ends = list(itertools.accumulate(sizes))[:-1]
+    # Cut at once: each slice would have a gradient as large as the whole.
+    pieces = [ops.split(x, ends, axis=1) for x in (query, key, value)]
+    masks = [None] * len(groups)
+    if patch_mask is not None:
+        masks = ops.split(patch_mask, ends, axis=1)
+    outputs = []
+    for i, (frames, cap) in enumerate(groups):
+        q, k, v = (ops.reshape(x[i], (-1, cap * g, *heads)) for x in pieces)
+        reach = _key_reach(layout.counts[i], masks[i], cap, g)
+        out = attention(q, k, v, reach=reach)
         outputs.append(ops.reshape(out, (-1, frames * cap, width)))
-        first += frames * cap
     joined = ops.concatenate(outputs, axis=1)
     flat = _move_rows(joined, layout.slots, layout.rows)
     return ops.reshape(flat, (-1, num_kept * g, *heads))
