@@ -81,7 +81,11 @@ def prepare(work, models, clock, short):
         if not tracing or (late and not short):
             continue
         clock.say(f"{task.name} is compiled ...")
-        prepared[task.name] = task.prepare(models)
+        try:
+            prepared[task.name] = task.prepare(models)
+        except Exception as error:  # It is made again, and said, by `run`.
+            clock.say(f"  {journal.status(error)}")
+            continue
         for program in programs.flat(prepared[task.name]):
             program.start()
     return prepared
