@@ -62,7 +62,8 @@ class Recorder:
 
     Args:
         model: The model or layer whose weights the function reads.
-        function: Function of tensors, in any structure, without gradients.
+        function: Function of tensors, in any structure. No gradients are
+            kept of it.
 
     Call arguments:
         *args: Tensors or arrays. The recording has copies of its own.
@@ -78,6 +79,12 @@ class Recorder:
         self._key = self._recording = self._still = None
 
     def __call__(self, *args, still=None):
+        import torch
+
+        with torch.no_grad():
+            return self._run(args, still)
+
+    def _run(self, args, still):
         options = {} if still is None else {"still": still}
         tensors = [ops.convert_to_tensor(x) for x in keras.tree.flatten(args)]
         key = self._key_of(tensors, still)
