@@ -1,6 +1,5 @@
 """Softmax attention, the one place where it is called."""
 
-import keras
 from keras import ops
 
 from keras_stts.kernels.choice import chosen_kernel
@@ -12,9 +11,6 @@ from keras_stts.kernels.notes import note
 from keras_stts.kernels.plain import grouped_logits
 from keras_stts.kernels.plain import hide
 from keras_stts.kernels.torch import torch_attention
-
-# Of a prefix, that are multiplied one by one under PyTorch.
-MOST_ROWS = 16
 
 
 def attention(query, key, value, mask=None, bias=None, reach=None):
@@ -120,9 +116,7 @@ def _to_both(query, prefix_key, prefix_value, key, value, prefix_mask, mask):
     # All sequences of a prefix as one long row of queries.
     batch = ops.shape(prefix_key)[0]
     shared_shape = (batch, -1, *grouped[1:])
-    shared = _row_by_row(
-        grouped_logits, ops.reshape(query, shared_shape), prefix_key
-    )
+    shared = grouped_logits(ops.reshape(query, shared_shape), prefix_key)
     if len(prefix_mask.shape) == 2:
         prefix_mask = prefix_mask[:, None]
     shared = hide(shared, prefix_mask[:, None, None])
@@ -132,26 +126,13 @@ def _to_both(query, prefix_key, prefix_value, key, value, prefix_mask, mask):
     weights = ops.cast(weights, value.dtype)
     out = _weighted(weights[..., size:], value)
     weights = _join_rows(weights[..., :size], batch)
-    seen = _row_by_row(_weighted, weights, prefix_value)
+    seen = _weighted(weights, prefix_value)
     out = out + ops.reshape(seen, (-1, *grouped))
     return ops.reshape(out, (-1, length, heads, head_dim))
 
 
 def _weighted(weights, value):
     return ops.einsum("bkgqs,bskd->bqkgd", weights, value)
-
-
-def _row_by_row(product, x, long):
-    """`product(x, long)`, both with rows on their first axis.
-
-    PyTorch would copy a long prefix of several rows at each step, to bring
-    the heads to the front; those of one row lie well as they are.
-    """
-    rows = x.shape[0]
-    if keras.config.backend() != "torch" or not 1 < rows <= MOST_ROWS:
-        return product(x, long)
-    pairs = zip(ops.split(x, rows), ops.split(long, rows))
-    return ops.concatenate([product(*pair) for pair in pairs])
 
 
 def _split_rows(x, batch, length):

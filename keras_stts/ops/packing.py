@@ -335,12 +335,10 @@ def _attention_in_groups(query, key, value, layout, groups, window, patch_mask):
     if patch_mask is not None:
         patch_mask = _take_rows(patch_mask, layout.rows)
     sizes = [frames * cap for frames, cap in groups]
-    ends = list(itertools.accumulate(sizes))[:-1]
-    # Cut at once: each slice would have a gradient as large as the whole.
-    pieces = [ops.split(x, ends, axis=1) for x in (query, key, value)]
+    pieces = [_cut(x, sizes) for x in (query, key, value)]
     masks = [None] * len(groups)
     if patch_mask is not None:
-        masks = ops.split(patch_mask, ends, axis=1)
+        masks = _cut(patch_mask, sizes)
     outputs = []
     for i, (frames, cap) in enumerate(groups):
         q, k, v = (ops.reshape(x[i], (-1, cap * g, *heads)) for x in pieces)
@@ -350,6 +348,17 @@ def _attention_in_groups(query, key, value, layout, groups, window, patch_mask):
     joined = ops.concatenate(outputs, axis=1)
     flat = _move_rows(joined, layout.slots, layout.rows)
     return ops.reshape(flat, (-1, num_kept * g, *heads))
+
+
+def _cut(x, sizes):
+    """Pieces of x (B, N, ...) of these lengths.
+
+    Cut at once: each slice would have a gradient as large as the whole.
+    """
+    if keras.config.backend() == "torch":
+        # `ops.split` would bring the places to the host, and wait for them.
+        return x.split(sizes, dim=1)
+    return ops.split(x, list(itertools.accumulate(sizes))[:-1], axis=1)
 
 
 def _key_reach(count, inside, cap, g):

@@ -22,10 +22,23 @@ if keras.config.backend() != "torch":
     pytest.skip("It is about PyTorch.", allow_module_level=True)
 
 import torch  # noqa: E402
+from torch.overrides import TorchFunctionMode  # noqa: E402
 from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 # What waits for the GPU, or copies a number to it. Neither can be recorded.
 FORBIDDEN = ("lift_fresh", "_local_scalar_dense", "nonzero", "unique")
+
+
+WAITS = ("tolist", "item", "numpy", "cpu", "__array__", "__bool__")
+WAITS += ("__int__", "__float__", "__index__")
+
+
+class Waiting(TorchFunctionMode):
+    """Refuses what brings tensors to the host."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        assert getattr(func, "__name__", "") not in WAITS
+        return func(*args, **(kwargs or {}))
 
 
 class Operations(TorchDispatchMode):
@@ -56,7 +69,7 @@ class Recording:
                 return function(*args, **options)
 
         run()
-        with Operations() as operations:
+        with Operations() as operations, Waiting():
             outputs = run()
         self._outputs = keras.tree.map_structure(torch.clone, outputs)
         assert not set(FORBIDDEN) & set(operations.counts)
@@ -163,6 +176,13 @@ def test_new_weights_are_read_and_more_are_recorded_anew():
     assert made() == 3
     assert answer(model) == changed
     assert made() == 0
+
+
+def test_what_waits_is_not_recorded():
+    x = torch.arange(3)
+    for wait in (x.tolist, x[0].item, x.cpu, x[0].__bool__, x[0].__index__):
+        with pytest.raises(AssertionError), Waiting():
+            wait()
 
 
 def test_what_cannot_be_recorded_is_said_and_runs_as_it_is(caplog):
