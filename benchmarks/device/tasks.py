@@ -5,7 +5,9 @@ from collections import namedtuple
 
 from device import sizes
 
-Task = namedtuple("Task", ["name", "run", "seconds", "prepare", "compiling"])
+Task = namedtuple(
+    "Task", ["name", "run", "seconds", "prepare", "compiling", "ahead"]
+)
 Task.__doc__ = """A task.
 
 Attributes:
@@ -15,15 +17,11 @@ Attributes:
     seconds: Number. What it takes on an H100 once it is compiled, by the
         operations; it is not begun with less left.
     prepare: Function of the models that makes its programs, or `None`.
-    compiling: Pair of numbers, under JAX: seconds of tracing its programs,
-        one by one, and of compiling them beside others.
+    compiling: Number. Seconds of tracing and compiling them, under JAX.
+    ahead: Bool. Whether that begins before all is checked.
 """
 # As seen beside an H200 and 16 cores.
-COMPILING = {
-    "prefill": (12, 50),
-    "train_step": (60, 110),
-    "vision_layer": (15, 30),
-}
+COMPILING = {"prefill": 54, "train_step": 172, "vision_layer": 47}
 # Operations a second that a large model reaches on an H100.
 SPEED = 3e14
 
@@ -31,11 +29,12 @@ SPEED = 3e14
 def names(backend, short):
     """Names of all tasks of a backend, in their order."""
     first, *others = sizes.shapes(short)
-    tasks = ["golden", "attention"]
-    tasks += [f"prefill {shape_name(first)}", f"train_step {shape_name(first)}"]
-    tasks.append("vision_layer")
+    tasks = ["golden", "attention", f"prefill {shape_name(first)}"]
+    train_step = f"train_step {shape_name(first)}"
     if backend == "torch":
-        tasks.append("transformers")
+        tasks += ["transformers", "vision_layer", train_step]
+    else:
+        tasks += [train_step, "vision_layer"]
     for shape in others:
         name = shape_name(shape)
         tasks += [f"prefill {name}", f"train_step {name}"]
@@ -51,10 +50,12 @@ def make(name, backend, short):
     """The `Task` of that name."""
     phase, _, shape = name.partition(" ")
     frames = sizes.shapes(short)[0][0]
-    compiling = COMPILING.get(phase, (0, 0)) if backend == "jax" else (0, 0)
+    first = shape_name(sizes.shapes(short)[0])
+    ahead = backend == "jax" and shape == first
+    compiling = COMPILING.get(phase, 0) if backend == "jax" else 0
 
     def task(run, seconds, prepare=None):
-        return Task(name, run, seconds, prepare, compiling)
+        return Task(name, run, seconds, prepare, compiling, ahead)
 
     def imported(module):
         return importlib.import_module(f"device.{module}")
@@ -85,14 +86,15 @@ def make(name, backend, short):
     def prepare(models):
         return getattr(imported("whole_model"), makers[phase])(models, shape)
 
-    return task(run, _seconds(phase, shape), prepare)
+    return task(run, _seconds(phase, shape, backend), prepare)
 
 
-def _seconds(phase, shape):
+def _seconds(phase, shape, backend):
     """Of five calls of a whole and a pruned model."""
     tokens = shape[0] * shape[1]
     # Of Molmo2-4B: 1.6 TFLOP a frame, more with the length of a sequence.
     operations = 5 * 1.6e12 * tokens * 1.6 * (1 + shape[0] / 256)
     if phase == "train_step":
-        operations *= 4
+        # PyTorch starts its operations one by one.
+        operations *= 4 if backend == "jax" else 8
     return operations / SPEED + 5

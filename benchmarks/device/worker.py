@@ -14,9 +14,6 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 from device import journal  # noqa: E402
 from device import tasks  # noqa: E402
 
-# Of the time, what tracing may take before anything else is done.
-TRACING = 0.5
-
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
@@ -47,10 +44,10 @@ def main():
     count = next(iter(built.values())).count_params()
     clock.say(f"{count:,} weights, drawn")
     work = [tasks.make(name, args.backend, args.short) for name in args.tasks]
-    prepared = prepare(work, built, clock, args.short)
+    prepared = prepare(work, built, clock)
     for task in work:
         made = prepared.pop(task.name, None)
-        seconds = task.seconds + (0 if made else sum(task.compiling))
+        seconds = task.seconds + (0 if made else task.compiling)
         if not args.short and clock.left() < seconds:
             wanted, left = round(seconds), round(max(0, clock.left()))
             text = f"skipped: takes about {wanted} s, {left} s were left"
@@ -66,8 +63,10 @@ def main():
         journal.emit(end=task.name)
 
 
-def prepare(work, models, clock, short):
-    """Start to compile what there is time for, while all is checked.
+def prepare(work, models, clock):
+    """Start to compile what is timed first, while all is checked.
+
+    No more of it: what is checked would take as long as it saves.
 
     Returns:
         Dict of the names of tasks to what they made.
@@ -76,9 +75,7 @@ def prepare(work, models, clock, short):
 
     prepared = {}
     for task in work:
-        tracing = task.compiling[0]
-        late = clock.passed() + tracing > TRACING * clock.seconds
-        if not tracing or (late and not short):
+        if not task.ahead:
             continue
         clock.say(f"{task.name} is compiled ...")
         try:
