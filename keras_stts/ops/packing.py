@@ -351,14 +351,12 @@ def _attention_in_groups(query, key, value, layout, groups, window, patch_mask):
 
 
 def _cut(x, sizes):
-    """Pieces of x (B, N, ...) of these lengths.
-
-    Cut at once: each slice would have a gradient as large as the whole.
-    """
+    """Pieces of x (B, N, ...) of these lengths."""
     if keras.config.backend() == "torch":
-        # `ops.split` would bring the places to the host, and wait for them.
+        # The gradient of each slice would be as large as the whole.
         return x.split(sizes, dim=1)
-    return ops.split(x, list(itertools.accumulate(sizes))[:-1], axis=1)
+    ends = itertools.accumulate(sizes)
+    return [x[:, end - size : end] for size, end in zip(sizes, ends)]
 
 
 def _key_reach(count, inside, cap, g):
