@@ -3,12 +3,12 @@
     python benchmarks/accelerator.py --minutes 9
 
 checks first that all is right there: the golden cases of the tests, and
-attention, forward and backward, beside plain float32 (JAX compiles meanwhile
-what is timed later). Then it times, in
-turns and compiled, a vision block, prefill, decoding and train step of
-Molmo2-4B (random weights), whole and pruned, and transformers' Molmo2 and the
-published packing beside them. What does not fit the time or the memory is
-said and left out. `docs/benchmarks.md` says how to read what comes out.
+attention, forward and backward, beside plain float32. Meanwhile JAX compiles
+what is timed first. Then it times, in turns and compiled, a vision block,
+prefill, decoding and train step of Molmo2-4B (random weights), whole and
+pruned, and transformers' Molmo2 and the published packing beside them. What
+does not fit the time or the memory is said and left out. `docs/benchmarks.md`
+says how to read what comes out.
 
 Needs no network. Results are written as they come.
 """

@@ -13,7 +13,6 @@ ATTENTION = {
     "torch": "fused attention as PyTorch chooses it",
 }
 BACKENDS = {"pallas": "jax", "cudnn": "jax", "torch": "torch"}
-SWITCH = {"": None, "0": False, "1": True}
 _chosen = []
 _elsewhere = [False]
 _graphs = [None]
@@ -93,12 +92,12 @@ def cuda_graphs():
     if _graphs[-1] is not None:
         return _graphs[-1]
     value = os.environ.get("KERAS_STTS_CUDA_GRAPHS", "")
-    if value not in SWITCH:
+    if value not in ("", "0", "1"):
         raise ValueError(
             "The environment variable KERAS_STTS_CUDA_GRAPHS must be 0 or 1. "
             f"Received: {value!r}."
         )
-    return SWITCH[value] is not False
+    return value != "0"
 
 
 def set_cuda_graphs(wanted):

@@ -112,10 +112,8 @@ def _decode(model, batch):
 
     def run(weights, token, prefix, cache, index):
         with _holding(model, weights):
-            hidden, cache = model.backbone.decode(
-                token, prefix, cache=cache, index=index
-            )
-            return model.lm_head(hidden), cache
+            logits, _, cache = model.decode_token(token, index, cache, prefix)
+            return logits, cache
 
     token = struct((x["token_ids"].shape[0], 1), "int32")
     args = (weights, token, prefix, cache, struct((), "int32"))

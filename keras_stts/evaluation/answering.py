@@ -82,7 +82,9 @@ class Answerer:
         self.max_new_tokens = max_new_tokens
         self._shapes = set()
         self._stop = tuple(preprocessor.stop_token_ids)
-        self._sampler = _Greedy(max_new_tokens, self._stop[0])
+        sampler = _Greedy(max_new_tokens, self._stop[0])
+        # One for all batches: it keeps what is recorded of a token.
+        self._greedy = _With(model, sampler=sampler)
         self._prefill = compiled(model, self._see)
         self._decode = compiled(model, self._say, loops=True)
 
@@ -155,9 +157,9 @@ class Answerer:
         return kept, state
 
     def _say(self, x, state):
-        model = _With(self.model, sampler=self._sampler)
-        outputs = VideoVLM.generate_after_prefill(model, x, state, self._stop)
-        return outputs["token_ids"]
+        return VideoVLM.generate_after_prefill(
+            self._greedy, x, state, self._stop
+        )["token_ids"]
 
     def _steps(self, x, counts):
         """Steps of a batch: from its shortest prompt to its last stop."""

@@ -86,8 +86,8 @@ class Program:
         """Bytes by part that TPUs hold of weights cut over chips, in training.
 
         Their compiler brings weights together sooner than they are needed,
-        and cuts gradients later than they are made. Of v5p and v6e; on a v5e
-        it is up to five times as much.
+        and cuts gradients later than they are made. Of v5p and v6e; a v5e
+        that trains all weights holds about three times as much.
         """
         if self.is_gpu or not self.trains or self.shared <= self.split:
             return {}

@@ -50,7 +50,7 @@ def test_decoding_stops_where_all_answers_do(answerer):
         logits[:, ord("b")] = 1
         return keras.ops.convert_to_tensor(logits), None, cache
 
-    token_ids = answerer._sampler(
+    token_ids = answerer._greedy.sampler(
         next,
         keras.ops.convert_to_tensor(x["token_ids"]),
         index=int(prompts.min()),

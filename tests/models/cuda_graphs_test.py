@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from keras_stts import config
+from keras_stts.evaluation.answering import Answerer
 from keras_stts.models import cuda_graphs
 from keras_stts.pruning import METHODS
 from keras_stts.pruning import FastV
@@ -131,6 +132,29 @@ def test_recorded_answers_are_the_plain_ones(pruning):
     for seeds in ((0, 1), (2, 3), (0, 1)):
         assert answer(model, seeds) == plain_answer(model, seeds)
     assert made() == 2  # The prompt, and a token.
+
+
+def test_evaluating_is_recorded_as_generating_is(monkeypatch):
+    """The prompt once; of tokens, those after each recorded prompt."""
+    model = greedy()
+    runs = []
+    run = Answerer._run
+    monkeypatch.setattr(
+        Answerer, "_run", lambda self, x: runs.append(0) or run(self, x)
+    )
+    x = tiny.raw((4, 3), responses=False)
+    found = []
+    for graphs, count in ((False, 3), (True, 4)):
+        config.set_cuda_graphs(graphs)
+        answerer = Answerer(model, model.preprocessor, max_new_tokens=4)
+        found += [answerer(x), answerer(x)]
+        # A first batch is timed once more than it is made ready.
+        assert len(runs) == count
+        runs.clear()
+    names = ("prediction", "answer_tokens", "kept_by_row", "kept_by_time")
+    wanted, *others = ([[e[n] for n in names] for e in r] for r in found)
+    assert others == [wanted] * 3
+    assert made() == 2
 
 
 @pytest.mark.parametrize("sampler", ["top_k", "beam", "contrastive"])
