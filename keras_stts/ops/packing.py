@@ -15,6 +15,7 @@ import math
 from collections import namedtuple
 
 import keras
+import numpy as np
 from keras import ops
 
 from keras_stts.kernels.choice import chosen_kernel
@@ -87,26 +88,27 @@ def _best_cuts(caps, num_groups):
     return _search_cuts(caps, num_groups)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=128)
 def _search_cuts(caps, num_groups):
-    level = [(0, ())]  # Of the first i ranks: least cost, and the cuts.
-    level += [(math.inf, ())] * len(caps)
+    squares = np.square(np.array(caps, "float64"))
+    costs = np.array([0.0] + [math.inf] * len(caps))  # Of the first i ranks.
+    cuts = [()] * len(costs)
     for _ in range(num_groups):
-        level = _one_more_group(caps, level)
-    return level[-1][1]
+        costs, cuts = _one_more_group(squares, costs, cuts)
+    return cuts[-1]
 
 
-def _one_more_group(caps, level):
+def _one_more_group(squares, costs, cuts):
     """Best cuts of the first 0, 1, ... ranks with one group more, or not."""
-    result = [level[0]]
-    for end in range(1, len(caps) + 1):
-        options = [level[end]]
-        for start in range(end):
-            cost, cuts = level[start]
-            cost += (end - start) * caps[start] ** 2
-            options.append((cost, (*cuts, start)))
-        result.append(min(options, key=lambda option: option[0]))
-    return result
+    starts = np.arange(len(squares))
+    new_costs, new_cuts = costs.copy(), list(cuts)
+    for end in range(1, len(costs)):
+        options = costs[:end] + (end - starts[:end]) * squares[:end]
+        start = int(np.argmin(options))
+        if options[start] < costs[end]:
+            new_costs[end] = options[start]
+            new_cuts[end] = (*cuts[start], start)
+    return new_costs, new_cuts
 
 
 def frame_layout(selection, groups):

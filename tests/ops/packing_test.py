@@ -123,6 +123,13 @@ def test_groups_cost_least(num_kept, num_groups):
     )
 
 
+@pytest.mark.once
+def test_groups_of_many_frames():
+    frames = (1, 1093, 114, 141, 178, 195, 278)
+    caps = (81, 81, 73, 66, 59, 52, 46)
+    assert ops.plan_groups(2000, 81, 81_000) == tuple(zip(frames, caps))
+
+
 def test_too_few_groups():
     with pytest.raises(ValueError, match="at least one.*num_groups=0"):
         ops.plan_groups(4, 4, 8, num_groups=0)
