@@ -70,7 +70,7 @@ def _patches():
 def make_block():
     from aot.abstract import abstract_variables
 
-    from keras_stts.models.vision_block import VisionBlock
+    from keras_stts.towers.vision_block import VisionBlock
 
     with abstract_variables():
         block = VisionBlock(

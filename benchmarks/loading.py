@@ -58,9 +58,9 @@ def write(folder):
     from safetensors.numpy import save_file
 
     import keras_stts
-    from keras_stts.models.export_molmo2 import transformers_config
-    from keras_stts.models.molmo2_weights import backbone_table
-    from keras_stts.models.molmo2_weights import head_table
+    from keras_stts.formats.molmo2.export import transformers_config
+    from keras_stts.formats.molmo2.weights import backbone_table
+    from keras_stts.formats.molmo2.weights import head_table
 
     layers = max(1, round((args.gigabytes * 1e9 - 0.8e9) / LAYER_BYTES))
     with abstract_variables():

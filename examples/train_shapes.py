@@ -40,10 +40,10 @@ from tokenizers import trainers
 
 import keras_stts
 from keras_stts.datasets import shapes
-from keras_stts.models.chat import PLAIN_TEMPLATE
-from keras_stts.models.video_vlm_tokenizer import VISION_TOKENS
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import select_blocks
+from keras_stts.preprocessing.chat import PLAIN_TEMPLATE
+from keras_stts.preprocessing.video_vlm_tokenizer import VISION_TOKENS
 
 FPS = 1.0
 SHARED = ("frame_mask", "vision_token_ids", "vision_mask")

@@ -15,9 +15,11 @@ from keras_stts.benchmark import benchmark
 from keras_stts.evaluation import evaluate
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
-from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
-from keras_stts.models.video_vlm_tokenizer import VideoVLMTokenizer
-from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
+from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
+from keras_stts.preprocessing.video_vlm_tokenizer import VideoVLMTokenizer
+from keras_stts.preprocessing.video_vlm_video_converter import (
+    VideoVLMVideoConverter,
+)
 from keras_stts.version import __version__
 
 __all__ = [

@@ -7,7 +7,7 @@ import numpy as np
 from keras import ops
 
 from keras_stts.models import cuda_graphs
-from keras_stts.models import inputs as model_inputs
+from keras_stts.training import inputs as model_inputs
 
 PHASES = ("prefill", "decode", "train_step")
 

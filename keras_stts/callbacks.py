@@ -8,10 +8,10 @@ import h5py
 import keras
 
 from keras_stts.data.paths import here
-from keras_stts.models import jobs
-from keras_stts.models import safe_hdf5
 from keras_stts.models.backbone_bounds import is_int
-from keras_stts.models.preset_json import parse_json
+from keras_stts.presets import safe_hdf5
+from keras_stts.presets.parsing import parse_json
+from keras_stts.training import jobs
 
 FILE = "backup.weights.h5"
 

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_stts.models.parts import PARTS
-from keras_stts.models.parts import part_of
+from keras_stts.training.parts import PARTS
+from keras_stts.training.parts import part_of
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")

@@ -49,7 +49,7 @@ def lay_out(model, distribution):
 
     Keras does so when it gives them values. Those of an optimizer follow.
     """
-    from keras_stts.models import layouts
+    from keras_stts.training import layouts
 
     if distribution is None:
         return

@@ -9,8 +9,8 @@ from keras import ops
 
 from device import programs
 from device import whole_model
-from keras_stts.models import molmo2_weights
-from keras_stts.models.export_molmo2 import transformers_config
+from keras_stts.formats.molmo2 import weights as molmo2_weights
+from keras_stts.formats.molmo2.export import transformers_config
 from tests.models.hugging_face import molmo2
 
 # Of logits, as a share of their norm: in bfloat16 61 blocks differ by the

@@ -74,7 +74,7 @@ def _converter(options):
     if preset is None and not given:
         return None
     # This one knows models.
-    from keras_stts.models.video_vlm_video_converter import (
+    from keras_stts.preprocessing.video_vlm_video_converter import (
         VideoVLMVideoConverter,
     )
 

@@ -10,8 +10,8 @@ from keras_stts.benchmark import compiled
 from keras_stts.benchmark import wait
 from keras_stts.evaluation import memory
 from keras_stts.models import cuda_graphs
-from keras_stts.models import padding
 from keras_stts.models.video_vlm import VideoVLM
+from keras_stts.training import padding
 
 # Text parts are made this long and longer, so that few shapes are compiled.
 LEAST_LENGTH = 32

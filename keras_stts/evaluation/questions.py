@@ -211,8 +211,7 @@ def with_words(prompt, change):
     """A prompt with other words, the last ones of a conversation.
 
     Args:
-        prompt: Str, or a list of messages as `keras_stts.models.chat` has
-            them.
+        prompt: Str, or a list of messages, see `keras_stts.preprocessing.chat`.
         change: Function of the words.
     """
     if not isinstance(prompt, (list, tuple)):

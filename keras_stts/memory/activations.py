@@ -12,7 +12,7 @@ from keras_stts.memory import backward
 from keras_stts.memory.stages import Stage
 from keras_stts.memory.weights import itemsize
 from keras_stts.memory.weights import part_of_weight
-from keras_stts.models.text_loss import chunk_length
+from keras_stts.training.text_loss import chunk_length
 
 FLOAT = 4  # Bytes of a float32.
 # Most logits of attention that are there at once: float32, exponentials, and

@@ -9,11 +9,11 @@ from keras_stts.memory import sizes
 from keras_stts.memory import weights as model_weights
 from keras_stts.memory.estimate import SLOTS
 from keras_stts.memory.estimate import count_memory
-from keras_stts.models import preset_files
 from keras_stts.models.backbone_bounds import is_int
-from keras_stts.models.keras_format import naming
-from keras_stts.models.preset_mixin import preset_config
-from keras_stts.models.preset_mixin import resolve_preset
+from keras_stts.presets import files as preset_files
+from keras_stts.presets.keras_format import naming
+from keras_stts.presets.preset_mixin import preset_config
+from keras_stts.presets.preset_mixin import resolve_preset
 
 # Of a model without preprocessor.
 TEXT_LENGTH, TIME_TOKENS = 64, 8
@@ -87,7 +87,7 @@ def config_of_preset(preset):
         ValueError: If the preset is unknown, or its config damaged.
         FileNotFoundError: If it has no config.
     """
-    from keras_stts.models.load_task import backbone_config
+    from keras_stts.presets.load_task import backbone_config
 
     changes = preset_config(preset)
     preset = resolve_preset(preset)

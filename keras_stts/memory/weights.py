@@ -8,8 +8,8 @@ import numpy as np
 
 from keras_stts.memory.shapes import HEAD
 from keras_stts.memory.shapes import shapes_of
-from keras_stts.models.parts import PARTS
-from keras_stts.models.parts import part_of
+from keras_stts.training.parts import PARTS
+from keras_stts.training.parts import part_of
 
 FACTORS = tuple(
     f"lora_{kind}_{side}" for kind in ("kernel", "embeddings") for side in "ab"

@@ -17,36 +17,38 @@ from keras_stts.memory import asking as memory
 from keras_stts.memory import foresight
 from keras_stts.models import attention_trace
 from keras_stts.models import cuda_graphs
-from keras_stts.models import distributing
-from keras_stts.models import inputs as model_inputs
-from keras_stts.models import layouts
-from keras_stts.models import lora
-from keras_stts.models import padding
-from keras_stts.models import preset_configs
-from keras_stts.models import preset_files
-from keras_stts.models import preset_saving
-from keras_stts.models import text_loss
-from keras_stts.models import tf_steps
 from keras_stts.models.backbone_bounds import is_int
-from keras_stts.models.keras_format import naming
-from keras_stts.models.keras_format import reading_weights
-from keras_stts.models.load_task import backbone_config
-from keras_stts.models.load_task import load_task
-from keras_stts.models.model_card import write_model_card
-from keras_stts.models.parts import check_parts
-from keras_stts.models.parts import set_trainable_parts
-from keras_stts.models.preset_mixin import argument_names
-from keras_stts.models.preset_mixin import check_arguments
-from keras_stts.models.preset_mixin import is_molmo2
-from keras_stts.models.preset_mixin import preset_config
-from keras_stts.models.preset_mixin import resolve_preset
-from keras_stts.models.presets import PRESETS
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
-from keras_stts.models.video_vlm_preprocessor import VideoVLMPreprocessor
-from keras_stts.models.video_vlm_video_converter import VideoVLMVideoConverter
 from keras_stts.optimizers import PartwiseAdamW
 from keras_stts.optimizers import default_learning_rate
+from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
+from keras_stts.preprocessing.video_vlm_video_converter import (
+    VideoVLMVideoConverter,
+)
+from keras_stts.presets import configs as preset_configs
+from keras_stts.presets import files as preset_files
+from keras_stts.presets import saving as preset_saving
+from keras_stts.presets.built_in import PRESETS
+from keras_stts.presets.keras_format import naming
+from keras_stts.presets.keras_format import reading_weights
+from keras_stts.presets.load_task import backbone_config
+from keras_stts.presets.load_task import load_task
+from keras_stts.presets.model_card import write_model_card
+from keras_stts.presets.preset_mixin import argument_names
+from keras_stts.presets.preset_mixin import check_arguments
+from keras_stts.presets.preset_mixin import is_molmo2
+from keras_stts.presets.preset_mixin import preset_config
+from keras_stts.presets.preset_mixin import resolve_preset
 from keras_stts.pruning import split
+from keras_stts.training import distributing
+from keras_stts.training import inputs as model_inputs
+from keras_stts.training import layouts
+from keras_stts.training import lora
+from keras_stts.training import padding
+from keras_stts.training import text_loss
+from keras_stts.training import tf_steps
+from keras_stts.training.parts import check_parts
+from keras_stts.training.parts import set_trainable_parts
 
 QUANTIZED = (keras.layers.Dense, keras.layers.Embedding)
 
@@ -975,7 +977,7 @@ class VideoVLM(keras_hub.models.CausalLM):
         again = keras_stts.VideoVLM.from_preset("exported", prune_ratio=0.5)
         ```
         """
-        from keras_stts.models.export_molmo2 import export
+        from keras_stts.formats.molmo2.export import export
 
         with preset_saving.replacing(directory, "molmo2") as part:
             export(self, part, max_shard_size)

@@ -3,18 +3,12 @@ import keras_hub
 from keras import ops
 
 from keras_stts.data.image import largest_tiling
+from keras_stts.language.decoder_block import DecoderBlock
+from keras_stts.layers.activations import get_activation
 from keras_stts.layers.fused import RMSNormalization
 from keras_stts.layers.initializers import normal_initializer
-from keras_stts.models import keras_format
-from keras_stts.models import layouts
-from keras_stts.models import lora
-from keras_stts.models.activations import get_activation
 from keras_stts.models.backbone_bounds import check_backbone
-from keras_stts.models.connector import Connector
 from keras_stts.models.connector_pruning import ConnectorPruning
-from keras_stts.models.decoder_block import DecoderBlock
-from keras_stts.models.preset_mixin import PresetMixin
-from keras_stts.models.vision_encoder import VisionEncoder
 from keras_stts.models.vision_sequence import AddVision
 from keras_stts.models.vision_sequence import GatherPatches
 from keras_stts.models.vision_sequence import PackedTextSequence
@@ -23,11 +17,17 @@ from keras_stts.models.vision_sequence import VisionSequence
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
+from keras_stts.presets import keras_format
+from keras_stts.presets.preset_mixin import PresetMixin
 from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
 from keras_stts.pruning import language
 from keras_stts.pruning import serialize
 from keras_stts.pruning import split
+from keras_stts.towers.connector import Connector
+from keras_stts.towers.vision_encoder import VisionEncoder
+from keras_stts.training import layouts
+from keras_stts.training import lora
 
 # What is no argument that a config holds.
 LOCALS = ("self", "dtype", "kwargs", "__class__", "method")
@@ -94,7 +94,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         layer_norm_epsilon: Float.
         vision_layer_norm_epsilon: Float.
         vision_activation: Str. Activation of the vision transformer, one of
-            `keras_stts.models.activations`: transformers' names.
+            `keras_stts.layers.activations`: transformers' names.
         activation: Str. That of the language model.
         query_key_norm: `"head"` (Qwen3) or `"all"` (OLMo), what queries and
             keys are normalised over.
@@ -102,7 +102,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             attention and MLPs (OLMo-2, -3) instead of before.
         attention_bias: Bool. Whether its queries, keys and values have a
             bias.
-        rope_scaling: Optional dict, see `keras_stts.models.rope.frequencies`.
+        rope_scaling: Optional dict, see `keras_stts.language.rope.frequencies`.
         rope_scaling_layers: Optional ints. Blocks of the language model with
             that scaling. Defaults to all.
         num_images: Int. Images an example can have beside its video, or

@@ -6,7 +6,7 @@ import keras
 import pytest
 
 import keras_stts
-from keras_stts.models import distributing
+from keras_stts.training import distributing
 from tests.tiny import tiny_model
 
 CUT_NOT = re.compile(r".*(norm/(gamma|beta|scale)|layer_norm/scale|score/.*)")

@@ -47,7 +47,7 @@ def join(port, index, count):
 def main(port, index, count, folder, kill=0):
     join(port, index, count)
     import keras_stts
-    from keras_stts.models import distributing
+    from keras_stts.training import distributing
     from tests.models import tiny
 
     keras.distribution.set_distribution(distributing.data_parallel())

@@ -43,8 +43,8 @@ def test_messages():
     assert messages[0] == MESSAGES[0]
     kinds = [part["type"] for part in messages[1]["content"]]
     assert kinds == ["video", "text"]
-    template = keras_stts.models.chat.CHAT_TEMPLATE
-    text = keras_stts.models.chat.render(template, messages, num_videos=1)
+    chat = keras_stts.preprocessing.chat
+    text = chat.render(chat.CHAT_TEMPLATE, messages, num_videos=1)
     assert text.startswith("<|video|><|im_start|>system\nBe brief.")
 
 

@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 import torch
 
-from keras_stts.models.activations import ACTIVATIONS
-from keras_stts.models.activations import get_activation
-from keras_stts.models.connector import Connector
-from keras_stts.models.decoder_block import DecoderBlock
-from keras_stts.models.vision_block import VisionBlock
+from keras_stts.language.decoder_block import DecoderBlock
+from keras_stts.layers.activations import ACTIVATIONS
+from keras_stts.layers.activations import get_activation
+from keras_stts.towers.connector import Connector
+from keras_stts.towers.vision_block import VisionBlock
 from tests.tiny import tiny_model
 
 WITH_WEIGHTS = {"prelu", "xielu"}

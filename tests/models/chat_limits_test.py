@@ -4,10 +4,10 @@ import threading
 
 import pytest
 
-from keras_stts.models import chat
-from keras_stts.models.chat_limits import CALLS
-from keras_stts.models.chat_limits import DEPTH
-from keras_stts.models.chat_limits import SOURCE
+from keras_stts.preprocessing import chat
+from keras_stts.preprocessing.chat_limits import CALLS
+from keras_stts.preprocessing.chat_limits import DEPTH
+from keras_stts.preprocessing.chat_limits import SOURCE
 from tests.models.hostile_templates import GOOD
 from tests.models.hostile_templates import HOSTILE
 from tests.models.hostile_templates import made

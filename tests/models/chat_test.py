@@ -7,9 +7,9 @@ import shutil
 import numpy as np
 import pytest
 
-from keras_stts.models import chat
-from keras_stts.models import chat_files
-from keras_stts.models.examples import subtitle_text
+from keras_stts.formats.molmo2 import chat_files
+from keras_stts.preprocessing import chat
+from keras_stts.preprocessing.examples import subtitle_text
 from tests.models import chat_cases
 from tests.models import tiny
 

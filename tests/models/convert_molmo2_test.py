@@ -14,12 +14,12 @@ from safetensors.numpy import save_file
 
 import keras_stts
 from keras_stts import VideoVLM
-from keras_stts.models import checkpoint
-from keras_stts.models.convert_molmo2 import backbone_config
-from keras_stts.models.molmo2_weights import SCORER
-from keras_stts.models.molmo2_weights import backbone_table
-from keras_stts.models.molmo2_weights import head_table
-from keras_stts.models.molmo2_weights import transformers_names
+from keras_stts.formats.molmo2 import checkpoint
+from keras_stts.formats.molmo2.loading import backbone_config
+from keras_stts.formats.molmo2.weights import SCORER
+from keras_stts.formats.molmo2.weights import backbone_table
+from keras_stts.formats.molmo2.weights import head_table
+from keras_stts.formats.molmo2.weights import transformers_names
 from tests.models import tiny
 
 BLOCK = "model.transformer.blocks.1.mlp.ff_out.weight"

@@ -10,11 +10,11 @@ import numpy as np
 from keras import ops
 
 from keras_stts import VideoVLM
-from keras_stts.models import molmo2_weights
-from keras_stts.models.vision_encoder import VisionEncoder
+from keras_stts.formats.molmo2 import weights as molmo2_weights
 from keras_stts.ops import auxiliary_loss
 from keras_stts.ops import from_blocks
 from keras_stts.ops import unpack_blocks
+from keras_stts.towers.vision_encoder import VisionEncoder
 from tests.gradients import loss_and_gradients
 from tests.models import tiny
 

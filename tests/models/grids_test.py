@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_stts.models import vision_encoder
 from keras_stts.ops import spread_to_patches
 from keras_stts.pruning import FastV
+from keras_stts.towers import vision_encoder
 from keras_stts.visualize import overlay
 from tests.models import tiny
 from tests.tiny import tiny_batch

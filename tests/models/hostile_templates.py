@@ -383,7 +383,7 @@ def made(seed):
 
 def outcome(template):
     """What rendering a template ends in: a word."""
-    from keras_stts.models import chat
+    from keras_stts.preprocessing import chat
 
     try:
         text = chat.render(template or "", "hi")

@@ -19,9 +19,9 @@ from keras_stts.memory import weights as model_weights
 from keras_stts.memory.report import KINDS
 from keras_stts.memory.report import PARTS
 from keras_stts.memory.report import readable
-from keras_stts.models import text_loss
-from keras_stts.models.parts import part_of
 from keras_stts.optimizers import PartwiseAdamW
+from keras_stts.training import text_loss
+from keras_stts.training.parts import part_of
 from tests.models import tiny
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from keras_stts import VideoVLM
-from keras_stts.models.parts import PARTS
-from keras_stts.models.parts import part_of
 from keras_stts.optimizers import PartwiseAdamW
+from keras_stts.training.parts import PARTS
+from keras_stts.training.parts import part_of
 from tests.models import tiny
 
 

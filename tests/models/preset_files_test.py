@@ -4,8 +4,8 @@ import os
 
 import pytest
 
-from keras_stts.models import preset_files
-from keras_stts.models import preset_json
+from keras_stts.presets import files as preset_files
+from keras_stts.presets import parsing as preset_json
 
 pytestmark = pytest.mark.once
 

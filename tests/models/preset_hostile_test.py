@@ -16,8 +16,8 @@ import keras_stts
 from keras_stts import VideoVLM
 from keras_stts import VideoVLMTokenizer
 from keras_stts.models import backbone_bounds
-from keras_stts.models import preset_configs
-from keras_stts.models import safe_hdf5
+from keras_stts.presets import configs as preset_configs
+from keras_stts.presets import safe_hdf5
 from tests import tiny as tiny_model
 from tests.models import preset_damage
 from tests.models import tiny

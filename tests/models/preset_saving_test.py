@@ -12,8 +12,8 @@ import pytest
 
 import keras_stts
 from keras_stts import VideoVLM
-from keras_stts.models import preset_saving
-from keras_stts.models import safe_hdf5
+from keras_stts.presets import safe_hdf5
+from keras_stts.presets import saving as preset_saving
 from tests.models import tiny
 
 pytestmark = [

@@ -14,9 +14,9 @@ from keras import ops
 
 import keras_stts
 from keras_stts import VideoVLM
-from keras_stts.models import preset_files
-from keras_stts.models.preset_mixin import resolve_preset
-from keras_stts.models.presets import PRESETS
+from keras_stts.presets import files as preset_files
+from keras_stts.presets.built_in import PRESETS
+from keras_stts.presets.preset_mixin import resolve_preset
 from tests.models import tiny
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
-from keras_stts.models.rope import FIELDS
-from keras_stts.models.rope import OF_RUN_LENGTH
-from keras_stts.models.rope import RotaryEmbedding
-from keras_stts.models.rope import frequencies
+from keras_stts.language.rope import FIELDS
+from keras_stts.language.rope import OF_RUN_LENGTH
+from keras_stts.language.rope import RotaryEmbedding
+from keras_stts.language.rope import frequencies
 from tests.models.hugging_face import molmo2
 from tests.tiny import tiny_model
 

@@ -13,9 +13,9 @@ import transformers
 
 import keras_stts
 from keras_stts import VideoVLM
-from keras_stts.models import convert_molmo2
-from keras_stts.models import molmo2_fields
-from keras_stts.models.molmo2_settings import TABLES
+from keras_stts.formats.molmo2 import fields as molmo2_fields
+from keras_stts.formats.molmo2 import loading as convert_molmo2
+from keras_stts.formats.molmo2.settings import TABLES
 from tests.models import published_test
 from tests.models import tiny
 from tests.models.hugging_face import molmo2
@@ -380,7 +380,7 @@ def test_pixels_are_normalised_as_the_files_say(folder, fields, scale, shift):
         change(folder, NAMES[file], **fields)
     files = convert_molmo2.Files(str(folder))
     names = ("pixel_mean", "pixel_std")
-    encoder = keras_stts.models.vision_encoder.VisionEncoder(
+    encoder = keras_stts.towers.vision_encoder.VisionEncoder(
         num_layers=5,
         hidden_dim=588,
         num_heads=3,

@@ -6,8 +6,8 @@ import pytest
 from keras import ops
 
 from keras_stts import VideoVLM
-from keras_stts.models.parts import part_of
 from keras_stts.optimizers import PartwiseAdamW
+from keras_stts.training.parts import part_of
 from tests.gradients import loss_and_gradients
 from tests.models import tiny
 

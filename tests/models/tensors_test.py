@@ -11,10 +11,10 @@ import pytest
 
 import keras_stts
 from benchmarks.aot.abstract import abstract_variables
-from keras_stts.models.convert_molmo2 import backbone_config
-from keras_stts.models.molmo2_weights import SCORER
-from keras_stts.models.molmo2_weights import backbone_table
-from keras_stts.models.molmo2_weights import head_table
+from keras_stts.formats.molmo2.loading import backbone_config
+from keras_stts.formats.molmo2.weights import SCORER
+from keras_stts.formats.molmo2.weights import backbone_table
+from keras_stts.formats.molmo2.weights import head_table
 from tests.models.tiny import GOLDEN
 
 PARAMETERS = 4850869200

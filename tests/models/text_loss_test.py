@@ -4,9 +4,9 @@ import keras
 import numpy as np
 import pytest
 
-from keras_stts.models import text_loss
-from keras_stts.models.text_loss import TextAccuracy
-from keras_stts.models.text_loss import TextCrossentropy
+from keras_stts.training import text_loss
+from keras_stts.training.text_loss import TextAccuracy
+from keras_stts.training.text_loss import TextCrossentropy
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
 

@@ -7,7 +7,7 @@ import numpy as np
 
 import keras_stts
 from keras_stts.benchmark import compiled
-from keras_stts.models.chat import PLAIN_TEMPLATE
+from keras_stts.preprocessing.chat import PLAIN_TEMPLATE
 from tests.tiny import tiny_model
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"

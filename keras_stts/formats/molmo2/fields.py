@@ -1,0 +1,190 @@
+"""Reads the files of a Molmo2 checkpoint by the tables of `molmo2_settings`."""
+
+import math
+
+from keras_stts.formats.molmo2.settings import REQUIRED
+from keras_stts.formats.molmo2.settings import TABLES
+from keras_stts.presets import files as preset_files
+
+# Files in which null says the same as no field.
+NULLS = ("generation_config.json", "tokenizer.json")
+
+
+def read_file(preset, name):
+    """A file's fields as arguments, or `None` if there is no such file.
+
+    Args:
+        preset: Str. Handle or directory.
+        name: Str, one of `TABLES`.
+
+    Returns:
+        Dict of the table's arguments; those that the file does not give have
+        their defaults.
+
+    Raises:
+        ValueError: If a field is unknown, or its value is not one that is
+            known, with file, field and value.
+    """
+    if not preset_files.has(preset, name):
+        return None
+    return parse(preset_files.read_json(preset, name), name, preset=preset)
+
+
+def parse(data, name, section="", preset="a checkpoint", where=None):
+    """As `read_file`, of a dict that is in memory, or of a part of it."""
+    where = where or f"{name} of {preset}"
+    table, given = TABLES[name][section], {}
+    check_type("dict", data, section or "the whole file", where)
+    for key, value in data.items():
+        label = f"{section}.{key}" if section else key
+        if key not in table:
+            _refuse_unknown(label, value, where)
+        field = table[key]
+        if field.kind == "only":
+            _check_allowed(field, label, value, where)
+        elif field.kind == "read" and value is None:
+            _check_null(field, label, name, where)
+        elif field.kind == "read":
+            check_type(field.type, value, label, where)
+            _put(given, field.argument, value, label, where)
+    values = {argument: value for argument, (value, _) in given.items()}
+    return {**_defaults(table, values, section, where), **values}
+
+
+def name_of(argument, data, name, section):
+    """What a file calls the field that becomes an argument."""
+    table = TABLES[name][section]
+    names = [key for key in table if table[key].argument == argument]
+    key = next((key for key in names if key in data), names[0])
+    return f"{section}.{key}" if section else key
+
+
+def _put(given, argument, value, label, where):
+    """Old and new names may both be given, if they say the same."""
+    other, first = given.setdefault(argument, (value, label))
+    if other != value:
+        raise ValueError(
+            f"`{first}` and `{label}` are two names of one field, and must "
+            f"agree in {where}. Received: {other!r} and {value!r}. Remove the "
+            "wrong one."
+        )
+
+
+def _defaults(table, values, section, where):
+    defaults = {}
+    for field in table.values():
+        if field.kind != "read" or field.argument in values:
+            continue
+        if field.default is REQUIRED:
+            names = [k for k in table if table[k].argument == field.argument]
+            part = f"`{section}` in {where}" if section else where
+            raise ValueError(
+                f"A Molmo2 config must hold {' or '.join(names)}. Received: "
+                f"neither, or null, in {part}. Download the file again."
+            )
+        defaults[field.argument] = field.default
+    return defaults
+
+
+def _refuse_unknown(label, value, where):
+    raise ValueError(
+        f"What `{label}` in {where} asks for is not known, and no field is "
+        f"ignored. Received: {_short(value)}. If it has no effect on what the "
+        "model puts out, remove it from the file."
+    )
+
+
+def _check_allowed(field, label, value, where):
+    if value is None or any(_equal(value, other) for other in field.allowed):
+        return
+    allowed = " or ".join([*map(repr, field.allowed), "null"])
+    raise ValueError(
+        f"`{label}` in {where} must be {allowed}, because {field.why}. "
+        f"Received: {_short(value)}. This model cannot be run here as its "
+        "files say."
+    )
+
+
+def _check_null(field, label, name, where):
+    """Raise if null means something else than that the field is not given."""
+    same = field.default is False or field.default is REQUIRED
+    same |= field.default is None and field.type != "bool"
+    if not same and name not in NULLS:
+        check_type(field.type, None, label, where)
+
+
+def _equal(value, other):
+    return isinstance(value, bool) == isinstance(other, bool) and value == other
+
+
+def _is_int(value):
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value)
+
+
+def _is_list(value, check):
+    return isinstance(value, list) and all(check(item) for item in value)
+
+
+def _is_token(value):
+    return isinstance(value, str) or (
+        isinstance(value, dict) and isinstance(value.get("content"), str)
+    )
+
+
+# By name: the test, and the name in words.
+TYPES = {
+    "any": (lambda value: True, "anything"),
+    "bool": (lambda value: isinstance(value, bool), "true or false"),
+    "bool or null": (
+        lambda value: value is None or isinstance(value, bool),
+        "true, false or null",
+    ),
+    "dict": (lambda value: isinstance(value, dict), "an object"),
+    "ids": (
+        lambda value: _is_int(value) or (value and _is_list(value, _is_int)),
+        "an integer or a list of them",
+    ),
+    "int": (_is_int, "an integer"),
+    "ints": (lambda value: _is_list(value, _is_int), "a list of integers"),
+    "list": (lambda value: isinstance(value, list), "a list"),
+    "number": (_is_number, "a number"),
+    "numbers": (
+        lambda value: _is_number(value) or _is_list(value, _is_number),
+        "a number or a list of them",
+    ),
+    "str": (lambda value: isinstance(value, str), "a string"),
+    "token": (_is_token, "a token"),
+    "tokens": (
+        lambda value: isinstance(value, dict) or _is_list(value, _is_token),
+        "a list of tokens, or an object of them",
+    ),
+}
+
+
+def check_type(kind, value, label, where):
+    """Raise if a field's value is of another type."""
+    test, words = TYPES[kind]
+    if not test(value):
+        raise ValueError(
+            f"`{label}` in {where} must be {words}. Received: "
+            f"{_short(value)}. Download the file again."
+        )
+
+
+def require(good, rule, label, value, where):
+    """Raise, with file, field and value, unless a rule holds."""
+    if not good:
+        raise ValueError(
+            f"`{label}` in {where} must {rule}. Received: {_short(value)}. "
+            "This model cannot be run here as its files say."
+        )
+
+
+def _short(value):
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

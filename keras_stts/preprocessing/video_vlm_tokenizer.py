@@ -1,0 +1,150 @@
+import json
+import os
+
+import keras
+import keras_hub
+import tokenizers
+from tokenizers import normalizers
+from tokenizers import pre_tokenizers
+
+from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.presets.preset_mixin import PresetMixin
+
+# Where Qwen3 and GPT-2 cut a text before pairs of bytes are merged.
+QWEN3_SPLIT = (
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
+    r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+GPT2_SPLIT = (
+    r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|"
+    r"\s+(?!\S)|\s+"
+)
+
+# Attribute of each vision token and its text; all see each other both ways.
+VISION_TOKENS = {
+    "image_patch": "<im_patch>",
+    "image_col": "<im_col>",
+    "image_start": "<im_start>",
+    "low_res_image_start": "<low_res_im_start>",
+    "frame_start": "<frame_start>",
+    "image_end": "<im_end>",
+    "frame_end": "<frame_end>",
+    "image_low": "<im_low>",
+}
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.BytePairTokenizer):
+    """Byte pairs, by default Qwen3's, with Molmo2's vision tokens.
+
+    Args:
+        vocabulary: Dict of token to id, or the path of a JSON file of it. It
+            holds the vision tokens and the three tokens named below.
+        merges: List of merge rules, or the path of a file of them.
+        split_pattern: Str, a regular expression of the pieces that a text is
+            cut into before pairs are merged. Defaults to Qwen3's.
+        normalization: `"NFC"` or `None`, Unicode form of a text.
+        start_token: Optional str, what a sequence begins with. Defaults to
+            `end_token`, as in Molmo2.
+        end_token: Str, what an answer ends with. Defaults to `"<|im_end|>"`.
+        pad_token: Str. Defaults to `"<|endoftext|>"`.
+        extra_special_tokens: List of str, further tokens that are left out
+            of answers. Defaults to none.
+
+    Example:
+    ```python
+    tokenizer = keras_stts.VideoVLMTokenizer.from_preset("shapes_tiny")
+    tokenizer.detokenize(tokenizer("left"))  # "left"
+    ```
+    """
+
+    backbone_cls = VideoVLMBackbone
+
+    def __init__(
+        self,
+        vocabulary=None,
+        merges=None,
+        split_pattern=QWEN3_SPLIT,
+        normalization="NFC",
+        start_token=None,
+        end_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=(),
+        **kwargs,
+    ):
+        if normalization not in ("NFC", None):
+            raise ValueError(
+                '`normalization` must be "NFC" or None. Received: '
+                f"normalization={normalization!r}."
+            )
+        self.split_pattern = split_pattern
+        self.normalization = normalization
+        self.extra_special_tokens = list(extra_special_tokens)
+        self._add_special_token(start_token or end_token, "start_token")
+        self._add_special_token(end_token, "end_token")
+        self._add_special_token(pad_token, "pad_token")
+        for name, token in VISION_TOKENS.items():
+            self._add_special_token(token, f"{name}_token")
+        if isinstance(vocabulary, (str, os.PathLike)):
+            with open(vocabulary, encoding="utf-8") as file:
+                vocabulary = json.load(file)
+        unsplittable = kwargs.pop("unsplittable_tokens", None)
+        if unsplittable is None and vocabulary is not None:
+            unsplittable = [t for t in vocabulary if _is_special(t)]
+        super().__init__(
+            vocabulary=vocabulary,
+            merges=merges,
+            unsplittable_tokens=unsplittable,
+            **kwargs,
+        )
+        self.built = True
+
+    def _set_vocabulary_and_merges_tokenizers(self, vocabulary, merges):
+        super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
+        # KerasHub takes its pattern for a word, and so splits nowhere.
+        split = pre_tokenizers.Split(
+            tokenizers.Regex(self.split_pattern), "isolated"
+        )
+        level = pre_tokenizers.ByteLevel(
+            add_prefix_space=False, use_regex=False
+        )
+        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, level])
+        if self.normalization:
+            self._tokenizer.normalizer = normalizers.NFC()
+
+    def save_tokenizers_file(self, path):
+        """Write `tokenizer.json`, as Hugging Face's tokenizers read it."""
+        self._maybe_initialized_tokenizers()
+        self._tokenizer.save(str(path))
+
+    @property
+    def special_token_ids(self):
+        """Ids of the tokens that are left out of answers."""
+        extra = {self.token_to_id(t) for t in self.extra_special_tokens}
+        return sorted(extra.union(super().special_token_ids))
+
+    def get_config(self):
+        config = super().get_config()
+        config.update(
+            {
+                "split_pattern": self.split_pattern,
+                "normalization": self.normalization,
+                "start_token": self.start_token,
+                "end_token": self.end_token,
+                "pad_token": self.pad_token,
+                "extra_special_tokens": self.extra_special_tokens,
+            }
+        )
+        return config
+
+    @property
+    def vision_token_ids(self):
+        """Ids of the tokens that see each other both ways."""
+        return [getattr(self, f"{name}_token_id") for name in VISION_TOKENS]
+
+
+def _is_special(token):
+    marks = (("<|", "|>"), ("|<", ">|"))
+    if token in VISION_TOKENS.values():
+        return True
+    return any(token.startswith(a) and token.endswith(b) for a, b in marks)

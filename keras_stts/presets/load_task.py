@@ -1,0 +1,159 @@
+"""Puts a `VideoVLM` together from a preset's files."""
+
+import warnings
+
+from keras_stts import _hub_compat as hub
+from keras_stts.layers.initializers import weights_to_be_loaded
+from keras_stts.memory import foresight
+from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
+from keras_stts.preprocessing.video_vlm_video_converter import (
+    VideoVLMVideoConverter,
+)
+from keras_stts.presets import configs as preset_configs
+from keras_stts.presets import files as preset_files
+from keras_stts.presets import keras_format
+from keras_stts.presets.files import read_once
+from keras_stts.presets.parsing import AGAIN
+from keras_stts.presets.preset_mixin import argument_names
+from keras_stts.presets.preset_mixin import is_molmo2
+from keras_stts.presets.preset_mixin import saved_dtype
+
+# Of a tokenizer, without which it is none.
+TOKENIZER_FILES = (
+    "added_tokens.json",
+    "merges.txt",
+    "special_tokens_map.json",
+    "tokenizer_config.json",
+    "vocab.json",
+)
+
+
+def backbone_config(preset, changes):
+    """Arguments of the backbone of a preset, with changes; weights aside."""
+    if is_molmo2(preset):
+        from keras_stts.formats.molmo2 import loading as convert_molmo2
+
+        config = read_once(convert_molmo2.Files, preset).backbone
+    else:
+        config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
+    config = {**config, **changes}
+    if changes.get("dtype") is None:
+        config["dtype"] = saved_dtype(preset)
+    return config
+
+
+def load_task(
+    cls, preset, load_weights, task, backbone, preprocessor, converter
+):
+    """A model from a preset.
+
+    Args:
+        cls: `VideoVLM` or a subclass.
+        preset: Str. Handle or directory.
+        load_weights: Bool.
+        task, backbone, preprocessor, converter: Dicts of arguments in the
+            place of the preset's, one for each part.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is damaged, hostile or not the preset's own.
+    """
+    if "preprocessor" not in task:
+        preset_files.check_complete(preset)
+    molmo2 = is_molmo2(preset)
+    if "backbone" not in task:
+        backbone.setdefault("dtype", saved_dtype(preset))
+        foresight.before_loading(backbone_config(preset, backbone), 4)
+        task["backbone"] = VideoVLMBackbone.from_preset(
+            preset, load_weights=load_weights, **backbone
+        )
+    if "preprocessor" not in task:
+        shared = ("num_blocks", "num_images", "max_crops", "patch_size")
+        for name in (*shared, "num_segments"):
+            preprocessor.setdefault(name, getattr(task["backbone"], name))
+        prunes = task["backbone"].language_pruning is not None
+        preprocessor.setdefault("prompt_mask", prunes)
+        load = _molmo2_preprocessor if molmo2 else _keras_preprocessor
+        task["preprocessor"] = load(preset, preprocessor, converter)
+    if molmo2:
+        return _molmo2_task(cls, preset, load_weights, task)
+    return _keras_task(cls, preset, load_weights, task)
+
+
+def _molmo2_task(cls, preset, load_weights, task):
+    from keras_stts.formats.molmo2 import loading as convert_molmo2
+
+    task = {**convert_molmo2.task_arguments(preset), **task}
+    with weights_to_be_loaded(load_weights):
+        model = cls.from_config(task)
+    if load_weights:
+        convert_molmo2.load_head(model, preset)
+    return model
+
+
+def _molmo2_preprocessor(preset, preprocessor, converter):
+    """The preset's preprocessor with changes; None if it has none."""
+    from keras_stts.formats.molmo2 import loading as convert_molmo2
+
+    if convert_molmo2.has_tokenizer(preset):
+        return convert_molmo2.load_preprocessor(preset, preprocessor, converter)
+    found = [n for n in TOKENIZER_FILES if preset_files.has(preset, n)]
+    if found:
+        raise _half(preset, found[0], "tokenizer.json")
+    return None
+
+
+def _keras_task(cls, preset, load_weights, task):
+    saved, has_head = {}, preset_files.has(preset, hub.TASK_WEIGHTS_FILE)
+    if preset_files.has(preset, hub.TASK_CONFIG_FILE):
+        preset_files.find(preset, hub.TASK_WEIGHTS_FILE)
+        config = preset_configs.read(preset, hub.TASK_CONFIG_FILE)["config"]
+        settings = argument_names(cls) - {"backbone", "preprocessor"}
+        saved = {name: config[name] for name in settings & set(config)}
+        keras_format.check_task(saved, f"{hub.TASK_CONFIG_FILE} of {preset}")
+    elif has_head:
+        raise _half(preset, hub.TASK_WEIGHTS_FILE, hub.TASK_CONFIG_FILE)
+    if load_weights and not has_head:
+        warnings.warn(
+            f"{preset} holds a backbone without output head, so the head's "
+            "weights are random. Train it before you ask."
+        )
+    load_weights = load_weights and has_head
+    with weights_to_be_loaded(load_weights):
+        model = cls.from_config({**saved, **task})
+    if load_weights:
+        path = preset_files.find(preset, hub.TASK_WEIGHTS_FILE)
+        model.load_task_weights(path)
+    return model
+
+
+def _keras_preprocessor(preset, preprocessor, converter):
+    """The preset's preprocessor with changes; None if it was saved without."""
+    if not preset_files.has(preset, hub.PREPROCESSOR_CONFIG_FILE):
+        _check_saved_without(preset)
+        return None
+    if converter and "video_converter" not in preprocessor:
+        preprocessor["video_converter"] = VideoVLMVideoConverter.from_preset(
+            preset, **converter
+        )
+    return VideoVLMPreprocessor.from_preset(preset, **preprocessor)
+
+
+def _check_saved_without(preset):
+    for name in (hub.TOKENIZER_CONFIG_FILE, keras_format.CONVERTER):
+        if preset_files.has(preset, name):
+            raise _half(preset, name, hub.PREPROCESSOR_CONFIG_FILE)
+    if preset_files.has(preset, hub.TASK_CONFIG_FILE):
+        config = preset_files.read_json(preset, hub.TASK_CONFIG_FILE)
+        if (config.get("config") or {}).get("preprocessor") is not None:
+            name = hub.TASK_CONFIG_FILE
+            raise _half(preset, name, hub.PREPROCESSOR_CONFIG_FILE)
+
+
+def _half(preset, found, missing):
+    return FileNotFoundError(
+        "A preset must hold all of its files. Received: "
+        f"{preset} with {found}, without {missing}. {AGAIN} To load the model "
+        "alone, pass preprocessor=None."
+    )

@@ -1,0 +1,91 @@
+"""The README of a preset's directory."""
+
+import os
+import pathlib
+
+from keras_stts.presets import manifest as preset_manifest
+from keras_stts.presets import saving as preset_saving
+
+MODEL_CARD = "README.md"
+# Names of the pruning settings and what they are.
+SETTINGS = {
+    "prune_ratio": "share of the blocks removed; 0 prunes nothing",
+    "pruning": "what ranks the blocks",
+    "prune_layer": "vision block whose output is scored, from 0",
+    "window": "side of a block in patches",
+    "rescale_axis": "what scores are rescaled over",
+    "rescale_min": "smallest rescaled score",
+    "refill": "whether frames get pruned patches back in the vision encoder",
+    "num_frames": "frames of a video",
+}
+
+TEMPLATE = """\
+---
+library_name: keras-hub
+pipeline_tag: video-text-to-text
+tags: [keras, keras-stts, token-pruning]
+---
+
+# {title}
+
+A video language model of {params:,} parameters with spatio-temporal token
+scoring (STTS, arXiv 2603.18004), for
+[keras_stts](https://pypi.org/project/keras-stts):
+
+```python
+import keras_stts
+
+model = keras_stts.VideoVLM.from_preset(
+    "{title}", prune_ratio={prune_ratio}, num_frames={num_frames}
+)
+model.generate({{"videos": ["clip.mp4"], "prompts": ["What happens?"]}})
+```
+
+It was saved with these settings. All can be changed in `from_preset`, and none
+changes the weights.
+
+| setting | value | |
+|---|---|---|
+{rows}
+
+Of {num_frames} frames {kept:,} of {blocks:,} vision tokens reach the language
+model.
+"""
+
+
+def model_card(model, title):
+    """Text of a model card with the pruning settings of a `VideoVLM`."""
+    backbone = model.backbone
+    rows = [
+        f"| `{name}` | `{getattr(backbone, name)!r}` | {meaning} |"
+        for name, meaning in SETTINGS.items()
+    ]
+    num_frames = backbone.num_frames
+    return TEMPLATE.format(
+        title=title,
+        params=model.count_params(),
+        prune_ratio=backbone.prune_ratio,
+        num_frames=num_frames,
+        rows="\n".join(rows),
+        kept=backbone.num_kept_blocks if num_frames else 0,
+        blocks=backbone.num_blocks * num_frames,
+    )
+
+
+def write_model_card(model, part, folder):
+    """Write a model card, unless there is one that someone wrote.
+
+    Args:
+        model: A `VideoVLM`.
+        part: Path to write it to.
+        folder: Path of the preset, which `part` is for.
+    """
+    folder = pathlib.Path(folder)
+    there = folder / MODEL_CARD
+    if there.exists():
+        ours = preset_saving.listed(folder)["model_card"]
+        if ours is None or preset_manifest.sha256(there) != ours:
+            return
+    title = pathlib.Path(os.path.abspath(folder)).name
+    text = model_card(model, title)
+    (pathlib.Path(part) / MODEL_CARD).write_text(text, encoding="utf-8")

@@ -1,0 +1,195 @@
+"""The devices that a model is spread over."""
+
+import contextlib
+import sys
+
+import keras
+import numpy as np
+
+from keras_stts.memory import asking
+from keras_stts.memory import limits
+from keras_stts.models.backbone_bounds import SIZES
+from keras_stts.training.layouts import layout_map
+
+KINDS = ("auto", "data", "fsdp")
+BATCH, MODEL = "batch", "model"
+# Of a device's memory, what weights may take that lie on each: beside them
+# there are activations, and in training gradients and moments.
+MOST_OF_A_DEVICE = 0.5
+GIB = 2**30
+
+
+def data_parallel():
+    """Examples are cut over all devices, and each has all weights."""
+    devices = keras.distribution.list_devices()
+    return keras.distribution.DataParallel(
+        devices=devices, auto_shard_dataset=False
+    )
+
+
+def fully_sharded():
+    """Examples are cut over all devices, and weights, too (FSDP)."""
+    devices = keras.distribution.list_devices()
+    mesh = keras.distribution.DeviceMesh(
+        (len(devices), 1), [BATCH, MODEL], devices
+    )
+    return keras.distribution.ModelParallel(
+        layout_map=layout_map(mesh, MODEL, BATCH),
+        batch_dim_name=BATCH,
+        auto_shard_dataset=False,
+    )
+
+
+@contextlib.contextmanager
+def distributed(distribution, config):
+    """Set what a model that is made in here, and all else, is spread over.
+
+    Args:
+        distribution: `"auto"`, `"data"`, `"fsdp"`, a
+            `keras.distribution.Distribution`, or `None` for what is set.
+        config: Function without arguments, that returns the arguments of the
+            `VideoVLMBackbone` that is made.
+
+    Raises:
+        ValueError: If there is no such distribution, or the backend has none.
+    """
+    if distribution is None:
+        yield
+        return
+    chosen = _choose(distribution, config)
+    before = keras.distribution.distribution()
+    keras.distribution.set_distribution(chosen)
+    try:
+        yield
+    except BaseException:
+        keras.distribution.set_distribution(before)
+        raise
+
+
+def _choose(distribution, config):
+    is_one = hasattr(distribution, "get_variable_layout")
+    if not is_one and distribution not in KINDS:
+        raise ValueError(
+            f"`distribution` must be one of {', '.join(map(repr, KINDS))}, a "
+            "`keras.distribution.Distribution`, or None for what "
+            "`keras.distribution.set_distribution` set. Received: "
+            f"distribution={distribution!r}."
+        )
+    if keras.config.backend() != "jax":
+        raise ValueError(
+            "Keras spreads a model over devices under JAX alone. Received: "
+            f"distribution={distribution!r}, backend="
+            f"{keras.config.backend()!r}. Set KERAS_BACKEND=jax."
+        )
+    if is_one:
+        return distribution
+    if distribution == "auto":
+        return _choose_for(config())
+    return data_parallel() if distribution == "data" else fully_sharded()
+
+
+def _choose_for(config):
+    """Weights on each device if they fit, or else cut over all."""
+    count, size = keras.distribution.get_device_count(), weights_bytes(config)
+    room = memory_of_a_device()
+    fits = size <= MOST_OF_A_DEVICE * room
+    numbers = f"{size / GIB:.2f} GiB on {count} devices of {room / GIB:.1f} GiB"
+    if fits:
+        _say(f'distribution="data": weights of {numbers}, all on each.')
+        return data_parallel()
+    _say(f'distribution="fsdp": weights of {numbers}, cut over all.')
+    return fully_sharded()
+
+
+def _say(text):
+    print(f"keras_stts: {text}", file=sys.stderr)
+
+
+def weights_bytes(config):
+    """Bytes of the weights of a model with these arguments.
+
+    What is wrong with a config, such as that it is not whole, loading says.
+    """
+    if not SIZES <= config.keys():
+        return 0
+    return asking.of_preset(config, phase="prefill")["weights"]
+
+
+def memory_of_a_device():
+    """Bytes that the smallest device has; of CPUs, its share of the host's."""
+    found = limits.device_memory()
+    if found is None:
+        return limits.host_memory() / keras.distribution.get_device_count()
+    return found
+
+
+def check_devices(model):
+    """Raise if a model is asked to run on several devices that it cannot.
+
+    Raises:
+        ValueError: If a distribution is set under another backend than JAX,
+            or a strategy of TensorFlow with several devices.
+    """
+    backend = keras.config.backend()
+    if backend == "jax":
+        return
+    found = keras.distribution.distribution()
+    if backend == "tensorflow":
+        strategy = getattr(model, "distribute_strategy", None)
+        if getattr(strategy, "num_replicas_in_sync", 1) > 1:
+            found = strategy
+    if found is not None:
+        raise ValueError(
+            "A `VideoVLM` runs on several devices under JAX alone. Received: "
+            f"{type(found).__name__}, backend={backend!r}. Set "
+            "KERAS_BACKEND=jax and pass `distribution` to `from_preset`, or "
+            "run on one device."
+        )
+
+
+def replicas():
+    """Parts that a batch of this process is cut into; 1 without devices."""
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return 1
+    import jax
+
+    return max(1, distribution.num_model_replicas // jax.process_count())
+
+
+def spread(inputs):
+    """Tensors of arrays whose rows are cut over devices.
+
+    Args:
+        inputs: Structure of arrays (B, ...), of this process.
+    """
+    distribution = keras.distribution.distribution()
+    if distribution is None:
+        return keras.tree.map_structure(keras.ops.convert_to_tensor, inputs)
+    import jax
+
+    def cut(array):
+        layout = distribution.get_data_layout(array.shape).backend_layout
+        array = np.asarray(array)
+        return jax.make_array_from_process_local_data(layout, array)
+
+    return keras.tree.map_structure(cut, inputs)
+
+
+def own_rows(tensor):
+    """The rows of a tensor (B, ...) that are of this process, as NumPy."""
+    if getattr(tensor, "is_fully_addressable", True):
+        return keras.ops.convert_to_numpy(tensor)
+    shards = {s.index[0].start or 0: s.data for s in tensor.addressable_shards}
+    return np.concatenate([np.asarray(shards[i]) for i in sorted(shards)])
+
+
+@contextlib.contextmanager
+def alone():
+    """What is run in here is not spread over devices by Keras."""
+    distribution = keras.distribution.distribution()
+    keras.distribution.set_distribution(None)
+    try:
+        yield distribution
+    finally:
+        keras.distribution.set_distribution(distribution)

@@ -1,0 +1,129 @@
+"""Batches that devices divide: filled up with rows that do not count.
+
+A row that fills up has no real token in its `padding_mask`, one real frame,
+after which no frame counts for the auxiliary loss, and weights of 0.
+"""
+
+import keras
+import numpy as np
+from keras import ops
+
+from keras_stts.training import distributing
+
+# Of losses to which rows of weight 0 make no difference.
+REDUCTIONS = ("sum", "mean_with_sample_weight")
+
+
+def fill_up(model, batch, parts=None):
+    """A batch of as many rows as devices can share.
+
+    Args:
+        model: A `VideoVLM`.
+        batch: Preprocessed x, or a tuple (x, y) or (x, y, sample_weight).
+        parts: Int, what the number of rows must be a multiple of. Defaults
+            to `distributing.replicas()`, which only the thread knows in which
+            a distribution was set.
+
+    Raises:
+        ValueError: If the loss or a metric would count what is added.
+    """
+    x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    size = len(x["token_ids"])
+    missing = -size % (parts or distributing.replicas())
+    if not missing:
+        return batch
+    if y is not None:
+        _check_counted(model, size, missing)
+        if sample_weight is None:
+            sample_weight = np.ones(y.shape, "float32")
+        y = _extend(y, missing)
+        none = np.zeros((missing, *sample_weight.shape[1:]))
+        sample_weight = np.concatenate([sample_weight, none], dtype="float32")
+    x = fill_up_inputs(model.backbone, x, missing)
+    return keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+
+
+def _extend(array, missing):
+    array = np.asarray(array)
+    return np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
+
+
+def fill_up_inputs(backbone, x, missing):
+    """Inputs of a backbone with so many rows added, made of the first.
+
+    Args:
+        backbone: A `VideoVLMBackbone`.
+        x: Dict of arrays (B, ...).
+        missing: Int.
+
+    Returns:
+        Dict of arrays (B + missing, ...).
+    """
+    size = len(x["token_ids"])
+    x = {name: _extend(value, missing) for name, value in x.items()}
+    rows = {name: value[size:] for name, value in x.items()}
+    rows["padding_mask"][:] = False
+    if "videos" in rows:
+        rows["frame_mask"][:, 1:] = False
+        wanted = backbone.num_blocks
+        if "images" in rows:
+            tokens = (rows["image_pooling"] >= 0).any(-1)
+            wanted = wanted + tokens.sum(-1, keepdims=True)
+        mask = rows["vision_mask"].astype(bool)
+        patches = mask & (rows["vision_token_ids"] == backbone.image_patch_id)
+        rows["vision_mask"][:] = mask & (np.cumsum(patches, 1) <= wanted)
+    for name in rows:
+        if name.endswith("_segments"):
+            rows[name][:] = 0
+    return x
+
+
+def spread(backbone, x):
+    """Inputs to generate from, cut over devices, and their number of rows.
+
+    Rows that fill up have the first one's prompt, as where answers begin
+    depends on all.
+    """
+    size = len(x["token_ids"])
+    missing = -size % distributing.replicas()
+    if missing:
+        x = fill_up_inputs(backbone, x, missing)
+        x["padding_mask"][size:] = x["padding_mask"][:1]
+    return distributing.spread(x), size
+
+
+def gather(outputs, size):
+    """Arrays of the rows that are of this process, without what fills up."""
+    arrays = keras.tree.map_structure(distributing.own_rows, outputs)
+    if distributing.replicas() == 1:
+        return arrays
+    return keras.tree.map_structure(lambda rows: rows[:size], arrays)
+
+
+def real_rows(x):
+    """Bool (B,): which rows of preprocessed inputs a user gave."""
+    return ops.any(ops.cast(x["padding_mask"], "bool"), axis=-1)
+
+
+class Counted(dict):
+    """Inputs whose first size, for Keras, is the number of real rows."""
+
+    def __init__(self, x):
+        super().__init__(x)
+        self.shape = (ops.sum(ops.cast(real_rows(x), "float32")),)
+
+
+def _check_counted(model, size, missing):
+    reduction = getattr(model.loss, "reduction", "sum_over_batch_size")
+    metrics = getattr(model, "_compile_metrics", None)
+    metrics = getattr(metrics, "_user_metrics", None)
+    if reduction in REDUCTIONS and not metrics:
+        return
+    what = f"metrics={metrics!r}" if metrics else f"a loss of {reduction=}"
+    raise ValueError(
+        "A batch that the devices do not divide is filled up with rows of "
+        "weight 0, which the loss and the metrics have to leave out. "
+        f"Received: {size} rows for {size + missing} devices, {what}. Pass "
+        '`weighted_metrics`, and a loss with reduction="mean_with_sample_'
+        'weight" or "sum", or a `batch_size` that the devices divide.'
+    )
