@@ -103,6 +103,13 @@ def test_nightlies_never_fail_the_suite():
 
 
 @pytest.mark.once
+def test_one_version_is_told():
+    citation = pathlib.Path(__file__).parents[1] / "CITATION.cff"
+    line = f"version: {keras_stts.__version__}"
+    assert line in citation.read_text("utf-8").splitlines()
+
+
+@pytest.mark.once
 def test_no_pair_that_breaks_can_be_installed():
     """KerasHub 0.32 cannot be imported with Keras 3.16."""
     project = pathlib.Path(__file__).parents[1] / "pyproject.toml"
