@@ -82,7 +82,11 @@ def without_beam(videos, folder):
 def by_beam(videos, folder, num_workers=2, options=()):
     path = os.path.join(folder, "facts.jsonl")
     return measure_all(
-        dict.fromkeys(videos, 2.0), path, num_workers, 60.0, options
+        dict.fromkeys(videos, 2.0),
+        path,
+        num_workers,
+        60.0,
+        pipeline_options=options,
     )
 
 

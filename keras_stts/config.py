@@ -36,7 +36,7 @@ def attention():
     )
 
 
-def set_attention(name, elsewhere=False):
+def set_attention(name, *, elsewhere=False):
     """Choose what runs attention, instead of the best for the device.
 
     What has been compiled stays as it is.

@@ -15,6 +15,7 @@ def count_flops(
     num_frames=None,
     prune_ratio=None,
     text_length=64,
+    *,
     time_tokens=8,
     layout="packed",
     padding=None,

@@ -12,12 +12,19 @@ import os
 
 import numpy as np
 
-COLORMAP, INK, GREY = "viridis", "#1f2328", "#6e7781"
+from keras_stts.drawing import GREY
+from keras_stts.drawing import INK
+from keras_stts.drawing import import_matplotlib
+from keras_stts.drawing import new_figure
+
+__all__ = ["overlay", "plot_comparison", "plot_kept", "write_annotated"]
+
+COLORMAP = "viridis"
 KEPT = "Kept blocks"  # What the row of `plot_kept` is called.
 DIMMED = "dimmed: pruned, the language model does not see it"
 
 
-def overlay(frames, kept, grid=None, scale=1):
+def overlay(frames, kept, grid=None, *, scale=1):
     """Dims the pruned blocks of frames.
 
     Args:
@@ -49,6 +56,7 @@ def plot_kept(
     frames,
     kept,
     scores=None,
+    *,
     timestamps=None,
     title=None,
     max_frames=8,
@@ -72,7 +80,13 @@ def plot_kept(
     >>> figure = plot_kept(frames, kept, title="A dark day")
     """
     return plot_comparison(
-        frames, {KEPT: kept}, scores, timestamps, title, max_frames, grid
+        frames,
+        {KEPT: kept},
+        scores,
+        timestamps=timestamps,
+        title=title,
+        max_frames=max_frames,
+        grid=grid,
     )
 
 
@@ -80,6 +94,7 @@ def plot_comparison(
     frames,
     kept_by_name,
     scores=None,
+    *,
     timestamps=None,
     title=None,
     max_frames=8,
@@ -126,7 +141,7 @@ def plot_comparison(
     return figure
 
 
-def write_annotated(path, frames, kept, scores=None, fps=2.0, scale=None):
+def write_annotated(path, frames, kept, scores=None, *, fps=2.0, scale=None):
     """Writes a video with pruned blocks dimmed, beside its scores if given.
 
     Args:
@@ -147,10 +162,10 @@ def write_annotated(path, frames, kept, scores=None, fps=2.0, scale=None):
     _require(good, rule, f"path={path}, fps={fps}", "Change it.")
     frames, kept, scores, grid = _check(frames, kept, scores, None)
     scale = scale or math.ceil(360 / max(frames.shape[1:3]))
-    video = overlay(frames, kept, grid, scale)
+    video = overlay(frames, kept, grid, scale=scale)
     if scores is not None:
         low, high = _limits(scores)
-        colors = _matplotlib().colormaps[COLORMAP]
+        colors = import_matplotlib().colormaps[COLORMAP]
         colors = colors((scores - low) / (high - low), bytes=True)
         heat = _stretch(colors[..., :3], grid, video)
         gutter = np.full_like(video[:, :, :8], 255)
@@ -161,25 +176,6 @@ def write_annotated(path, frames, kept, scores=None, fps=2.0, scale=None):
     odd = [(0, side % 2) for side in video.shape[1:3]]
     video = np.pad(video, [(0, 0), *odd, (0, 0)], "edge")
     iio.imwrite(path, video, plugin="pyav", codec="libx264", fps=fps)
-
-
-def _matplotlib():
-    try:
-        import matplotlib.figure
-        import matplotlib.ticker  # noqa: F401
-    except ImportError as error:
-        raise ImportError("Drawing needs it: pip install matplotlib") from error
-    return matplotlib
-
-
-def new_figure(size):
-    """A figure of a size in inches, that notebooks show."""
-    _matplotlib()
-    from keras_stts._figure import ShownFigure
-
-    figure = ShownFigure(size, dpi=150, layout="compressed")
-    figure.get_layout_engine().set(rect=(0.01, 0.02, 0.98, 0.96))
-    return figure
 
 
 def _page(frames, names, scores, title):
@@ -231,7 +227,7 @@ def _limits(scores):
 
 
 def _explain(figure):
-    patch = _matplotlib().patches.Patch
+    patch = import_matplotlib().patches.Patch
     sample = patch(facecolor="#3a3a3a", edgecolor=GREY, label=DIMMED)
     place = dict(loc="outside lower left", frameon=False, fontsize=12)
     figure.legend(handles=[sample], labelcolor=GREY, **place)

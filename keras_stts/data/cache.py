@@ -5,7 +5,6 @@ import hashlib
 import io
 import json
 import os
-import tempfile
 import threading
 import time
 import warnings
@@ -13,6 +12,7 @@ import zipfile
 
 import numpy as np
 
+from keras_stts.data.disk import replacing
 from keras_stts.data.paths import here
 from keras_stts.data.source import identity
 
@@ -92,14 +92,8 @@ class FrameCache:
             return
         try:
             path.parent.mkdir(exist_ok=True)
-            handle, temporary = tempfile.mkstemp(".part", dir=path.parent)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(data)
-                os.replace(temporary, path)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+            with replacing(path, ending=".part", lasting=False) as part:
+                part.write_bytes(data)
         except OSError as error:
             self._warn(error)
             return

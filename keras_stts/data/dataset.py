@@ -5,10 +5,12 @@ import hashlib
 import json
 import os
 import re
+import sys
 import threading
 
 import keras
 import numpy as np
+import tqdm
 
 from keras_stts.data.cache import FrameCache
 from keras_stts.data.disk import writing
@@ -93,6 +95,7 @@ class VideoDataset(keras.utils.PyDataset):
         rows,
         preprocessor,
         batch_size,
+        *,
         shuffle=True,
         seed=0,
         shard=(0, 1),
@@ -108,7 +111,9 @@ class VideoDataset(keras.utils.PyDataset):
         super().__init__(**kwargs)
         buckets = tuple(buckets or ())
         shard = _shard(shard)
-        _check(rows, batch_size, shard, buckets, on_error, report)
+        _check(
+            rows, batch_size, shard, buckets, on_error=on_error, report=report
+        )
         self.rows = _named(rows)
         self.preprocessor = preprocessor
         self.batch_size = batch_size
@@ -189,14 +194,13 @@ class VideoDataset(keras.utils.PyDataset):
         """Frames that each row is padded to; 0 of rows that are left out."""
         if len(self.buckets) == 1:
             return np.full(len(self.rows), self.buckets[0])
-        progress = keras.utils.Progbar(len(self.rows), unit_name="video")
         lengths = np.zeros(len(self.rows), "int64")
         numbers = range(len(self.rows))
         reads = [self._try(i, self._reader.times) for i in numbers]
-        for i, read in zip(numbers, reads):
-            times = read and self._try(i, lambda row: read())
+        shown = {"unit": "video", "file": sys.stdout}
+        for i in tqdm.tqdm(numbers, "Finding lengths", **shown):
+            times = reads[i] and self._try(i, lambda row: reads[i]())
             lengths[i] = 0 if times is None else len(times)
-            progress.update(i + 1)
         at = np.searchsorted(self.buckets, lengths)
         return np.where(lengths, np.array(self.buckets)[at], 0)
 
@@ -319,7 +323,7 @@ def _shard(shard):
     )
 
 
-def _check(rows, batch_size, shard, buckets, on_error, report):
+def _check(rows, batch_size, shard, buckets, *, on_error, report):
     if not len(rows):
         raise ValueError("`rows` must not be empty. Received: no row.")
     if batch_size < 1:

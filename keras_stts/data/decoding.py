@@ -93,7 +93,9 @@ def _scan(source, index, wanted, size, damage):
     with open_video(source, damage) as (container, stream):
         if start not in known:  # Errors are to be those of their packets.
             stream.thread_type = "SLICE"
-        for frame in decode(container, stream, damage, slots, start, known):
+        for frame in decode(
+            container, stream, damage, slots, start, known=known
+        ):
             if frame.pts in slots:
                 taken.put(slots.pop(frame.pts), frame)
             if not slots:
@@ -101,7 +103,7 @@ def _scan(source, index, wanted, size, damage):
     raise _Broken("a frame does not come out")
 
 
-def decode(container, stream, damage, wanted, start, known=()):
+def decode(container, stream, damage, wanted, start, *, known=()):
     """Decode frames, but for those not wanted that no other one needs.
 
     Args:
@@ -182,7 +184,7 @@ def frames_in_order(source, damage, is_strict):
     Raises:
         `FAULTS`: If it is strict and anything is damaged.
     """
-    with open_video(source, damage, is_strict) as (container, stream):
+    with open_video(source, damage, is_strict=is_strict) as (container, stream):
         codec = stream.codec_context.name
         packets = packets_of(container, stream)
         while True:

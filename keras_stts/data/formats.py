@@ -9,6 +9,7 @@ def video_dataset_from_manifest(
     preprocessor,
     batch_size,
     format="keras",
+    *,
     folder=None,
     columns=None,
     **kwargs,
@@ -54,7 +55,9 @@ def video_dataset_from_manifest(
             f"format={format!r}."
         )
     keep = kwargs.get("on_error", "raise") != "raise"
-    rows = read_manifest(path, folder, columns, "keep" if keep else "raise")
+    rows = read_manifest(
+        path, folder, columns, on_error="keep" if keep else "raise"
+    )
     data = VideoDataset(rows, preprocessor, batch_size, **kwargs)
     return FORMATS[format](data)
 

@@ -59,7 +59,7 @@ def read_image(source):
 
 
 def tile_image(
-    image, size=378, patch_size=14, window=2, max_crops=8, margins=(4, 4)
+    image, size=378, patch_size=14, window=2, max_crops=8, *, margins=(4, 4)
 ):
     """Cut an image into a small view of all and crops that overlap.
 

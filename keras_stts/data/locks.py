@@ -8,7 +8,7 @@ except ImportError:  # Windows.
     fcntl = None
 
 
-def lock(file, wait=False):
+def lock(file, *, wait=False):
     """Hold an open file, until it is closed.
 
     Systems without `fcntl` cannot: they warn, and go on.

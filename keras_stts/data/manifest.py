@@ -21,7 +21,7 @@ COLUMNS = {
 }
 
 
-def read_manifest(path, folder=None, columns=None, on_error="raise"):
+def read_manifest(path, folder=None, columns=None, *, on_error="raise"):
     """Read a table of videos, questions and answers.
 
     Args:
@@ -60,7 +60,7 @@ def read_manifest(path, folder=None, columns=None, on_error="raise"):
         )
     path = as_path(path)
     keep = on_error == "keep"
-    rows = read_table(path, keep)
+    rows = read_table(path, keep_damage=keep)
     whole = [row for row in rows if not isinstance(row, Damage)]
     if not rows:
         fail(path, "which has no row. Check how it was written.")

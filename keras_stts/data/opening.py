@@ -37,7 +37,7 @@ class _File:
 
 
 @contextlib.contextmanager
-def open_video(source, damage, is_strict=True):
+def open_video(source, damage, *, is_strict=True):
     """Open a video file.
 
     Args:
@@ -139,7 +139,7 @@ def _find_stream(container, damage, is_strict):
     return stream
 
 
-def check_path(source, damage, may_be_folder=False):
+def check_path(source, damage, *, may_be_folder=False):
     """Raise if there is no file, an empty one, or a pipe or a device."""
     if source.is_path:
         if not os.path.exists(source.file):

@@ -206,11 +206,11 @@ class Address:
     def write_text(self, text, encoding="utf-8"):
         self.write_bytes(text.encode(encoding))
 
-    def mkdir(self, parents=True, exist_ok=True):
+    def mkdir(self, *, parents=True, exist_ok=True):
         with self.system() as (system, path):
             system.makedirs(path, exist_ok=exist_ok)
 
-    def unlink(self, missing_ok=False):
+    def unlink(self, *, missing_ok=False):
         with self.system() as (system, path):
             if not missing_ok or system.exists(path):
                 system.rm_file(path)

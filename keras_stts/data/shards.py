@@ -25,6 +25,7 @@ def write_shards(
     manifest,
     output,
     format=None,
+    *,
     converter=None,
     folder=None,
     columns=None,
@@ -89,7 +90,10 @@ def write_shards(
     if format == "array_record":
         records.check_array_record(output)
     rows = read_manifest(
-        manifest, folder, columns, "raise" if on_error == "raise" else "keep"
+        manifest,
+        folder,
+        columns,
+        on_error="raise" if on_error == "raise" else "keep",
     )
     output.mkdir(parents=True, exist_ok=True)
     shards = _Shards(output, format, "frames" if converter else "video")

@@ -212,10 +212,10 @@ def _file_source(file):
 
 def _is_sought_cheaply(file):
     """Whether a file object is memory or a file on disk, open for reading."""
-    inner = file
     if isinstance(file, tempfile.SpooledTemporaryFile):
-        inner = file._file
-    elif isinstance(file, tempfile._TemporaryFileWrapper):
+        return not file.closed and file.readable() and "b" in file.mode
+    inner = file
+    if isinstance(file, tempfile._TemporaryFileWrapper):
         inner = file.file
     if not isinstance(inner, (io.BytesIO, io.FileIO)):
         if not isinstance(inner, (io.BufferedReader, io.BufferedRandom)):

@@ -26,7 +26,7 @@ class Damage:
         self.reason = reason
 
 
-def read_table(path, keep_damage=False):
+def read_table(path, *, keep_damage=False):
     """All rows of a table.
 
     Args:

@@ -52,6 +52,7 @@ def read_video(
     num_frames,
     max_fps=2.0,
     sampling="molmo2_hf",
+    *,
     size=None,
     fps=None,
     clip=None,
@@ -160,6 +161,7 @@ def sampled_times(
     num_frames,
     max_fps=2.0,
     sampling="molmo2_hf",
+    *,
     fps=None,
     on_error="raise",
 ):

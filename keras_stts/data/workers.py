@@ -50,6 +50,7 @@ class DecodePool:
         num_workers=2,
         time_limit=60.0,
         memory_limit=4 * 2**30,
+        *,
         python=None,
     ):
         for name, value in (

@@ -1,43 +1,18 @@
 """Files of `shapes`: video clips written whole and read back."""
 
-import contextlib
 import json
 import os
-import sys
-import tempfile
 import zipfile
 
 import imageio.v3 as iio
 import numpy as np
+import tqdm
+
+from keras_stts.data.disk import replacing
 
 # One thread: the same file whatever the number of cores, and no slower for
 # frames this small.
 ENCODER = {"crf": "12", "preset": "ultrafast", "threads": "1"}
-
-
-@contextlib.contextmanager
-def replace_when_done(path):
-    """Yields the path of a new file that takes `path`'s place at the end.
-
-    On an error the new file is removed and `path` is left as it was.
-    """
-    path = os.path.abspath(path)
-    folder, name = os.path.split(path)
-    os.makedirs(folder, exist_ok=True)
-    # The ending stays last: imageio and numpy choose the format by it.
-    stem, ending = os.path.splitext(name)
-    handle, temporary = tempfile.mkstemp(
-        dir=folder, prefix=f".{stem}.", suffix=f".tmp{ending}"
-    )
-    os.close(handle)
-    try:
-        yield temporary
-        # mkstemp's files are the owner's only; a data set is shared.
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
 
 
 def encode(path, frames, fps):
@@ -133,6 +108,7 @@ def claim(folder, key):
         ValueError: if it bears another.
     """
     path = os.path.join(folder, "key.json")
+    os.makedirs(folder, exist_ok=True)
     if not os.path.exists(path):
         _replace_text(path, key)
         return False
@@ -154,12 +130,9 @@ def write_manifest(path, rows):
 
 
 def counted(total, what, show):
-    """Yields 0 to `total - 1`, counting on stderr if `show`."""
-    for index in range(total):
-        yield index
-        if show:
-            end = "\n" if index + 1 == total else ""
-            print(f"\r{what}: {index + 1}/{total}", end=end, file=sys.stderr)
+    """Numbers from 0 to `total - 1`, which are counted on stderr if `show`."""
+    short = "{desc}: {n_fmt}/{total_fmt}"
+    return tqdm.trange(total, desc=what, bar_format=short, disable=not show)
 
 
 def _read_text(path):
@@ -168,6 +141,6 @@ def _read_text(path):
 
 
 def _replace_text(path, text):
-    with replace_when_done(path) as temporary:
+    with replacing(path, lasting=False) as temporary:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)

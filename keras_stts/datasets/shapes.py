@@ -32,6 +32,7 @@ import os
 import numpy as np
 
 from keras_stts._collection import cheap_collection
+from keras_stts.data.disk import replacing
 from keras_stts.datasets import _shapes_checks as checks
 from keras_stts.datasets import _shapes_files as files
 from keras_stts.datasets import _shapes_render as world
@@ -124,7 +125,7 @@ def render(split, index, seed=0, num_frames=NUM_FRAMES, camera="still"):
     )
 
 
-def write_video(path, frames, fps=1.0, scale=SCALE):
+def write_video(path, frames, fps=1.0, *, scale=SCALE):
     """Writes frames as an mp4 file (H.264, yuv420p, high quality).
 
     Each pixel becomes a square of `scale` x `scale` equal pixels. The file
@@ -156,7 +157,8 @@ def write_video(path, frames, fps=1.0, scale=SCALE):
     frames = np.asarray(frames)
     checks.check_integer("scale", scale, 1)
     checks.check_video(path, frames, fps, scale)
-    with files.replace_when_done(path) as temporary:
+    os.makedirs(os.path.dirname(os.path.abspath(path)), exist_ok=True)
+    with replacing(path, lasting=False) as temporary:
         large = frames.repeat(scale, 2).repeat(scale, 1)
         files.encode(temporary, large, fps)
 
@@ -165,6 +167,7 @@ def generate(
     directory,
     split,
     num_clips,
+    *,
     seed=0,
     progress=False,
     num_frames=NUM_FRAMES,
@@ -214,7 +217,7 @@ def generate(
             video = f"{split}/{index:06d}.mp4"
             path = os.path.join(directory, video)
             if not (reuse and files.is_whole(path)):
-                clip = render(split, index, *world_of[1:])
+                clip = render(split, index, seed, num_frames, camera)
                 write_video(path, clip.frames)
             for question in _layout(index, *world_of).questions:
                 rows.append({"video": video, "clip": index, **question})
@@ -228,6 +231,7 @@ def load(
     directory,
     split,
     num_clips,
+    *,
     seed=0,
     progress=False,
     num_frames=NUM_FRAMES,
@@ -270,7 +274,15 @@ def load(
     ['direction', 'first', 'count']
     """
     world_of = (split, seed, num_frames, camera)
-    generate(directory, split, num_clips, seed, progress, num_frames, camera)
+    generate(
+        directory,
+        split,
+        num_clips,
+        seed=seed,
+        progress=progress,
+        num_frames=num_frames,
+        camera=camera,
+    )
     layouts = [_layout(index, *world_of) for index in range(num_clips)]
     asked = [layout.questions for layout in layouts]
     return {
@@ -300,7 +312,7 @@ def _videos(directory, num_clips, progress, world_of):
         for index in files.counted(num_clips, what, progress):
             path = os.path.join(directory, split, f"{index:06d}.mp4")
             videos[index] = files.decode(path, num_frames, FRAME_SIZE, SCALE)
-    with files.replace_when_done(cache) as temporary:
+    with replacing(cache, lasting=False) as temporary:
         np.savez(temporary, videos=videos, num_clips=num_clips, key=key)
     return videos
 

@@ -4,11 +4,11 @@ import json
 import os
 import uuid
 
+from keras_stts.data.disk import replacing
 from keras_stts.data.disk import writing
 from keras_stts.data.locks import lock
 from keras_stts.data.paths import Address
 from keras_stts.data.paths import as_path
-from keras_stts.datasets._shapes_files import replace_when_done
 
 PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
 RESULTS, UNREADABLE = "results.json", "unreadable.json"
@@ -201,12 +201,8 @@ def read_json(path):
 
 def write_json(path, value):
     """Write a JSON file that is whole or not there."""
+    text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if isinstance(path, Address):
-        text = json.dumps(value, indent=2, ensure_ascii=False)
-        return path.write_text(text + "\n")
-    with writing(path), replace_when_done(path) as temporary:
-        with open(temporary, "w", encoding="utf-8") as file:
-            json.dump(value, file, indent=2, ensure_ascii=False)
-            file.write("\n")
-            file.flush()
-            os.fsync(file.fileno())
+        return path.write_text(text)
+    with writing(path), replacing(path) as part:
+        part.write_text(text, encoding="utf-8")

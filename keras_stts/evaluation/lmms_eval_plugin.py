@@ -47,7 +47,7 @@ class KerasSTTS(lmms):
     is_simple = False
 
     def __init__(
-        self, preset, batch_size=1, num_workers=2, time_limit=60.0, **kwargs
+        self, preset, batch_size=1, num_workers=2, *, time_limit=60.0, **kwargs
     ):
         super().__init__()
         kwargs = {n: kwargs[n] for n in kwargs if n not in UNUSED}

@@ -17,7 +17,7 @@ KNOWN = ("id", "video", "clip", "fps", "categories")
 ASK = "{}\n{}\nAnswer with the option's letter from the given choices directly."
 
 
-def from_manifest(path, may_leave_folder=False, left_out=None):
+def from_manifest(path, *, may_leave_folder=False, left_out=None):
     """A benchmark of the user's own table.
 
     Args:

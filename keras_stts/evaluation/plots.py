@@ -7,13 +7,13 @@ results are a ValueError.
 
 import numpy as np
 
+from keras_stts.drawing import GREY
+from keras_stts.drawing import INK
+from keras_stts.drawing import import_matplotlib
+from keras_stts.drawing import new_figure
 from keras_stts.evaluation.results import as_list
 from keras_stts.evaluation.results import label
 from keras_stts.evaluation.results import pruned
-from keras_stts.visualize import GREY
-from keras_stts.visualize import INK
-from keras_stts.visualize import _matplotlib
-from keras_stts.visualize import new_figure
 
 COSTS = {
     "tokens": (
@@ -154,11 +154,13 @@ def _series(results):
     """Results by what they are called but for the number of frames."""
     series = {}
     for result in results:
-        series.setdefault(_name(result, results, False), []).append(result)
+        series.setdefault(_name(result, results, frames=False), []).append(
+            result
+        )
     return series
 
 
-def _name(result, results, frames=True):
+def _name(result, results, *, frames=True):
     """A result's label, with its benchmark if there are several."""
     name = result.get("label") or pruned(result)
     name = label(result) if frames else name
@@ -195,7 +197,7 @@ def _mark(axis, text, place, color):
 
 def _plain_ticks(axis):
     """Marks of a logarithmic axis as numbers, where it spans little too."""
-    ticker = _matplotlib().ticker
+    ticker = import_matplotlib().ticker
     axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     axis.xaxis.set_minor_locator(ticker.NullLocator())

@@ -18,7 +18,7 @@ MEANS = (
 )
 
 
-def summarize(model, questions, entries, num_frames, rule="wrong"):
+def summarize(model, questions, entries, num_frames, *, rule="wrong"):
     """Results of the questions that were answered.
 
     Args:

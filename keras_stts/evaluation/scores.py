@@ -65,7 +65,7 @@ def _independent(right, groups, mean):
     return min(count, count * alone / variance)
 
 
-def mark(question, text, rule="wrong", seed=0):
+def mark(question, text, rule="wrong", *, seed=0):
     """Mark an answer.
 
     Args:

@@ -19,7 +19,7 @@ from keras_stts.presets.preset_mixin import resolve_preset
 TEXT_LENGTH, TIME_TOKENS = 64, 8
 
 
-def of_model(model, text_length=None, dtype=None, optimizer=None, **kwargs):
+def of_model(model, text_length=None, dtype=None, *, optimizer=None, **kwargs):
     """The `Memory` of a `VideoVLM`; see `VideoVLM.memory`."""
     preprocessor = model.preprocessor
     if text_length is None:

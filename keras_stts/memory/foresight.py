@@ -34,12 +34,12 @@ def before_loading(config, stacklevel=3):
 
     try:
         ways = _ways(config) | _on_more_devices()
-        warn_if_too_much("The model", ask, ways, stacklevel + 1)
+        warn_if_too_much("The model", ask, ways, stacklevel=stacklevel + 1)
     except (KeyError, TypeError, ValueError):
         return  # What is wrong with a config loading says, and where.
 
 
-def before_fit(model, batch_size, text_length=None, stacklevel=4):
+def before_fit(model, batch_size, text_length=None, *, stacklevel=4):
     """Warn if training a `VideoVLM` on such batches would not fit."""
 
     def ask(**changes):
@@ -53,10 +53,12 @@ def before_fit(model, batch_size, text_length=None, stacklevel=4):
     if not model.backbone.rematerialize:
         both = {"rematerialize": True, "trainable": "lora"}
         ways["rematerialize=True with enable_lora(8)"] = both
-    _warn_of(model, "`fit`", ask, ways, batch_size, stacklevel)
+    _warn_of(
+        model, "`fit`", ask, ways, batch_size=batch_size, stacklevel=stacklevel
+    )
 
 
-def before_generate(model, batch_size, text_length=None, stacklevel=4):
+def before_generate(model, batch_size, text_length=None, *, stacklevel=4):
     """Warn if answering such batches would not fit, once for each size."""
     seen = _seen.setdefault(model, set())
     # Not the limit: what is free on a shared GPU is another at each batch.
@@ -69,11 +71,18 @@ def before_generate(model, batch_size, text_length=None, stacklevel=4):
         given["phase"] = "generate"
         return of_model(model, **{**given, **spread_over(), **changes})
 
-    _warn_of(model, "`generate`", ask, {}, batch_size, stacklevel)
+    _warn_of(
+        model,
+        "`generate`",
+        ask,
+        {},
+        batch_size=batch_size,
+        stacklevel=stacklevel,
+    )
     seen.add(key)
 
 
-def _warn_of(model, what, ask, ways, batch_size, stacklevel):
+def _warn_of(model, what, ask, ways, *, batch_size, stacklevel):
     backbone = model.backbone
     names = ("num_frames", "prune_ratio")
     config = {name: getattr(backbone, name) for name in names}
@@ -81,7 +90,9 @@ def _warn_of(model, what, ask, ways, batch_size, stacklevel):
     if batch_size > 1:
         half = batch_size // 2
         ways[f"batch_size={half}"] = {"batch_size": half}
-    warn_if_too_much(what, ask, ways | _on_more_devices(), stacklevel + 1)
+    warn_if_too_much(
+        what, ask, ways | _on_more_devices(), stacklevel=stacklevel + 1
+    )
 
 
 def _ways(config):

@@ -102,7 +102,7 @@ def host_memory():
         return math.inf  # Windows.
 
 
-def warn_if_too_much(what, ask, ways, stacklevel=3):
+def warn_if_too_much(what, ask, ways, *, stacklevel=3):
     """Warn if an estimate exceeds what a device has, with ways out.
 
     Args:

@@ -20,7 +20,7 @@ def shapes_of(config):
     }
 
 
-def _dense(name, inputs, units, bias=True):
+def _dense(name, inputs, units, *, bias=True):
     shapes = {f"{name}/kernel": (inputs, units)}
     return {**shapes, f"{name}/bias": (units,)} if bias else shapes
 
@@ -97,7 +97,7 @@ def _decoder_block(c, name):
     shapes = {f"{name}/attention_norm/scale": (width,)}
     for layer, units in heads.items():
         bias = c["attention_bias"]
-        shapes |= _dense(f"{name}/{layer}", width, units, bias)
+        shapes |= _dense(f"{name}/{layer}", width, units, bias=bias)
     for layer in ("query", "key"):
         by_head = c["query_key_norm"] == "head"
         size = c["head_dim"] if by_head else heads[layer]

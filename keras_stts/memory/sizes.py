@@ -74,7 +74,8 @@ def needed():
 
 def config_of(backbone):
     """The arguments that a `VideoVLMBackbone` was made with."""
-    return {name: getattr(backbone, name) for name in backbone._config_names}
+    names = (*needed(), *defaults())
+    return {name: getattr(backbone, name) for name in names}
 
 
 def uses_scorer(config):

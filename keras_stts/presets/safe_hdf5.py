@@ -9,7 +9,7 @@ import re
 import h5py
 
 from keras_stts import _hub_compat as hub
-from keras_stts.presets import disk
+from keras_stts.data import disk
 
 AGAIN = "Download it or save it again."
 # Follows the content of a file that `replacing` wrote; HDF5 reads over it.
@@ -22,8 +22,12 @@ MAX_COMPRESSION = 1000
 
 @contextlib.contextmanager
 def replacing(path):
-    """As `disk.replacing`, of a file that `check` then finds unchanged."""
-    with disk.replacing(path) as part:
+    """As `disk.replacing`, of a file that `check` then finds unchanged.
+
+    Raises:
+        OSError: If it cannot be written, such as on a full disk.
+    """
+    with disk.writing_to(path), disk.replacing(path) as part:
         with guarded():
             yield part
         with open(part, "rb+") as file:

@@ -18,7 +18,7 @@ import tempfile
 
 import keras_hub
 
-from keras_stts.presets import disk
+from keras_stts.data import disk
 from keras_stts.presets import files as preset_files
 from keras_stts.presets import manifest as preset_manifest
 from keras_stts.presets import safe_hdf5

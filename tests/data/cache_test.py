@@ -107,7 +107,7 @@ def test_several_writers_and_a_kill(tmp_path, video):
     ]
     for writer in writers:
         writer.start()
-    seen, deadline = 0, time.monotonic() + 60
+    seen, deadline = 0, time.monotonic() + 300
     while seen < 300 and time.monotonic() < deadline:
         for i in range(50):
             found = cache.read(cache.key(video, number=i))

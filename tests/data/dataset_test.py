@@ -114,7 +114,9 @@ def test_cache_is_read_instead_of_the_video(
     folder, rows, preprocessor, tmp_path
 ):
     cache = FrameCache(tmp_path)
-    with VideoDataset(rows, preprocessor, 3, False, cache=cache) as data:
+    with VideoDataset(
+        rows, preprocessor, 3, shuffle=False, cache=cache
+    ) as data:
         wanted = batches(data)
         data.on_epoch_end()
         data._reader._pool.submit = None  # Nothing is decoded again.
@@ -141,12 +143,12 @@ def spoil(rows, tmp_path):
 def test_bad_rows_are_reported_and_good_ones_intact(
     rows, preprocessor, tmp_path
 ):
-    with VideoDataset(rows, preprocessor, 7, False) as data:
+    with VideoDataset(rows, preprocessor, 7, shuffle=False) as data:
         good = batches(data)[0]
     wanted = spoil(rows, tmp_path)
     report = tmp_path / "report.jsonl"
     options = {"on_error": "report", "report": report}
-    with VideoDataset(rows, preprocessor, 7, False, **options) as data:
+    with VideoDataset(rows, preprocessor, 7, shuffle=False, **options) as data:
         for _ in range(2):
             x, y, weights = batches(data)[0]
             data.on_epoch_end()
@@ -167,14 +169,14 @@ def test_bad_rows_are_reported_and_good_ones_intact(
 
 def test_what_a_prompt_raises_names_its_row(rows, preprocessor):
     rows[1]["prompt"] = "who is <|video|>?"
-    with VideoDataset(rows[:2], preprocessor, 2, False) as data:
+    with VideoDataset(rows[:2], preprocessor, 2, shuffle=False) as data:
         with pytest.raises(ValueError, match="^Prompts .* In row row 1.$"):
             data[0]
 
 
 def test_raising_is_the_default(rows, preprocessor, tmp_path):
     spoil(rows, tmp_path)
-    with VideoDataset(rows[:3], preprocessor, 3, False) as data:
+    with VideoDataset(rows[:3], preprocessor, 3, shuffle=False) as data:
         with pytest.raises(ValueError, match="cut.mp4"):
             data[0]
 

@@ -9,8 +9,8 @@ import keras_stts
 from keras_stts.evaluation import BENCHMARKS
 from keras_stts.evaluation import PARSERS
 from keras_stts.evaluation import Benchmark
-from keras_stts.evaluation import benchmarks
 from keras_stts.evaluation import get_benchmark
+from keras_stts.evaluation import options
 from tests.evaluation import formats
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*was published with")
@@ -136,7 +136,7 @@ OPTIONS = [
 
 @pytest.mark.parametrize(("text", "question", "choices"), OPTIONS)
 def test_options_within_questions(text, question, choices):
-    assert benchmarks._inline_options(text) == (question, choices)
+    assert options.inline_options(text) == (question, choices)
 
 
 def test_published_sizes_are_compared(tmp_path):
@@ -226,8 +226,8 @@ def test_damaged_and_unknown_files(tmp_path):
         with pytest.raises(ValueError, match=message):
             BENCHMARKS["mlvu"].load(tmp_path)
     with pytest.raises(ValueError, match="'b' is no letter"):
-        benchmarks._letter("b")
+        options.letter("b")
     with pytest.raises(ValueError, match="'' is no letter"):
-        benchmarks._letter("")
+        options.letter("")
     with pytest.raises(ValueError, match="one of nextqa, perception_test"):
         get_benchmark("nextq")

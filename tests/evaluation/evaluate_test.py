@@ -21,6 +21,7 @@ from keras_stts.evaluation import runner
 from keras_stts.evaluation import table
 from keras_stts.evaluation.answering import kept_by_row
 from keras_stts.evaluation.answering import kept_by_time
+from keras_stts.evaluation.identity import fingerprint
 from tests.data.reading_test import write
 from tests.models import tiny
 
@@ -265,15 +266,15 @@ def test_other_weights_and_questions_are_refused(folder, model, stub, tmp_path):
 
 
 def test_other_weights_differ_in_any_place(model):
-    before = runner._fingerprint(model)
+    before = fingerprint(model)
     weight = model.backbone.token_embedding.embeddings
     value = keras.ops.convert_to_numpy(weight).copy()
     other = value.copy()
     other[7, 5] += 1
     weight.assign(other)
-    changed = runner._fingerprint(model)
+    changed = fingerprint(model)
     weight.assign(value)
-    assert changed != before == runner._fingerprint(model)
+    assert changed != before == fingerprint(model)
 
 
 def test_other_videos_are_refused(folder, model, stub, tmp_path):

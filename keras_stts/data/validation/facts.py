@@ -35,6 +35,7 @@ def measure_all(
     path,
     num_workers=2,
     time_limit=60.0,
+    *,
     pipeline_options=(),
 ):
     """Measure videos, but for those measured already.

@@ -45,6 +45,7 @@ def validate(
     manifest,
     against=None,
     schema=None,
+    *,
     output="validation",
     folder=None,
     columns=None,
@@ -126,7 +127,7 @@ def validate(
         output / "facts.jsonl",
         num_workers,
         time_limit,
-        pipeline_options,
+        pipeline_options=pipeline_options,
     )
 
     def make_tables(facts):

@@ -1,0 +1,27 @@
+"""What all pictures share: matplotlib, which need not be there, and colours."""
+
+INK, GREY = "#1f2328", "#6e7781"
+
+
+def import_matplotlib():
+    """The package, where something is drawn.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    try:
+        import matplotlib.figure
+        import matplotlib.ticker  # noqa: F401
+    except ImportError as error:
+        raise ImportError("Drawing needs it: pip install matplotlib") from error
+    return matplotlib
+
+
+def new_figure(size):
+    """A figure of a size in inches, that notebooks show."""
+    import_matplotlib()
+    from keras_stts._figure import ShownFigure
+
+    figure = ShownFigure(size, dpi=150, layout="compressed")
+    figure.get_layout_engine().set(rect=(0.01, 0.02, 0.98, 0.96))
+    return figure

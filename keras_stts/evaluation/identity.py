@@ -1,0 +1,73 @@
+"""What predictions depend on: weights, settings and videos, as numbers."""
+
+import importlib.metadata
+import zlib
+
+import keras
+from keras import ops
+
+from keras_stts.data.paths import as_path
+from keras_stts.data.paths import size
+
+
+def file_stamp(path):
+    """Size and a number of the start of a video, or of a folder's files."""
+    path = as_path(path)
+    if path.is_dir():
+        files = sorted(path.iterdir())
+        sizes = [size(file) for file in files]
+        return [sum(sizes), checksum([file.name for file in files])]
+    with path.open("rb") as file:
+        return [size(path), zlib.crc32(file.read(2**16))]
+
+
+def check_same_videos(questions, journal):
+    """Raise if predictions were made of other videos of the same names."""
+    known = {}
+    for question in questions:
+        entry, path = journal.entries.get(question.id), question.video
+        if entry is None or not as_path(path).exists():
+            continue
+        if path not in known:
+            known[path] = file_stamp(path)
+        if known[path] != entry["file"]:
+            raise ValueError(
+                "A folder holds predictions about the videos that were there "
+                f"then. Received: {path!r}, another one, for predictions in "
+                f"{str(journal.folder)!r}. Choose another `output`, or delete "
+                "this folder."
+            )
+
+
+def checksum(value):
+    """A number that changes with what a value is written as."""
+    return zlib.crc32(repr(value).encode())
+
+
+def fingerprint(model):
+    """A number that other weights do not have."""
+    code = 0
+    for weight in model.weights:
+        code = zlib.crc32(ops.convert_to_numpy(weight).tobytes(), code)
+    return code
+
+
+def model_config(model):
+    """What the model computes, but for what is named among the settings."""
+    config = model.backbone.get_config()
+    named = {"name", "trainable", "dtype", "rematerialize"}
+    named |= {"num_frames", "prune_ratio", "pruning"}
+    policy = keras.dtype_policies.serialize(model.backbone.dtype_policy)
+    return policy, [(n, config[n]) for n in sorted(set(config) - named)]
+
+
+def environment():
+    """Dict of the backend and the versions of what computes."""
+    packages = ("keras", "keras-hub", keras.config.backend(), "keras-stts")
+    versions = {}
+    for name in packages:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            versions[name] = None  # Run from its folder.
+    return {"backend": keras.config.backend(), "versions": versions}

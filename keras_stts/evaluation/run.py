@@ -1,0 +1,196 @@
+"""One benchmark, asked of one model in one way."""
+
+import itertools
+import sys
+
+import keras
+import tqdm
+
+from keras_stts.data.video import SampledVideo
+from keras_stts.evaluation import journal as files
+from keras_stts.evaluation.identity import check_same_videos
+from keras_stts.evaluation.identity import checksum
+from keras_stts.evaluation.identity import environment
+from keras_stts.evaluation.identity import file_stamp
+from keras_stts.evaluation.identity import fingerprint
+from keras_stts.evaluation.identity import model_config
+from keras_stts.evaluation.results import summarize
+from keras_stts.evaluation.scores import mark
+
+
+class Run:
+    """One benchmark, asked in one way.
+
+    Args:
+        model: A `VideoVLM`.
+        answerer: An `Answerer` of it, or what is called as one.
+        benchmark: A `Benchmark`.
+        questions: List of all its `Question`s.
+        batch_size: Int. Questions that are asked at once.
+
+    Attributes:
+        unreadable: Dict of a question's id to why it was not asked.
+    """
+
+    def __init__(self, model, answerer, benchmark, questions, batch_size):
+        self.model = model
+        self.benchmark = benchmark
+        self.questions = questions
+        self.batch_size = batch_size
+        self.answerer = answerer
+        self.converter = answerer.preprocessor.video_converter
+        self.unreadable = {}
+
+    def settings(self):
+        """What predictions depend on."""
+        asked = [
+            (q.id, q.prompt, q.clip, q.fps, q.subtitles) for q in self.questions
+        ]
+        template = self.answerer.preprocessor.chat_template
+        return {
+            **self._choices(),
+            "backend": keras.config.backend(),
+            "questions": checksum(asked),
+            "model": checksum([model_config(self.model), template]),
+            "weights": fingerprint(self.model),
+        }
+
+    def _choices(self):
+        backbone = self.model.backbone
+        inside = backbone.language_pruning
+        if inside is not None:
+            inside = {
+                "class_name": type(inside).__name__,
+                "config": inside.get_config(),
+            }
+        return {
+            "benchmark": self.benchmark.name,
+            "num_frames": self.converter.num_frames,
+            "sampling": self.converter.sampling,
+            "max_fps": self.converter.max_fps,
+            "max_new_tokens": self.answerer.max_new_tokens,
+            "prune_ratio": backbone.prune_ratio,
+            "pruning": backbone.pruning if backbone.prune_ratio else None,
+            "language_pruning": inside,
+        }
+
+    def ask(self, questions, pool, journal, on_error, progress):
+        """Ask what the journal lacks."""
+        check_same_videos(questions, journal)
+        missing = [q for q in questions if q.id not in journal.entries]
+        there = [journal.entries.get(q.id, {"right": 0}) for q in questions]
+        right = sum(entry["right"] for entry in there)
+        done = len(questions) - len(missing)
+        read = self._read(_by_video(missing), pool, on_error)
+        with tqdm.tqdm(
+            desc=self.benchmark.name,
+            total=len(questions),
+            initial=done,
+            unit="question",
+            file=sys.stdout,
+            disable=not (progress and missing),
+        ) as bar:
+            while batch := list(itertools.islice(read, self.batch_size)):
+                entries = self._answer(batch)
+                journal.append(entries)
+                done += len(batch)
+                right += sum(entry["right"] for entry in entries)
+                bar.set_postfix(accuracy=right / done, refresh=False)
+                bar.update(done + len(self.unreadable) - bar.n)
+        if on_error == "report":
+            journal.write(files.UNREADABLE, list(self.unreadable.values()))
+
+    def _read(self, questions, pool, on_error):
+        """Yield questions with their frames, which are read ahead."""
+        reading, ahead = {}, 2 * self.batch_size
+        for i, question in enumerate(questions):
+            for later in questions[i : i + ahead + 1]:
+                if _source(later) not in reading:
+                    reading[_source(later)] = self._submit(pool, later)
+            try:
+                # What its words raise, which are asked in batches.
+                self.answerer.preprocessor.text_lengths(
+                    {"prompts": [question.prompt]}
+                )
+                video = reading[_source(question)].result()
+            except (ValueError, OSError) as error:
+                if on_error == "raise":
+                    raise
+                self.unreadable[question.id] = {
+                    "id": question.id,
+                    "video": question.video,
+                    "reason": str(error),
+                }
+            else:
+                yield question, video
+            following = questions[i + 1 : i + 2]
+            if not following or _source(following[0]) != _source(question):
+                del reading[_source(question)]
+
+    def _submit(self, pool, question):
+        return pool.submit(
+            question.video,
+            self.converter.num_frames,
+            max_fps=self.converter.max_fps,
+            sampling=self.converter.sampling,
+            size=self.converter.image_size,
+            fps=question.fps,
+            clip=question.clip,
+        )
+
+    def _answer(self, batch):
+        """Predictions of a batch, which is filled up to keep its shape."""
+        filled = batch + batch[-1:] * (self.batch_size - len(batch))
+        examples = {
+            "videos": [SampledVideo(*video) for _, video in filled],
+            "prompts": [question.prompt for question, _ in filled],
+        }
+        if any(question.subtitles for question, _ in batch):
+            examples["subtitles"] = [q.subtitles for q, _ in filled]
+        answers = self.answerer(examples)
+        return [
+            {
+                "id": question.id,
+                "video": question.video,
+                "prompt": question.prompt,
+                "choices": question.choices,
+                "answer": question.answer,
+                "file": file_stamp(question.video),
+                "batch_size": self.batch_size,
+                **mark(question, answer["prediction"]),
+                **answer,
+            }
+            for (question, _), answer in zip(batch, answers)
+        ]
+
+    def finish(self, questions, journal, reference_quirks):
+        rule = self.benchmark.unparsed if reference_quirks else "wrong"
+        result = {
+            **self._choices(),
+            "group": self.benchmark.group,
+            "reference_quirks": reference_quirks,
+            "unreadable": len(self.unreadable),
+            "not_asked": len(self.questions) - len(questions),
+            **summarize(
+                self.model,
+                questions,
+                journal.entries,
+                self.converter.num_frames,
+                rule=rule,
+            ),
+            "environment": environment(),
+        }
+        journal.write(files.RESULTS, result)
+        return result
+
+
+def _by_video(questions):
+    """The same questions, those about one video side by side."""
+    first = {}
+    for question in questions:
+        first.setdefault(_source(question), len(first))
+    return sorted(questions, key=lambda question: first[_source(question)])
+
+
+def _source(question):
+    return question.video, repr(question.clip), question.fps

@@ -1,0 +1,244 @@
+"""The house: what every module of the package keeps to.
+
+What is not there yet is listed by name, and these lists only shrink.
+"""
+
+import ast
+import collections
+import functools
+import graphlib
+import pathlib
+import statistics
+
+import keras
+import keras_hub
+import pytest
+
+pytestmark = pytest.mark.once
+
+ROOT = pathlib.Path(__file__).parents[1] / "keras_stts"
+COMPAT = "keras_stts._hub_compat"
+NAMEDTUPLE = {"_asdict", "_fields", "_make", "_replace"}
+# Documented, or without a public name.
+OF_PYTHON = {"os._exit", "tempfile._TemporaryFileWrapper"}
+MOST_LINES, MEDIAN_LINES, MEDIAN_FUNCTION, MOST_POSITIONAL = 400, 140, 12, 5
+
+# Private names of another module, of Keras or KerasHub, and how often each is
+# used outside `_hub_compat.py`.
+REACHING_IN = {
+    "_backend_apply_gradients": 2,
+    "_clip_gradients": 2,
+    "_add_special_token": 4,
+    "_call_python": 3,
+    "_call_tf": 2,
+    "_embeddings": 1,
+    "_env": 1,
+    "_flatten_layers": 6,
+    "_foreach_copy_": 1,
+    "_generate_postprocess_python": 1,
+    "_generate_preprocess_python": 1,
+    "_generate_preprocess_tf": 1,
+    "_kernel": 1,
+    "_layout_map": 1,
+    "_maybe_initialized_tokenizers": 1,
+    "_normalize_generate_inputs": 2,
+    "_set_vocabulary_and_merges_tokenizers": 2,
+    "_tokenizer": 3,
+    "_value": 3,
+}
+# Modules that import each other, some in functions.
+IN_CIRCLES = {"foresight", "load_task", "preset_mixin", "video_vlm_backbone"}
+# Files of more than 400 lines.
+LONG = {
+    "inputs",
+    "language",
+    "settings",
+    "video_vlm",
+    "video_vlm_backbone",
+    "video_vlm_preprocessor",
+    "vision_encoder",
+}
+# Names that are a module and what it offers.
+TWICE = {"keras_stts.benchmark", "keras_stts.ops.attention"}
+# Where some functions still take booleans, or many arguments, by place.
+UNTIDY = (
+    "benchmark",
+    "formats",
+    "kernels",
+    "language",
+    "layers",
+    "memory",
+    "models",
+    "ops",
+    "preprocessing",
+    "presets",
+    "pruning",
+    "towers",
+    "training",
+)
+
+
+@functools.cache
+def modules():
+    """Dict of a module's name to its syntax tree."""
+    found = {}
+    for path in sorted(ROOT.rglob("*.py")):
+        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+        name = ".".join(p for p in parts if p != "__init__")
+        found[name] = ast.parse(path.read_text(encoding="utf-8"))
+    return found
+
+
+def is_private(name):
+    return name.startswith("_") and not name.startswith("__")
+
+
+def imported(tree):
+    """Full names of what a module imports, in functions too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom):
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def is_reached_into(name, user):
+    """Whether a module may not use a name: `a.b._c` is for `a.b` alone."""
+    parts = name.split(".")
+    if parts[0] in ("keras", "keras_hub"):
+        return user != COMPAT and "src" in parts[1:]
+    if parts[0] != "keras_stts":
+        return False
+    owners = (".".join(parts[:i]) for i, p in enumerate(parts) if is_private(p))
+    return not all(f"{user}.".startswith(f"{owner}.") for owner in owners)
+
+
+def defined(tree):
+    """Names that a module gives to what is its own."""
+    for node in ast.walk(tree):
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+            yield node.name
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            yield node.id
+        elif isinstance(node, ast.Attribute) and is_own(node):
+            if isinstance(node.ctx, ast.Store):
+                yield node.attr
+
+
+def is_own(attribute):
+    owner = attribute.value
+    return isinstance(owner, ast.Name) and owner.id in ("self", "cls")
+
+
+@functools.cache
+def names_of_keras():
+    """Private methods of the classes that are inherited from."""
+    classes = [
+        keras.Model,
+        keras.optimizers.Optimizer,
+        keras.callbacks.Callback,
+    ]
+    classes += [keras_hub.models.CausalLM, keras_hub.models.Backbone]
+    classes += [keras_hub.models.CausalLMPreprocessor]
+    classes += [keras_hub.tokenizers.BytePairTokenizer]
+    return {name for cls in classes for name in dir(cls) if is_private(name)}
+
+
+def private_uses(name, tree):
+    """Private names that are not the module's own, each as often as used."""
+    own = set(defined(tree)) | NAMEDTUPLE
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef):
+            methods = {getattr(each, "name", "") for each in node.body}
+            yield from methods & names_of_keras()
+        if not isinstance(node, ast.Attribute) or not is_private(node.attr):
+            continue
+        if ast.unparse(node) in OF_PYTHON:
+            continue
+        if node.attr not in own or node.attr in names_of_keras():
+            yield node.attr
+
+
+def test_no_private_names_across_modules():
+    used = collections.Counter()
+    for name, tree in modules().items():
+        used.update(n for n in imported(tree) if is_reached_into(n, name))
+        if name != COMPAT:
+            used.update(private_uses(name, tree))
+    new = dict(used - collections.Counter(REACHING_IN))
+    assert not new
+
+
+def imports_between():
+    """Dict of a module to those of the package that it imports."""
+    graph = {}
+    for name, tree in modules().items():
+        found = (
+            full if full in modules() else full.rpartition(".")[0]
+            for full in imported(tree)
+        )
+        graph[name] = set(found) & set(modules()) - {name}
+    return graph
+
+
+def test_no_circle_of_imports():
+    graph = imports_between()
+    graph |= {
+        name: set() for name in graph if name.split(".")[-1] in IN_CIRCLES
+    }
+    list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_a_name_is_a_module_or_something_else():
+    taken = {
+        full
+        for name, tree in modules().items()
+        for node in tree.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if (full := f"{name}.{alias.asname or alias.name}") in modules()
+        and f"{node.module}.{alias.name}" != full
+    }
+    assert taken <= TWICE
+
+
+def lines_of(name):
+    last = modules()[name].body[-1:]
+    return last[0].end_lineno if last else 0
+
+
+def test_small_rooms():
+    lines = {name: lines_of(name) for name in modules()}
+    long = {n.rpartition(".")[2] for n in lines if lines[n] > MOST_LINES}
+    assert long <= LONG
+    assert statistics.median(lines.values()) <= MEDIAN_LINES
+    functions = [
+        node.end_lineno - node.lineno + 1
+        for tree in modules().values()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef)
+    ]
+    assert statistics.median(functions) <= MEDIAN_FUNCTION
+
+
+def is_untidy(function):
+    """Whether a boolean, or more than five arguments, are told by place."""
+    arguments = function.args.posonlyargs + function.args.args
+    names = [a.arg for a in arguments if a.arg not in ("self", "cls")]
+    booleans = [
+        default
+        for default in function.args.defaults
+        if isinstance(default, ast.Constant) and isinstance(default.value, bool)
+    ]
+    return bool(booleans) or len(names) > MOST_POSITIONAL
+
+
+def test_options_are_told_by_name():
+    untidy = [
+        f"{name}.{node.name}"
+        for name, tree in modules().items()
+        if name.split(".")[1:2] not in [[room] for room in UNTIDY]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and is_untidy(node)
+    ]
+    assert not untidy
