@@ -23,5 +23,41 @@ __all__ = [
     "get_file",
     "global_state",
     "load_json",
+    "load_renamed",
     "saving_lib",
 ]
+
+
+def load_renamed(model, filepath, rename, objects_to_skip=None, **kwargs):
+    """`keras.Model.load_weights` from a file with other names.
+
+    Args:
+        model: Keras model.
+        filepath: Path of a `.weights.h5`, or of the index of several.
+        rename: Function of the name of a group to the name in the file.
+        objects_to_skip: Optional list of layers that are not in it.
+        **kwargs: Of `load_weights`, without effect here.
+    """
+    sharded = str(filepath).endswith(".json")
+    base = saving_lib.ShardedH5IOStore if sharded else saving_lib.H5IOStore
+
+    class Renamed(base):
+        def get(self, path):
+            return super().get(rename(path))
+
+        def has_path(self, path):
+            return super().has_path(rename(path))
+
+    store, failed, errors = Renamed(filepath, mode="r"), set(), {}
+    saving_lib._load_state(
+        model,
+        weights_store=store,
+        assets_store=None,
+        inner_path="",
+        visited_saveables={id(x) for x in objects_to_skip or ()},
+        failed_saveables=failed,
+        error_msgs=errors,
+    )
+    store.close()
+    if failed:
+        saving_lib._raise_loading_failure(errors)

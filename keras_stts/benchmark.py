@@ -117,7 +117,7 @@ def _decode_run(model, x):
     _, prefix, cache = compiled(model, model.prefill)(x)
     index = ops.convert_to_tensor(x["token_ids"].shape[1] - 1, "int32")
     token = x["token_ids"][:, -1:]
-    return _Run(model, model.decode_token, token, index, cache, still=prefix)
+    return _Run(model, model.decode, token, index, cache, prefix=prefix)
 
 
 def compiled(model, function, loops=False):

@@ -112,7 +112,7 @@ def _decode(model, batch):
 
     def run(weights, token, prefix, cache, index):
         with _holding(model, weights):
-            logits, _, cache = model.decode_token(token, index, cache, prefix)
+            logits, _, cache = model.decode(token, index, cache, prefix)
             return logits, cache
 
     token = struct((x["token_ids"].shape[0], 1), "int32")

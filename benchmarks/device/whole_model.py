@@ -73,7 +73,7 @@ def _decode(models, prefills, x, shape, rounds):
         index = ops.convert_to_tensor(x["token_ids"].shape[1] - 1, "int32")
         token = x["token_ids"][:, -1:]
         made[ratio] = backend.forward(
-            model, model.decode_token, token, index, cache, still=prefix
+            model, model.decode, token, index, cache, prefix=prefix
         )
         counts[ratio] = _moved(model, (prefix, cache))
     measured = programs.measure(made, 4 * rounds)

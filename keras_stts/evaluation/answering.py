@@ -4,13 +4,11 @@ import time
 
 import keras_hub
 import numpy as np
-from keras import ops
 
 from keras_stts.benchmark import compiled
 from keras_stts.benchmark import wait
 from keras_stts.evaluation import memory
 from keras_stts.models import cuda_graphs
-from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.training import padding
 
 # Text parts are made this long and longer, so that few shapes are compiled.
@@ -82,9 +80,6 @@ class Answerer:
         self.max_new_tokens = max_new_tokens
         self._shapes = set()
         self._stop = tuple(preprocessor.stop_token_ids)
-        sampler = _Greedy(max_new_tokens, self._stop[0])
-        # One for all batches: it keeps what is recorded of a token.
-        self._greedy = _With(model, sampler=sampler)
         self._prefill = compiled(model, self._see)
         self._decode = compiled(model, self._say, loops=True)
 
@@ -145,10 +140,8 @@ class Answerer:
         return kept, tokens, (middle - start, end - middle)
 
     def _see(self, x):
-        backbone = self.model.backbone
-        vision = backbone.encode_vision(x)
-        backbone = _With(backbone, encode_vision=lambda _: vision)
-        state = VideoVLM.prefill(_With(self.model, backbone=backbone), x)
+        vision = self.model.backbone.encode_vision(x)
+        state = self.model.prefill(x, vision)
         kept = {}
         if "selection" in vision:
             kept["shown"] = vision["selection"].kept
@@ -157,9 +150,14 @@ class Answerer:
         return kept, state
 
     def _say(self, x, state):
-        return VideoVLM.generate_after_prefill(
-            self._greedy, x, state, self._stop
-        )["token_ids"]
+        outputs = self.model.generate_after_prefill(
+            x,
+            state,
+            self._stop,
+            sampler=keras_hub.samplers.GreedySampler(),
+            max_new_tokens=self.max_new_tokens,
+        )
+        return outputs["token_ids"]
 
     def _steps(self, x, counts):
         """Steps of a batch: from its shortest prompt to its last stop."""
@@ -178,42 +176,6 @@ class Answerer:
             {"token_ids": token_ids, "padding_mask": answer}
         )
         return texts, answer.sum(-1)
-
-
-class _Greedy(keras_hub.samplers.GreedySampler):
-    """Ends answers that are as long as wanted.
-
-    Args:
-        max_new_tokens: Int.
-        stop: Int, the token that follows them.
-    """
-
-    def __init__(self, max_new_tokens, stop):
-        super().__init__()
-        self.max_new_tokens = max_new_tokens
-        self.stop = stop
-
-    def __call__(self, next, prompt, cache=None, index=0, mask=None, **kwargs):
-        ends = ops.sum(ops.cast(mask, "int32"), axis=-1) + self.max_new_tokens
-
-        def limited(prompt, cache, index):
-            logits, hidden, cache = next(prompt, cache, index)
-            stop = ops.one_hot(self.stop, logits.shape[-1], dtype=logits.dtype)
-            ended = (ends <= ops.cast(index, "int32"))[:, None]
-            return ops.where(ended, stop, logits), hidden, cache
-
-        return super().__call__(limited, prompt, cache, index, mask, **kwargs)
-
-
-class _With:
-    """An object with some of its attributes replaced."""
-
-    def __init__(self, base, **changes):
-        self._base = base
-        vars(self).update(changes)
-
-    def __getattr__(self, name):
-        return getattr(self._base, name)
 
 
 def _tokens(x, i, backbone, kept):

@@ -8,16 +8,13 @@ from keras_stts.layers.activations import get_activation
 from keras_stts.layers.fused import Dense
 from keras_stts.layers.fused import RMSNormalization
 from keras_stts.layers.initializers import normal_initializer
-from keras_stts.ops import Reach
 from keras_stts.ops import attention
-from keras_stts.ops import prefix_attention
 from keras_stts.ops.places import write_at
-from keras_stts.pruning.language import attention_logits
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class DecoderBlock(keras.layers.Layer):
-    """A Qwen3 or OLMo-3 decoder block, for a prefix and what follows it.
+    """A Qwen3 or OLMo-3 decoder block that leaves attention open.
 
     KerasHub's blocks take neither positions nor attention both ways.
 
@@ -41,25 +38,17 @@ class DecoderBlock(keras.layers.Layer):
     Call arguments:
         inputs: Tensor (B, S, D).
         positions: Int tensor (B, S).
-        reach: Dict of a `keras_stts.ops.Reach`, of a sequence without prefix.
-        attention_mask: Bool tensor broadcast to (B, 1, S, S2): which keys of
-            its own sequence a query may see, of a sequence after a prefix.
-        prefix: Optional tuple (key, value) of a sequence before this one.
-        prefix_mask: Bool tensor (B, S1), which of it is real, or
-            (B, S, S1), which of it a query may see.
-        cache: Optional tuple (key, value) of tensors (B, S2, heads,
-            head_dim) that new keys and values are written into.
-        cache_index: Int scalar tensor, where they are written.
-        keys_only: Bool. If True, only key and value are computed.
-        ranker: Optional tuple (hidden states (B, 1, D), positions (B, 1)) of
-            one token after the sequence that ranks its tokens.
-        ranker_rope: Bool. Whether it ranks with the rotary embedding.
+        attend: Function of query (B, S, heads, head_dim), of keys and values
+            (B, S2, key-value heads, head_dim), and of what `context` holds;
+            what the queries make of them. Defaults to attention both ways.
+        context: Tuple of tensors that `attend` takes and that have gradients.
+        cache: Optional tuple (key, value, index): tensors (B, S2, key-value
+            heads, head_dim) that the keys and values of `inputs` are written
+            into, from the int scalar tensor `index` on, before `attend`.
 
     Returns:
-        Tuple (outputs, key, value): outputs (B, S, D), and this block's keys
-        and values, (B, S2, key-value heads, head_dim); with `keys_only` the
-        tuple (key, value); with `ranker` also the float32 logits (B, heads,
-        S) that its query makes of the keys.
+        Tuple (outputs, key, value): outputs (B, S, D), and what `attend` took
+        as keys and values.
 
     Reference:
         Qwen3 (arXiv 2505.09388), OLMo 2 (arXiv 2501.00656).
@@ -149,67 +138,24 @@ class DecoderBlock(keras.layers.Layer):
         layer.build((None, None, width))
         return layer
 
-    def call(
-        self,
-        inputs,
-        positions,
-        reach=None,
-        attention_mask=None,
-        prefix=None,
-        prefix_mask=None,
-        cache=None,
-        cache_index=None,
-        keys_only=False,
-        ranker=None,
-        ranker_rope=True,
-    ):
+    def call(self, inputs, positions, attend=attention, context=(), cache=None):
         run = functools.partial(
-            self._run,
-            positions=positions,
-            reach=None if reach is None else Reach(**reach),
-            attention_mask=attention_mask,
-            prefix_mask=prefix_mask,
-            cache=cache,
-            cache_index=cache_index,
-            keys_only=keys_only,
-            ranker=ranker,
-            ranker_rope=ranker_rope,
+            self._run, positions=positions, attend=attend, cache=cache
         )
-        if self.rematerialize and cache is None and not keys_only:
+        if self.rematerialize and cache is None:
             # TensorFlow needs what has a gradient by place.
             run = keras.remat(run)
-        return run(inputs, *(prefix or ()))
+        return run(inputs, *context)
 
-    def _run(
-        self,
-        inputs,
-        *prefix,
-        positions,
-        reach,
-        attention_mask,
-        prefix_mask,
-        cache,
-        cache_index,
-        keys_only,
-        ranker,
-        ranker_rope,
-    ):
-        x = inputs if self.norm_after else self.attention_norm(inputs)
-        plain_key = self._normed(self.key(x), self.key_norm)
-        key = self.rotary_embedding(plain_key, positions=positions)
-        value = self._heads(self.value(x))
+    def _run(self, inputs, *context, positions, attend, cache):
+        x = self._attention_inputs(inputs)
+        key, value = self._keys_and_values(x, positions)
         if cache is not None:
-            key = write_at(cache[0], cache_index, key)
-            value = write_at(cache[1], cache_index, value)
-        if keys_only:
-            return key, value
-        query = self._rotated_query(x, positions)
-        if not prefix:
-            out = attention(query, key, value, mask=attention_mask, reach=reach)
-        else:
-            out = prefix_attention(
-                query, prefix, key, value, prefix_mask, attention_mask
-            )
+            *earlier, index = cache
+            key = write_at(earlier[0], index, key)
+            value = write_at(earlier[1], index, value)
+        query = self._rotated(self._queries(x), positions)
+        out = attend(query, key, value, *context)
         joined = (-1, inputs.shape[1], self.num_query_heads * self.head_dim)
         out = self.attention_output(ops.reshape(out, joined))
         if self.norm_after:
@@ -218,21 +164,35 @@ class DecoderBlock(keras.layers.Layer):
         else:
             x = inputs + out
             x = x + self._mlp(self.mlp_norm(x))
-        if ranker is None:
-            return x, key, value
-        logits = self._rank(
-            *ranker, key if ranker_rope else plain_key, ranker_rope
-        )
-        return x, key, value, logits
+        return x, key, value
 
-    def _rank(self, hidden, positions, key, rope):
-        """Logits (B, heads, S) that the query of one token makes of keys."""
-        x = hidden if self.norm_after else self.attention_norm(hidden)
-        if rope:
-            query = self._rotated_query(x, positions)
-        else:
-            query = self._normed(self.query(x), self.query_norm)
-        return attention_logits(query, key)
+    def keys_and_values(self, inputs, positions):
+        """Of tokens whose outputs nobody reads: see `call`."""
+        return self._keys_and_values(self._attention_inputs(inputs), positions)
+
+    def query_of(self, inputs, positions=None):
+        """Queries (B, S, heads, head_dim), turned if there are positions."""
+        query = self._queries(self._attention_inputs(inputs))
+        return query if positions is None else self._rotated(query, positions)
+
+    def plain_keys(self, inputs):
+        """Keys (B, S, key-value heads, head_dim) that are not turned."""
+        return self._normed(
+            self.key(self._attention_inputs(inputs)), self.key_norm
+        )
+
+    def _attention_inputs(self, inputs):
+        return inputs if self.norm_after else self.attention_norm(inputs)
+
+    def _keys_and_values(self, x, positions):
+        key = self._normed(self.key(x), self.key_norm)
+        return self._rotated(key, positions), self._heads(self.value(x))
+
+    def _queries(self, x):
+        return self._normed(self.query(x), self.query_norm)
+
+    def _rotated(self, heads, positions):
+        return self.rotary_embedding(heads, positions=positions)
 
     def _mlp(self, x):
         gate = get_activation(self.activation)(self.mlp_gate(x))
@@ -248,34 +208,6 @@ class DecoderBlock(keras.layers.Layer):
         if self.query_key_norm == "head":
             return norm(self._heads(x))
         return self._heads(norm(x))
-
-    def _rotated_query(self, x, positions):
-        query = self._normed(self.query(x), self.query_norm)
-        return self.rotary_embedding(query, positions=positions)
-
-    def compute_output_spec(
-        self,
-        inputs,
-        positions,
-        cache=None,
-        keys_only=False,
-        ranker=None,
-        **kwargs,
-    ):
-        batch, length, _ = inputs.shape
-        shape = (batch, length, self.num_key_value_heads, self.head_dim)
-        if cache is not None:
-            shape = cache[0].shape
-        key, value = (
-            keras.KerasTensor(shape, dtype=self.compute_dtype) for _ in range(2)
-        )
-        if keys_only:
-            return key, value
-        outputs = keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-        if ranker is None:
-            return outputs, key, value
-        shape = (batch, self.num_query_heads, length)
-        return outputs, key, value, keras.KerasTensor(shape, dtype="float32")
 
     def get_config(self):
         config = super().get_config()

@@ -42,14 +42,14 @@ def _lowest(trained, part, count):
     for weight in trained:
         if part_of_weight(weight) == part:
             place = _block(weight, part)
-            above = weight.path.startswith(("layer_norm", "final_norm"))
+            above = weight.path.startswith("language_model/layer_norm")
             places.append(count if above else max(0, place))
     return min(places)
 
 
 def _block(weight, part):
     """Number of the block that a weight is of, -1 if it is of none."""
-    name = weight.path.removeprefix("vision_encoder/")
+    name = weight.path.removeprefix(f"{part}/")
     if not name.startswith(BLOCKS[part]):
         return -1
     return int(name.removeprefix(BLOCKS[part]).split("/")[0])

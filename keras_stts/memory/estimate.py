@@ -11,8 +11,8 @@ from keras_stts.memory.checks import check_config
 from keras_stts.memory.report import Memory
 from keras_stts.memory.stages import peak
 from keras_stts.models.backbone_bounds import check_backbone
-from keras_stts.models.video_vlm_backbone import check_language_pruning
-from keras_stts.models.video_vlm_backbone import methods_of
+from keras_stts.models.backbone_checks import check_language_pruning
+from keras_stts.models.backbone_checks import methods_of
 
 # Moments of each trained weight that the default optimizer keeps.
 SLOTS = 2

@@ -80,10 +80,10 @@ def _connector(c):
 def _language_model(c):
     width, vocabulary = c["hidden_dim"], c["vocabulary_size"]
     ids = vocabulary + c["additional_vocabulary_size"]
-    shapes = {"token_embedding/embeddings": (ids, width)}
+    shapes = {"language_model/token_embedding/embeddings": (ids, width)}
     for i in range(c["num_layers"]):
-        shapes |= _decoder_block(c, f"transformer_layer_{i}")
-    shapes["layer_norm/scale"] = (width,)
+        shapes |= _decoder_block(c, f"language_model/transformer_layer_{i}")
+    shapes["language_model/layer_norm/scale"] = (width,)
     return shapes | _dense(HEAD, width, vocabulary, bias=False)
 
 

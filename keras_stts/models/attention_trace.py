@@ -165,7 +165,7 @@ class _Found:
         encoder = self.backbone.vision_encoder
         if layer in (encoder.scorer, self.backbone.connector):
             return "pooling"
-        if kwargs.get("prefix") is not None and self.kind == "prefix":
+        if kwargs.get("context") and self.kind == "prefix":
             return "text"
         if self.kind != "frames":
             return self.kind

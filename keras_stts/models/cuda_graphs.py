@@ -67,8 +67,8 @@ class Recorder:
 
     Call arguments:
         *args: Tensors or arrays. The recording has copies of its own.
-        still: Optional structure of tensors that the recording reads where
-            they lie, given to `function` as the keyword `still`.
+        prefix: Optional structure of tensors that the recording reads where
+            they lie, given to `function` as the keyword.
     """
 
     def __init__(self, model, function):
@@ -76,34 +76,38 @@ class Recorder:
         self._function = function
         # A recording is `None` if there is none yet, and `False` if there
         # cannot be one.
-        self._key = self._recording = self._still = None
+        self._key = self._recording = self._prefix = None
 
-    def __call__(self, *args, still=None):
+    def __call__(self, *args, prefix=None):
         import torch
 
         with torch.no_grad():
-            return self._run(args, still)
+            return self._run(args, prefix)
 
-    def _run(self, args, still):
-        options = {} if still is None else {"still": still}
+    def _run(self, args, prefix):
+        options = {} if prefix is None else {"prefix": prefix}
         tensors = [ops.convert_to_tensor(x) for x in keras.tree.flatten(args)]
-        key = self._key_of(tensors, still)
+        key = self._key_of(tensors, prefix)
         others = self._key is not None and key != self._key
         if key != self._key:
             self._key, self._recording = key, None
-        self._still = still
+        self._prefix = prefix
         if self._recording is None and not others:
             self._recording = _record(self._function, args, tensors, options)
         if not self._recording:
             return self._function(*args, **options)
         return self._recording(tensors)
 
-    def _key_of(self, tensors, still):
+    def _key_of(self, tensors, prefix):
         shapes = [(x.shape, x.dtype) for x in tensors]
-        if self._key is not None and still is not None and still is self._still:
+        if (
+            self._key is not None
+            and prefix is not None
+            and prefix is self._prefix
+        ):
             return shapes, *self._key[1:]
         weights = [v.value for v in self._model.variables]
-        return shapes, _lie(weights), _lie(keras.tree.flatten(still))
+        return shapes, _lie(weights), _lie(keras.tree.flatten(prefix))
 
 
 def _lie(tensors):

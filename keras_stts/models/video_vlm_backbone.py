@@ -3,27 +3,31 @@ import keras_hub
 from keras import ops
 
 from keras_stts.data.image import largest_tiling
-from keras_stts.language.decoder_block import DecoderBlock
-from keras_stts.layers.activations import get_activation
-from keras_stts.layers.fused import RMSNormalization
-from keras_stts.layers.initializers import normal_initializer
+from keras_stts.language.language_model import LanguageModel
+from keras_stts.language.language_model import Prefix
+from keras_stts.language.language_model import Text
 from keras_stts.models.backbone_bounds import check_backbone
+from keras_stts.models.backbone_checks import after_connector
+from keras_stts.models.backbone_checks import check_arguments
+from keras_stts.models.backbone_checks import check_kwargs
+from keras_stts.models.backbone_checks import methods_of
 from keras_stts.models.connector_pruning import ConnectorPruning
-from keras_stts.models.vision_sequence import AddVision
-from keras_stts.models.vision_sequence import GatherPatches
-from keras_stts.models.vision_sequence import PackedTextSequence
-from keras_stts.models.vision_sequence import TextSequence
-from keras_stts.models.vision_sequence import VisionSequence
+from keras_stts.models.forward import Forward
+from keras_stts.models.forward import symbol
+from keras_stts.models.sequence_format import SequenceFormat
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
+from keras_stts.ops.shown import add_vision
+from keras_stts.ops.shown import gather_patches
+from keras_stts.ops.text import packed_text_places
+from keras_stts.ops.text import text_places
 from keras_stts.presets import keras_format
+from keras_stts.presets import migration
 from keras_stts.presets.preset_mixin import PresetMixin
 from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
-from keras_stts.pruning import language
 from keras_stts.pruning import serialize
-from keras_stts.pruning import split
 from keras_stts.towers.connector import Connector
 from keras_stts.towers.vision_encoder import VisionEncoder
 from keras_stts.training import layouts
@@ -31,6 +35,13 @@ from keras_stts.training import lora
 
 # What is no argument that a config holds.
 LOCALS = ("self", "dtype", "kwargs", "__class__", "method")
+# What weights lie in.
+PARTS = (
+    "vision_encoder",
+    "connector",
+    "connector_pruning",
+    "language_model",
+)
 # Side of what a token of an image pools, in patches.
 IMAGE_WINDOW = 2
 
@@ -217,62 +228,59 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             for name, value in locals().items()
             if name not in LOCALS
         }
-        _check_kwargs(kwargs)
+        check_kwargs(kwargs)
         check_backbone(config)
         for name, value in config.items():
             setattr(self, name, value)
         self._config_names = tuple(config)
-        self._check_arguments(method)
+        check_arguments(self, method)
 
         # === Layers ===
         self._make_vision_layers(method, dtype)
-        self._make_language_layers(dtype)
+        self.language_model = self._make_language_model(dtype)
+        self.sequence_format = SequenceFormat(
+            image_patch_id,
+            vision_token_ids,
+            positions,
+            self.num_image_tokens,
+            num_segments,
+            self.grid,
+        )
+        with layouts.sizes_known(config):
+            self._build_vision_layers()
+            self.language_model.build()
 
         # === Functional Model ===
         inputs = self._make_inputs()
-        with layouts.sizes_known(config):
-            self._build_vision_layers()
-            vision = self.encode_vision(inputs)
-            hidden, _, _ = self.encode(inputs, vision)
-        outputs = {"hidden_states": hidden}
+        outputs = Forward(self._forward, self._spec)(inputs)
+        super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
+        # KerasHub tracks what the graph runs, and no more.
+        for name in PARTS:
+            keras.Model.__setattr__(self, name, getattr(self, name))
+
+    def _forward(self, inputs):
+        vision = self.encode_vision(inputs)
+        outputs = {"hidden_states": self.encode(inputs, vision)[0]}
         if "selection" in vision:
             outputs["scores"] = vision["scores"]
             outputs["similarity"] = vision["similarity"]
             outputs["kept"] = vision["selection"].kept
-        super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
-        # Under torch KerasHub tracks what the graph runs, and no more.
-        for name in ("vision_encoder", "connector"):
-            keras.Model.__setattr__(self, name, getattr(self, name))
+        return outputs
 
-    def _check_arguments(self, method):
-        for name in ("vision_activation", "activation", "connector_activation"):
-            get_activation(getattr(self, name), name)
-        _check_sizes(
-            self.num_frames,
-            self.num_images,
-            self.num_query_heads,
-            self.num_key_value_heads,
-            self.image_patch_id,
-            self.vision_token_ids,
-        )
-        _check_segments(self.num_segments, self.num_images)
-        if self.language_pruning is not None:
-            check_language_pruning(
-                self.language_pruning,
-                self.num_layers,
-                self.num_frames,
-                self.num_segments,
-            )
-        if self.refill and self.prune_ratio and _after_connector(method):
-            raise ValueError(
-                "`refill` is of methods that prune in the vision encoder. "
-                f"Received: refill=True, pruning={self.pruning!r}, which "
-                "prunes after the connector. Leave one of them out."
-            )
+    def _spec(self, inputs):
+        shape = (*inputs["token_ids"].shape, self.hidden_dim)
+        dtype = self.language_model.compute_dtype
+        outputs = {"hidden_states": keras.KerasTensor(shape, dtype)}
+        if self.prunes_blocks:
+            shape = (*inputs["frame_mask"].shape, self.num_blocks)
+            for name in ("scores", "similarity"):
+                outputs[name] = keras.KerasTensor(shape, "float32")
+            outputs["kept"] = keras.KerasTensor(shape, "bool")
+        return outputs
 
     def _make_vision_layers(self, method, dtype):
         ratio = self.prune_ratio if self.num_frames else 0.0
-        after_connector = _after_connector(method)
+        late = after_connector(method)
         self.vision_encoder = VisionEncoder(
             num_layers=self.vision_num_layers,
             hidden_dim=self.vision_hidden_dim,
@@ -282,9 +290,9 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             patch_size=self.patch_size,
             feature_layers=self.vision_feature_layers,
             window=self.window,
-            prune_ratio=0.0 if after_connector else ratio,
+            prune_ratio=0.0 if late else ratio,
             prune_layer=self.prune_layer,
-            pruning="stts" if after_connector else method,
+            pruning="stts" if late else method,
             rescale_axis=self.rescale_axis,
             rescale_min=self.rescale_min,
             refill=self.refill,
@@ -307,9 +315,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             dtype=dtype,
             name="connector",
         )
-        self.gather_patches = GatherPatches(dtype=dtype, name="gather_patches")
         self.connector_pruning = None
-        if after_connector and ratio:
+        if late and ratio:
             self.connector_pruning = ConnectorPruning(
                 method,
                 ratio,
@@ -330,103 +337,65 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             blocks = self.num_frames * self.num_blocks
             self.connector_pruning.build((None, blocks, self.hidden_dim))
 
-    def _make_language_layers(self, dtype):
-        self.vision_sequence = VisionSequence(
-            self.image_patch_id,
-            self.vision_token_ids,
-            self.positions,
-            self.num_image_tokens,
-            self.num_segments,
-            dtype=dtype,
-            name="vision_sequence",
-        )
-        self.token_embedding = keras.layers.Embedding(
-            self.vocabulary_size + self.additional_vocabulary_size,
+    def _make_language_model(self, dtype):
+        return LanguageModel(
+            self.vocabulary_size,
+            self.num_layers,
             self.hidden_dim,
-            embeddings_initializer=normal_initializer(),
-            dtype=dtype,
-            name="token_embedding",
-        )
-        self.add_vision = AddVision(
-            self.image_patch_id, dtype=dtype, name="add_vision"
-        )
-        self.text_sequence = TextSequence(dtype=dtype, name="text_sequence")
-        self.packed_text_sequence = PackedTextSequence(
-            dtype=dtype, name="packed_text_sequence"
-        )
-        self.last_token = language.LastToken(dtype=dtype, name="last_token")
-        self.prune_tokens = self._prune_tokens(dtype)
-        self.transformer_layers = [
-            self._decoder_block(i, dtype) for i in range(self.num_layers)
-        ]
-        self.layer_norm = RMSNormalization(
-            epsilon=self.layer_norm_epsilon, dtype=dtype, name="layer_norm"
-        )
-
-    def _decoder_block(self, i, dtype):
-        scaled = self.rope_scaling_layers
-        return DecoderBlock(
             self.num_query_heads,
             self.num_key_value_heads,
             self.head_dim,
             self.intermediate_dim,
+            self.additional_vocabulary_size,
             self.rope_max_wavelength,
             self.layer_norm_epsilon,
             self.activation,
             self.query_key_norm,
             self.norm_after,
             self.attention_bias,
-            self.rope_scaling if scaled is None or i in scaled else None,
+            self.rope_scaling,
+            self.rope_scaling_layers,
             self.rematerialize,
             dtype=dtype,
-            name=f"transformer_layer_{i}",
+            name="language_model",
         )
 
     def _make_inputs(self):
         side = (self.image_size, self.image_size, 3)
         inputs = {}
         if self.num_frames:
-            inputs["videos"] = _input("videos", "uint8", None, *side)
-            inputs["frame_mask"] = _input("frame_mask", "bool", None)
+            inputs["videos"] = symbol("videos", "uint8", None, *side)
+            inputs["frame_mask"] = symbol("frame_mask", "bool", None)
         if self.num_images:
             crops = self.num_images * (self.max_crops + 1)
-            inputs["images"] = _input("images", "uint8", crops, *side)
-            inputs["image_pooling"] = _input(
+            inputs["images"] = symbol("images", "uint8", crops, *side)
+            inputs["image_pooling"] = symbol(
                 "image_pooling",
                 "int32",
                 self.num_image_tokens,
                 IMAGE_WINDOW**2,
             )
         for part in ("vision_token_ids", "token_ids"):
-            inputs[part] = _input(part, "int32", None)
+            inputs[part] = symbol(part, "int32", None)
         for part in ("vision_mask", "padding_mask"):
-            inputs[part] = _input(part, "bool", None)
+            inputs[part] = symbol(part, "bool", None)
         if self.num_segments > 1:
             names = ("vision_segments", "text_segments")
             names += ("frame_segments",) if self.num_frames else ()
-            inputs |= {name: _input(name, "int32", None) for name in names}
+            inputs |= {name: symbol(name, "int32", None) for name in names}
         if self.language_pruning is not None:
-            inputs["prompt_mask"] = _input("prompt_mask", "bool", None)
+            inputs["prompt_mask"] = symbol("prompt_mask", "bool", None)
         return inputs
 
-    def _prune_tokens(self, dtype):
-        """Dict of the block of the language model that pruning comes after,
-        and the layer that prunes."""
-        if self.language_pruning is None:
-            return {}
-        return {
-            str(stage.layer - 1): language.PruneTokens(
-                self.language_pruning,
-                i,
-                self.grid,
-                self.image_patch_id,
-                self.vision_token_ids,
-                self.num_image_tokens,
-                dtype=dtype,
-                name=f"prune_tokens_{i}",
-            )
-            for i, stage in enumerate(self.language_pruning.stages)
-        }
+    @property
+    def token_embedding(self):
+        """The language model's; KerasHub's tools look for it here."""
+        return self.language_model.token_embedding
+
+    @property
+    def transformer_layers(self):
+        """The language model's decoder blocks."""
+        return self.language_model.transformer_layers
 
     @property
     def num_blocks(self):
@@ -439,6 +408,12 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         """Rows and columns of the blocks of a frame."""
         side = self.image_size // self.patch_size
         return block_grid((side, side), self.window)
+
+    @property
+    def prunes_blocks(self):
+        """Whether blocks leave before the language model."""
+        merges = isinstance(get_pruning(self.pruning), ToMe)
+        return bool(self.num_frames and self.prune_ratio and not merges)
 
     @property
     def num_kept_blocks(self):
@@ -493,7 +468,7 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             `"num_image_tokens"`, int32 (B,).
         """
         features = self.vision_encoder(images, whole=True)
-        patches, mask, count = self.gather_patches(features, pooling)
+        patches, mask, count = gather_patches(features, pooling)
         embeddings = self.connector(patches, patch_mask=mask)
         return {"image_embeddings": embeddings, "num_image_tokens": count}
 
@@ -523,100 +498,29 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             )
         return vision
 
-    def encode(self, inputs, vision):
+    def encode(self, inputs, vision=None):
         """Run the vision part and the text part of whole sequences.
 
         Args:
             inputs: Dict of the model's inputs.
-            vision: What `encode_vision` returned.
+            vision: Optional dict, what `encode_vision` returned.
 
         Returns:
             Tuple (hidden states (B, S', hidden_dim) of the text part, prefix,
             cache), the latter two as `decode` takes them.
         """
-        if self.language_pruning is not None:
-            return self._encode_and_prune(inputs, vision)
-        prefix = self.encode_prefix(
-            inputs["vision_token_ids"],
-            inputs["vision_mask"],
-            vision,
-            inputs.get("vision_segments"),
+        vision = self.encode_vision(inputs) if vision is None else vision
+        segments = inputs.get("vision_segments")
+        prefix, seen = self._prefix(
+            inputs["vision_token_ids"], inputs["vision_mask"], vision, segments
         )
-        hidden, cache = self.decode(
-            inputs["token_ids"], prefix, segments=inputs.get("text_segments")
+        text = self._text(
+            inputs["token_ids"],
+            {**seen, "masks": [prefix.sequence.mask]},
+            segments=inputs.get("text_segments"),
         )
-        return hidden, prefix, cache
-
-    def _encode_and_prune(self, inputs, vision):
-        """`encode`, block by block: the text decides what blocks are shown."""
-        x, sequence, reach, length = self._vision_part(
-            inputs["vision_token_ids"], inputs["vision_mask"], vision
-        )
-        selection = vision.get("selection")
-        index = None if selection is None else selection.index
-        token_ids, prompt_mask = inputs["token_ids"], inputs["prompt_mask"]
-        positions, text_mask = self.text_sequence(token_ids, length)
-        y = self.token_embedding(token_ids)
-        prefix = {"layers": [], "masks": [], "positions": [], "length": length}
-        cache = []
-        for i, layer in enumerate(self.transformer_layers):
-            prune, ranker = self.prune_tokens.get(str(i)), None
-            if prune is not None:
-                ranker = self.last_token(y, positions, prompt_mask)
-            prefix["masks"].append(sequence.mask)
-            prefix["positions"].append(sequence.positions)
-            x, key, value, logits = self._vision_block(
-                i, x, sequence, reach, ranker
-            )
-            prefix["layers"].append((key, value))
-            y, *own = layer(
-                y,
-                positions=positions,
-                attention_mask=text_mask,
-                prefix=(key, value),
-                prefix_mask=sequence.mask,
-            )
-            cache.append(tuple(own))
-            if prune is not None:
-                x, sequence, reach, prefix["places"] = prune(
-                    x, sequence, logits, vision["embeddings"], index
-                )
-        return self.layer_norm(y), prefix, cache
-
-    def _vision_part(self, token_ids, mask, vision, segments=None):
-        """Embeddings of the vision part, and what `VisionSequence` returns."""
-        sequence, reach, length = self.vision_sequence(
-            token_ids,
-            mask,
-            selection=vision.get("selection"),
-            num_image_tokens=vision.get("num_image_tokens"),
-            segments=segments,
-        )
-        x = self.token_embedding(sequence.token_ids)
-        names = ("image_embeddings", "embeddings")
-        shown = [vision[name] for name in names if name in vision]
-        if shown:
-            shown = ops.concatenate(shown, axis=1)
-            x = self.add_vision(x, shown, sequence)
-        return x, sequence, reach, length
-
-    def _vision_block(self, i, x, sequence, reach, ranker=None):
-        """Run one block on the vision part: (outputs, key, value, logits).
-
-        Nothing reads what the last block makes of it.
-        """
-        layer, positions = self.transformer_layers[i], sequence.positions
-        if i == len(self.transformer_layers) - 1:
-            key, value = layer(x, positions=positions, keys_only=True)
-            return None, key, value, None
-        options = {}
-        if ranker is not None:
-            rope = self.language_pruning.rope
-            options = {"ranker": ranker, "ranker_rope": rope}
-        x, key, value, *logits = layer(
-            x, positions=positions, reach=reach, **options
-        )
-        return x, key, value, logits[0] if logits else None
+        prune = self._pruning_of_tokens(vision, inputs.get("prompt_mask"))
+        return self.language_model.run(text, prefix, seen, prune=prune)
 
     def encode_prefix(self, token_ids, mask, vision, segments=None):
         """Run the vision part for the keys and values of every block.
@@ -643,20 +547,8 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 "is kept, so the vision part cannot be run without it. Call "
                 "`encode`."
             )
-        x, sequence, reach, length = self._vision_part(
-            token_ids, mask, vision, segments
-        )
-        layers = []
-        for i in range(len(self.transformer_layers)):
-            x, key, value, _ = self._vision_block(i, x, sequence, reach)
-            layers.append((key, value))
-        return {
-            "layers": layers,
-            "masks": [sequence.mask] * len(layers),
-            "positions": [sequence.positions] * len(layers),
-            "segments": sequence.segments,
-            "length": length,
-        }
+        prefix, seen = self._prefix(token_ids, mask, vision, segments)
+        return self.language_model.run(prefix=prefix, seen=seen)[1]
 
     def decode(self, token_ids, prefix, cache=None, index=None, segments=None):
         """Run the text part after a prefix.
@@ -674,40 +566,62 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         Returns:
             Tuple (hidden states (B * R, S, hidden_dim), cache).
         """
-        positions, mask, prefix_masks = self._text_masks(
-            token_ids, prefix, cache, index, segments
+        text = self._text(token_ids, prefix, cache, index, segments)
+        if cache is not None:
+            cache = cache, ops.convert_to_tensor(index, "int32")
+        hidden, _, cache = self.language_model.run(
+            text, seen=prefix, cache=cache
         )
-        x = self.token_embedding(token_ids)
-        new_cache = []
-        for i, layer in enumerate(self.transformer_layers):
-            x, key, value = layer(
-                x,
-                positions=positions,
-                attention_mask=mask,
-                prefix=prefix["layers"][i],
-                prefix_mask=prefix_masks[i],
-                cache=None if cache is None else cache[i],
-                cache_index=index,
-            )
-            new_cache.append((key, value))
-        return self.layer_norm(x), new_cache
+        return hidden, cache
 
-    def _text_masks(self, token_ids, prefix, cache, index, segments):
-        """Positions of texts, and what of themselves and a prefix they see."""
-        start = prefix["length"]
-        masks = prefix["masks"]
-        if segments is not None:
-            positions, mask, seen = self.packed_text_sequence(
-                token_ids, start, segments, prefix["segments"], masks[0]
-            )
-            return positions, mask, [seen] * len(masks)
-        positions, mask = self.text_sequence(
-            token_ids,
-            start if self.num_segments == 1 else start[:, 0],
-            index=0 if index is None else index,
-            length=None if cache is None else cache[0][0].shape[1],
+    def _prefix(self, token_ids, mask, vision, segments=None):
+        """The vision part before the first layer, and what is known of it."""
+        sequence, length = self.sequence_format.vision_part(
+            token_ids, mask, vision, segments
         )
-        return positions, mask, masks
+        x = self.token_embedding(sequence.token_ids)
+        names = ("image_embeddings", "embeddings")
+        shown = [vision[name] for name in names if name in vision]
+        if shown:
+            shown = ops.concatenate(shown, axis=1)
+            x = add_vision(x, shown, sequence, self.image_patch_id)
+        packed = segments is not None
+        reach = self.sequence_format.reach(sequence, packed)
+        seen = {"segments": sequence.segments, "length": length}
+        return Prefix(x, sequence, reach), seen
+
+    def _text(self, token_ids, prefix, cache=None, index=None, segments=None):
+        """The text part before the first layer."""
+        start, seen = prefix["length"], None
+        if segments is not None:
+            positions, mask, seen = packed_text_places(
+                token_ids,
+                start,
+                segments,
+                prefix["segments"],
+                prefix["masks"][0],
+            )
+        else:
+            positions, mask = text_places(
+                token_ids,
+                start if self.num_segments == 1 else start[:, 0],
+                index=0 if index is None else index,
+                length=None if cache is None else cache[0][0].shape[1],
+            )
+        x = self.token_embedding(token_ids)
+        return Text(x, positions, mask, seen)
+
+    def _pruning_of_tokens(self, vision, prompt_mask):
+        """What prunes inside the language model, after which layers."""
+        if self.language_pruning is None:
+            return None
+        selection = vision.get("selection")
+        return self.language_pruning.after_layers(
+            vision["embeddings"].shape[1],
+            None if selection is None else selection.index,
+            self.sequence_format,
+            prompt_mask,
+        )
 
     @staticmethod
     def get_layout_map(
@@ -787,7 +701,15 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
     def load_weights(self, filepath, **kwargs):
         """See `keras.Model.load_weights`; damaged files are named."""
         with keras_format.reading_weights(filepath):
-            super().load_weights(filepath, **kwargs)
+            if not migration.load_weights(self, filepath, **kwargs):
+                super().load_weights(filepath, **kwargs)
+
+    @classmethod
+    def from_config(cls, config):
+        if isinstance(config.get("dtype"), dict):
+            dtype = migration.dtype_policy(config["dtype"])
+            config = {**config, "dtype": dtype}
+        return super().from_config(config)
 
     def get_config(self):
         config = super().get_config()
@@ -798,92 +720,3 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
                 self.language_pruning
             )
         return config
-
-
-def _input(name, dtype, *shape):
-    return keras.Input(shape, dtype=dtype, name=name)
-
-
-def _check_kwargs(kwargs):
-    """Keras swallows arguments it does not know; a typo must not pass."""
-    unknown = sorted(set(kwargs) - {"name", "trainable"})
-    if unknown:
-        raise TypeError(
-            "`VideoVLMBackbone` got arguments it does not know. Received: "
-            f"{', '.join(unknown)}. Known are those of its docstring."
-        )
-
-
-def _check_segments(num_segments, num_images):
-    if num_segments < 1 or (num_segments > 1 and num_images):
-        raise ValueError(
-            "`num_segments`, the samples that a row can hold, must be at least "
-            "1, and 1 if these may have images. Received: num_segments="
-            f"{num_segments}, num_images={num_images}."
-        )
-
-
-def check_language_pruning(pruning, num_layers, num_frames, num_segments):
-    layers = [stage.layer for stage in pruning.stages]
-    if max(layers, default=0) >= num_layers:
-        raise ValueError(
-            f"{type(pruning).__name__} must prune before blocks of the "
-            f"language model, counted from 0. Received: blocks {layers}, "
-            f"num_layers={num_layers}. Pass an instance with other blocks, "
-            "such as `pruning=keras_stts.pruning.FastV(layer=1)` or "
-            "`keras_stts.pruning.Feather(layers=(1, 2))`."
-        )
-    if num_frames == 0 or num_segments > 1:
-        raise ValueError(
-            "Pruning inside the language model (`language_pruning`) is for "
-            "models of videos, one a row. Received: "
-            f"num_frames={num_frames}, num_segments={num_segments}. Leave "
-            "`num_segments` at 1."
-        )
-
-
-def methods_of(pruning, prune_ratio, language_pruning):
-    """What prunes before the language model, how much, and inside of it."""
-    method, inside = split(pruning)
-    other = language.get(language_pruning)
-    if inside is not None and other is not None:
-        raise ValueError(
-            "One method may prune inside the language model. Received: "
-            f"pruning={pruning!r}, language_pruning={language_pruning!r}. "
-            "Leave one of them out."
-        )
-    inside = inside or other
-    if method is None:
-        return get_pruning("stts"), 0.0, inside
-    return method, prune_ratio, inside
-
-
-def _after_connector(method):
-    return getattr(method, "place", None) == "connector"
-
-
-def _check_sizes(
-    num_frames,
-    num_images,
-    num_query_heads,
-    num_key_value_heads,
-    patch_id,
-    vision_ids,
-):
-    if num_frames < 0 or num_images < 0:
-        raise ValueError(
-            "`num_frames` and `num_images` must not be negative. Received: "
-            f"num_frames={num_frames}, num_images={num_images}."
-        )
-    if num_query_heads % num_key_value_heads:
-        raise ValueError(
-            "`num_key_value_heads` must divide `num_query_heads`. Received: "
-            f"num_query_heads={num_query_heads}, num_key_value_heads="
-            f"{num_key_value_heads}."
-        )
-    if patch_id not in vision_ids:
-        raise ValueError(
-            "`image_patch_id` must be one of the `vision_token_ids`, which "
-            f"see each other both ways. Received: image_patch_id={patch_id}, "
-            f"vision_token_ids={list(vision_ids)}."
-        )

@@ -2,7 +2,6 @@
 
 from collections import namedtuple
 
-import keras
 from keras import ops
 
 Reach = namedtuple(
@@ -59,20 +58,3 @@ def _within(seen, place, start, stop):
         if inside is not None:
             seen = inside if seen is None else seen & inside
     return seen
-
-
-def as_dict(reach):
-    """The tensors of a reach by name; `Reach(**...)` makes one of them.
-
-    What a Keras layer returns holds no `None`.
-    """
-    return {n: x for n, x in reach._asdict().items() if x is not None}
-
-
-def reach_spec(batch, length, packed=False):
-    """Symbols for what a layer returns of `vision_reach`, a dict."""
-    names = ("start", "stop", "marked_start", "marked_stop")
-    names = names if packed else names[1::2]
-    reach = {n: keras.KerasTensor((batch, length), "int32") for n in names}
-    reach["marked"] = keras.KerasTensor((batch, length), "bool")
-    return reach

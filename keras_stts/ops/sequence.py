@@ -10,6 +10,8 @@ from keras_stts.ops.reach import Reach
 from keras_stts.ops.segments import places_in_segments
 from keras_stts.ops.segments import segment_sizes
 
+POSITIONS = ("consecutive", "original")
+
 Sequence = namedtuple(
     "Sequence",
     ["token_ids", "mask", "positions", "block", "segments"],
@@ -65,7 +67,7 @@ def prune_sequence(
     Raises:
         ValueError: If `positions` is none of those.
     """
-    if positions not in ("consecutive", "original"):
+    if positions not in POSITIONS:
         raise ValueError(
             '`positions` must be "consecutive" or "original". Received: '
             f"positions={positions!r}."

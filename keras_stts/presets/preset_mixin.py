@@ -11,6 +11,7 @@ from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.presets import configs as preset_configs
 from keras_stts.presets import files as preset_files
 from keras_stts.presets import keras_format
+from keras_stts.presets import migration
 from keras_stts.presets import saving as preset_saving
 from keras_stts.presets.built_in import PRESETS
 
@@ -93,7 +94,7 @@ def saved_dtype(preset):
         config = preset_configs.read(preset, hub.CONFIG_FILE)
         saved = config["config"].get("dtype")
     if isinstance(saved, dict):
-        policy = keras.dtype_policies.deserialize(saved)
+        policy = migration.dtype_policy(saved)
         if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
             return policy
     return keras.config.dtype_policy()
@@ -178,11 +179,13 @@ class PresetMixin:
             from keras_stts.formats.molmo2 import loading as convert_molmo2
 
             return convert_molmo2.load(cls, preset, **kwargs)
+        is_backbone = issubclass(cls, keras_hub.models.Backbone)
+        if is_backbone and kwargs.get("dtype") is None:
+            kwargs["dtype"] = saved_dtype(preset)
         load_weights = kwargs.get("load_weights", True)
         with weights_to_be_loaded(load_weights), keras_format.naming(preset):
             _check_files(cls, preset, kwargs)
             result = super().from_preset(preset, **kwargs)
-            is_backbone = issubclass(cls, keras_hub.models.Backbone)
             smaller = {"num_layers", "vision_num_layers"} & set(kwargs)
             if is_backbone and load_weights and not smaller:
                 keras_format.check_all_used(preset, result)

@@ -15,10 +15,8 @@ from keras import ops
 from keras_stts.ops import pack_blocks
 from keras_stts.ops.packing import known_before_the_run
 from keras_stts.ops.places import places_of
-from keras_stts.ops.reach import as_dict
-from keras_stts.ops.reach import reach_spec
 from keras_stts.ops.sequence import Sequence
-from keras_stts.ops.sequence import vision_reach
+from keras_stts.ops.text import last_tokens
 
 
 class Stage(namedtuple("Stage", ["layer", "ratio", "stride"], defaults=[None])):
@@ -72,6 +70,31 @@ class LanguagePruning:
             )
         self.stages = list(stages)
         self.rope = rope
+
+    def after_layers(self, most, index, format, prompt_mask):
+        """What prunes after which layer, see `LanguageModel.run`.
+
+        Args:
+            most: Int. Tokens that the video can have.
+            index: Optional int tensor (B, K), their places among its T * P.
+            format: `keras_stts.models.SequenceFormat`.
+            prompt_mask: Bool tensor (B, S'), True at the prompt.
+
+        Returns:
+            Dict of the number of a layer to a function.
+        """
+        counts = self.counts(most, format.grid)
+        return {
+            stage.layer - 1: functools.partial(
+                prune_tokens,
+                stage,
+                self.rope,
+                format,
+                (count, index),
+                prompt_mask,
+            )
+            for stage, count in zip(self.stages, counts)
+        }
 
     def counts(self, num_tokens, grid):
         """Tokens before the first stage and after each: list of ints."""
@@ -296,144 +319,65 @@ def tokens_that_stay(ranks, ranked, num_kept, first=None):
     return ranked & (ops.cast(order, "int32") < num_kept[:, None])
 
 
-@keras.saving.register_keras_serializable(package="keras_stts")
-class LastToken(keras.layers.Layer):
-    """Takes the last token of each prompt.
-
-    Call arguments:
-        inputs: Tensor (B, S, D).
-        positions: Int32 tensor (B, S).
-        prompt_mask: Bool tensor (B, S), True at the prompt, which comes
-            first.
-
-    Returns:
-        Tuple of tensors (B, 1, D) and (B, 1).
-    """
-
-    def __init__(self, **kwargs):
-        super().__init__(**kwargs)
-        self.built = True
-
-    def call(self, inputs, positions, prompt_mask):
-        count = ops.sum(ops.cast(prompt_mask, "int32"), axis=-1, keepdims=True)
-        last = ops.maximum(count - 1, 0)
-        return pack_blocks(inputs, last), pack_blocks(positions, last)
-
-    def compute_output_spec(self, inputs, positions, prompt_mask):
-        batch, _, width = inputs.shape
-        return (
-            keras.KerasTensor((batch, 1, width), dtype=self.compute_dtype),
-            keras.KerasTensor((batch, 1), dtype="int32"),
-        )
-
-
-class PruneTokens(keras.layers.Layer):
-    """Takes the lowest-ranked tokens of a video out of a sequence.
+def prune_tokens(stage, rope, format, shown, prompt_mask, block, *walk):
+    """Take the lowest-ranked tokens of a video out of a prefix.
 
     Args:
-        pruning: A `LanguagePruning`.
-        stage: Int, which of its stages.
-        grid: Tuple of ints, rows and columns of the tokens of a frame.
-        placeholder_id: Int. Id of the tokens of videos and images.
-        vision_token_ids: Ints. Tokens that see each other both ways.
-        image_room: Int. Tokens that images of an example can have; these and
-            all that is no placeholder stay.
-
-    Call arguments:
-        inputs: Tensor (B, S, D).
-        sequence: The `keras_stts.ops.Sequence` of these tokens.
-        logits: Float32 tensor (B, heads, S), see `attention_logits`.
-        video: Tensor (B, K, D), the tokens of the video before any stage; of
-            interest is how many there may be.
-        index: Optional int tensor (B, K), the place of each of them among the
-            T * P of the video. Defaults to all, in order.
+        stage: A `Stage`.
+        rope: Bool. Whether queries and keys are rotated to rank the tokens.
+        format: `keras_stts.models.SequenceFormat` of the tokens.
+        shown: Tuple (most tokens of the video before this stage, and of those
+            the places among all T * P, int (B, K), or `None` for all in
+            order).
+        prompt_mask: Bool tensor (B, S'), True at the prompt.
+        block: The `DecoderBlock` whose attention decides.
+        *walk: What went into it, text and prefix, and what came out, prefix
+            and keys; see `keras_stts.language.LanguageModel.run`.
 
     Returns:
-        Tuple (outputs, sequence, reach, places): the tokens that
-        stay, in order and with their positions; and, int32 (B, S'), which of
-        the T * P blocks of the video each is, -1 if of none. Their number is
-        known before the run; a shorter video keeps what it would keep alone,
-        and padding comes last.
+        Tuple (prefix, places): the tokens that stay, in order and with their
+        positions; and, int32 (B, S), which of the T * P blocks of the video
+        each is, -1 if of none. Their number is known before the run; a
+        shorter video keeps what it would keep alone, and padding comes last.
     """
+    text, before, prefix, key = walk
+    last, position = last_tokens(text.x, text.positions, prompt_mask)
+    if not rope:
+        position, key = None, block.plain_keys(before.x)
+    logits = attention_logits(block.query_of(last, position), key)
+    (most, index), sequence = shown, prefix.sequence
+    ranked = format.is_video(sequence)
+    table = _kept_table(stage, most, format.grid)
+    count = ops.sum(ops.cast(ranked, "int32"), axis=-1)
+    chosen = tokens_that_stay(
+        attention_ranks(logits, ranked),
+        ranked,
+        ops.take(ops.convert_to_tensor(table, "int32"), count),
+        _on_grid(format, sequence, index, stage.stride),
+    )
+    stay = sequence.mask & (chosen | ops.logical_not(ranked))
+    removed = most - stage.num_kept(most, format.grid)
+    place = places_of(stay, prefix.x.shape[1] - removed)
+    kept = [pack_blocks(x, place) for x in sequence._replace(mask=stay)]
+    sequence = Sequence(*kept)
+    places = format.places(sequence, index)
+    places = ops.where(format.is_video(sequence), places, -1)
+    prefix = prefix._replace(
+        x=pack_blocks(prefix.x, place),
+        sequence=sequence,
+        reach=format.reach(sequence),
+    )
+    return prefix, places
 
-    def __init__(
-        self,
-        pruning,
-        stage,
-        grid,
-        placeholder_id,
-        vision_token_ids,
-        image_room=0,
-        **kwargs,
-    ):
-        # Ranks need the logits as they are.
-        super().__init__(autocast=False, **kwargs)
-        self.pruning = pruning
-        self.stage = stage
-        self.grid = tuple(grid)
-        self.placeholder_id = placeholder_id
-        self.vision_token_ids = tuple(vision_token_ids)
-        self.image_room = image_room
-        self.built = True
 
-    def call(self, inputs, sequence, logits, video, index=None):
-        sequence = Sequence(*sequence)
-        stage = self.pruning.stages[self.stage]
-        before, after = self.pruning.counts(video.shape[1], self.grid)[
-            self.stage : self.stage + 2
-        ]
-        ranked = self._is_video(sequence)
-        table = _kept_table(stage, before, self.grid)
-        count = ops.sum(ops.cast(ranked, "int32"), axis=-1)
-        chosen = tokens_that_stay(
-            attention_ranks(logits, ranked),
-            ranked,
-            ops.take(ops.convert_to_tensor(table, "int32"), count),
-            self._on_grid(sequence, index, stage.stride),
-        )
-        stay = sequence.mask & (chosen | ops.logical_not(ranked))
-        place = places_of(stay, inputs.shape[1] - (before - after))
-        kept = [pack_blocks(x, place) for x in sequence._replace(mask=stay)]
-        sequence = Sequence(*kept)
-        reach = vision_reach(sequence, self.vision_token_ids)
-        left = self._is_video(sequence)
-        places = ops.where(left, self._places(sequence, index), -1)
-        return pack_blocks(inputs, place), sequence, as_dict(reach), places
-
-    def _places(self, sequence, index):
-        """Int (B, S): the place of each token of the video among its T * P."""
-        place = ops.maximum(sequence.block - self.image_room, 0)
-        if index is not None:
-            place = ops.minimum(place, index.shape[1] - 1)
-            place = pack_blocks(index, place)
-        return place
-
-    def _is_video(self, sequence):
-        """Bool (B, S): whether a token is one of the video."""
-        real = sequence.mask & (sequence.token_ids == self.placeholder_id)
-        return real & (sequence.block >= self.image_room)
-
-    def _on_grid(self, sequence, index, stride):
-        """Bool (B, S): whether a token of the video is on the uniform grid."""
-        if stride is None:
-            return None
-        place = self._places(sequence, index)
-        rows, columns = self.grid
-        cell = place % (rows * columns)
-        on_row = (cell // columns) % stride == 0
-        return on_row & ((cell % columns) % stride == 0)
-
-    def compute_output_spec(self, inputs, sequence, logits, video, index=None):
-        batch, _, width = inputs.shape
-        sequence = (
-            keras.KerasTensor((batch, None), dtype=x.dtype) for x in sequence
-        )
-        return (
-            keras.KerasTensor((batch, None, width), dtype=inputs.dtype),
-            Sequence(*sequence),
-            reach_spec(batch, None),
-            keras.KerasTensor((batch, None), dtype="int32"),
-        )
+def _on_grid(format, sequence, index, stride):
+    """Bool (B, S): whether a token of the video is on the uniform grid."""
+    if stride is None:
+        return None
+    rows, columns = format.grid
+    cell = format.places(sequence, index) % (rows * columns)
+    on_row = (cell // columns) % stride == 0
+    return on_row & ((cell % columns) % stride == 0)
 
 
 @known_before_the_run

@@ -4,6 +4,7 @@ import h5py
 import keras
 from keras import ops
 
+from keras_stts.presets import migration
 from keras_stts.presets import safe_hdf5
 
 ENDING = ".lora.h5"
@@ -121,7 +122,8 @@ def read(filepath):
             return
         part, *path, last = name.split("/")
         if part == "lora" and last in FACTORS:
-            factors.setdefault("/".join(path), {})[last] = item[()]
+            path = migration.layer_path("/".join(path))
+            factors.setdefault(path, {})[last] = item[()]
         elif part == "scorer" and last.isdecimal():
             scorer[int(last)] = item[()]
 

@@ -13,9 +13,8 @@ from jax.sharding import PartitionSpec
 
 import keras_stts
 from keras_stts import ops
-from keras_stts.models.vision_sequence import AddVision
-from keras_stts.models.vision_sequence import GatherPatches
 from keras_stts.ops import packing
+from keras_stts.ops import shown
 from keras_stts.ops.merging import merge_tokens
 from keras_stts.ops.merging import unmerged
 from keras_stts.ops.sequence import prune_sequence
@@ -62,13 +61,12 @@ def add_vision(x, scores):
     ids = jnp.full((8, FRAMES * BLOCKS), PATCH_ID)
     mask = jnp.ones_like(ids, dtype="bool")
     sequence = prune_sequence(ids, mask, PATCH_ID, selection)
-    layer = AddVision(PATCH_ID)
-    return layer(x[:, :KEPT], x[:, :KEPT], sequence)
+    return shown.add_vision(x[:, :KEPT], x[:, :KEPT], sequence, PATCH_ID)
 
 
 def gather_patches(x, scores):
     pooling = jnp.argsort(scores.reshape(8, -1))[:, :8].reshape(8, 2, 4)
-    return GatherPatches()(x, pooling)[0]
+    return shown.gather_patches(x, pooling)[0]
 
 
 def merge(x, scores):

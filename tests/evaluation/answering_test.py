@@ -36,7 +36,7 @@ def test_answers_end_at_the_stop_or_are_as_long_as_wanted(answerer):
     assert counts.tolist() == [1, 3, 0]
 
 
-def test_decoding_stops_where_all_answers_do(answerer):
+def test_decoding_stops_where_all_answers_do(answerer, monkeypatch):
     """Whatever room there is behind, and however long another prompt is."""
     x = answerer.preprocess(
         {"videos": [tiny.video()] * 2, "prompts": ["a", "a " * 20]}
@@ -44,19 +44,15 @@ def test_decoding_stops_where_all_answers_do(answerer):
     prompts = x["padding_mask"].sum(-1)
     steps = []
 
-    def next(prompt, cache, index):
+    def decode(token, index, cache, prefix):
         steps.append(index)
         logits = np.zeros((2, 320), "float32")
         logits[:, ord("b")] = 1
         return keras.ops.convert_to_tensor(logits), None, cache
 
-    token_ids = answerer._greedy.sampler(
-        next,
-        keras.ops.convert_to_tensor(x["token_ids"]),
-        index=int(prompts.min()),
-        mask=keras.ops.convert_to_tensor(x["padding_mask"]),
-        stop_token_ids=answerer._stop,
-    )
+    monkeypatch.setattr(answerer.model, "decode", decode)
+    tensors = {name: keras.ops.convert_to_tensor(x[name]) for name in x}
+    token_ids = answerer._say(tensors, (None, None, None))
     _, counts = answerer._texts(x, keras.ops.convert_to_numpy(token_ids))
     assert counts.tolist() == [3, 3]
     wanted = prompts.max() - prompts.min() + 3 + 1

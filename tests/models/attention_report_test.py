@@ -1,5 +1,7 @@
 """Reports of attention say what runs: they are of the code that runs it."""
 
+import re
+
 import keras
 import pytest
 from keras import ops
@@ -91,7 +93,7 @@ def test_rows_of_a_model_that_prunes(model):
     assert decode.keys == 1 + 4 * 10 + 8 + 5
     lines = str(report).splitlines()
     assert "batch_size=3" in lines[0] and "num_frames=4" in lines[0]
-    assert "vision_encoder/block_3 to 4  packed" in str(report)
+    assert re.search("vision_encoder/block_3 to 4 +packed", str(report))
 
 
 @pytest.mark.once

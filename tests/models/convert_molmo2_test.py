@@ -88,7 +88,7 @@ def test_changes(model):
     assert changed.preprocessor.sequence_length == 40
     assert changed.preprocessor.num_frames == 2
     fresh = load(tiny.MOLMO2, load_weights=False)
-    tiny.same(fresh.backbone.layer_norm.scale, np.ones(32))
+    tiny.same(fresh.backbone.language_model.layer_norm.scale, np.ones(32))
     assert changed.backbone.get_config()["window"] == 3
 
 

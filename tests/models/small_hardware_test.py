@@ -66,7 +66,7 @@ def test_lora_of_chosen_layers(tmp_path):
     weights = (
         "connector/gate/lora_kernel",
         "lm_head/lora_kernel",
-        "token_embedding/lora_embeddings",
+        "language_model/token_embedding/lora_embeddings",
     )
     assert trained == {
         f"{weight}_{factor}" for weight in weights for factor in "ab"

@@ -5,6 +5,7 @@ normalised output at the last token, with `weights` in a Llama whose queries
 and keys are normalised as in Qwen3.
 """
 
+import dataclasses
 import json
 import pathlib
 
@@ -132,8 +133,9 @@ def published_sizes(language_pruning):
         rope_max_wavelength=10000.0,
         language_pruning=language_pruning,
     ).backbone
-    for layer in (backbone.vision_sequence, *backbone.prune_tokens.values()):
-        layer.vision_token_ids = (-1,)
+    backbone.sequence_format = dataclasses.replace(
+        backbone.sequence_format, vision_token_ids=(-1,)
+    )
     return backbone
 
 
@@ -141,7 +143,7 @@ def run_published_sizes(backbone, seed):
     """Places kept by each stage, and the output at the last token."""
     values = weights(seed)
     backbone.token_embedding.embeddings.assign(values["embedding"])
-    backbone.layer_norm.scale.assign(values["layer_norm"])
+    backbone.language_model.layer_norm.scale.assign(values["layer_norm"])
     for layer, arrays in zip(backbone.transformer_layers, values["layers"]):
         for name, array in arrays.items():
             getattr(layer, name).weights[0].assign(array)

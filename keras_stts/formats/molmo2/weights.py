@@ -64,7 +64,7 @@ def backbone_table(backbone):
         (TEXT + "wte.embedding", TEXT + "wte.new_embedding"): [
             backbone.token_embedding._embeddings
         ],
-        (TEXT + "ln_f.weight",): [backbone.layer_norm.scale],
+        (TEXT + "ln_f.weight",): [backbone.language_model.layer_norm.scale],
     }
     add_dense(table, VISION + "patch_embedding", vision.patch_embedding)
     for i, block in enumerate(vision.blocks):

@@ -1,0 +1,205 @@
+import functools
+from collections import namedtuple
+
+import keras
+
+from keras_stts.language.decoder_block import DecoderBlock
+from keras_stts.layers.fused import RMSNormalization
+from keras_stts.layers.initializers import normal_initializer
+from keras_stts.ops import attention
+from keras_stts.ops import prefix_attention
+
+Prefix = namedtuple("Prefix", ["x", "sequence", "reach"])
+Prefix.__doc__ = """The vision part, on its way through the layers.
+
+Attributes:
+    x: Tensor (B, S, D).
+    sequence: The `keras_stts.ops.sequence.Sequence` of its tokens.
+    reach: The `keras_stts.ops.Reach` of them.
+"""
+
+Text = namedtuple("Text", ["x", "positions", "mask", "prefix_mask"])
+Text.__doc__ = """The text part, on its way through the layers.
+
+Attributes:
+    x: Tensor (B * R, S, D), R texts a prefix.
+    positions: Int32 tensor (B * R, S).
+    mask: Bool tensor that broadcasts to (B * R, 1, S, S2), which tokens of
+        the text each sees.
+    prefix_mask: Optional bool tensor (B, S, S1), which of the prefix each
+        sees, if not all that is real.
+"""
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class LanguageModel(keras.layers.Layer):
+    """A decoder that runs a prefix both ways, and texts after it.
+
+    Args:
+        vocabulary_size: Int V. Ids that can be put out.
+        num_layers: Int. Number of decoder blocks.
+        hidden_dim: Int. Width D.
+        num_query_heads: Int.
+        num_key_value_heads: Int.
+        head_dim: Int.
+        intermediate_dim: Int. Width of the MLPs.
+        additional_vocabulary_size: Int. Ids above `vocabulary_size` that can
+            only be put in.
+        rope_scaling: Optional dict, see `keras_stts.language.rope`.
+        rope_scaling_layers: Optional ints. Blocks with that scaling. Defaults
+            to all.
+        **kwargs: Those of `DecoderBlock`, and `dtype`, `name`.
+
+    Reference:
+        Qwen3 (arXiv 2505.09388), OLMo 2 (arXiv 2501.00656).
+    """
+
+    def __init__(
+        self,
+        vocabulary_size,
+        num_layers,
+        hidden_dim,
+        num_query_heads,
+        num_key_value_heads,
+        head_dim,
+        intermediate_dim,
+        additional_vocabulary_size=128,
+        rope_max_wavelength=5000000.0,
+        layer_norm_epsilon=1e-6,
+        activation="silu",
+        query_key_norm="head",
+        norm_after=False,
+        attention_bias=False,
+        rope_scaling=None,
+        rope_scaling_layers=None,
+        rematerialize=False,
+        **kwargs,
+    ):
+        config = {
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "kwargs", "__class__")
+        }
+        super().__init__(**kwargs)
+        self._config = config
+        for name, value in config.items():
+            setattr(self, name, value)
+        self.token_embedding = keras.layers.Embedding(
+            vocabulary_size + additional_vocabulary_size,
+            hidden_dim,
+            embeddings_initializer=normal_initializer(),
+            dtype=self.dtype_policy,
+            name="token_embedding",
+        )
+        self.transformer_layers = [self._block(i) for i in range(num_layers)]
+        self.layer_norm = RMSNormalization(
+            epsilon=layer_norm_epsilon,
+            dtype=self.dtype_policy,
+            name="layer_norm",
+        )
+
+    def _block(self, i):
+        scaled = self.rope_scaling_layers
+        return DecoderBlock(
+            self.num_query_heads,
+            self.num_key_value_heads,
+            self.head_dim,
+            self.intermediate_dim,
+            self.rope_max_wavelength,
+            self.layer_norm_epsilon,
+            self.activation,
+            self.query_key_norm,
+            self.norm_after,
+            self.attention_bias,
+            self.rope_scaling if scaled is None or i in scaled else None,
+            self.rematerialize,
+            dtype=self.dtype_policy,
+            name=f"transformer_layer_{i}",
+        )
+
+    def build(self, input_shape=None):
+        shape = (None, None, self.hidden_dim)
+        self.token_embedding.build((None, None))
+        for block in self.transformer_layers:
+            block.build(shape)
+        self.layer_norm.build(shape)
+        self.built = True
+
+    def run(self, text=None, prefix=None, seen=None, cache=None, prune=None):
+        """The one walk through the layers: whole sequences, a prefix alone,
+        or texts after one that was seen before.
+
+        Args:
+            text: Optional `Text`.
+            prefix: Optional `Prefix`.
+            seen: Dict of `"layers"`, keys and values of the prefix in each
+                layer, and `"masks"`, which of them are real. With a `prefix`
+                it is begun here, with `"positions"`, too.
+            cache: Optional tuple of what `run` returned for a longer text, a
+                list of (key, value), and an index, into which and where the
+                keys and values of this text are written.
+            prune: Optional dict of the number of a layer to a function of it,
+                of the text and the prefix before it, of the prefix and its
+                keys after it; it returns a shorter prefix, and places.
+
+        Returns:
+            Tuple (hidden states of the text (B * R, S, D) or `None`, `seen`,
+            list of the text's (key, value), one a layer).
+        """
+        fresh, written = prefix is not None, []
+        if fresh:
+            seen = {"layers": [], "masks": [], "positions": [], **(seen or {})}
+        for i, block in enumerate(self.transformer_layers):
+            before = text, prefix
+            if fresh:
+                prefix = self._see(i, prefix, seen)
+            if text is not None:
+                mine = None if cache is None else (*cache[0][i], cache[1])
+                text, *own = _say(block, text, seen, i, mine)
+                written.append(tuple(own))
+            if prune and i in prune:
+                keys = seen["layers"][i][0]
+                prefix, seen["places"] = prune[i](block, *before, prefix, keys)
+        hidden = None if text is None else self.layer_norm(text.x)
+        return hidden, seen, written
+
+    def _see(self, i, prefix, seen):
+        """One layer of the prefix; nothing reads what the last makes of it."""
+        block, sequence = self.transformer_layers[i], prefix.sequence
+        if i == len(self.transformer_layers) - 1:
+            own = block.keys_and_values(prefix.x, sequence.positions)
+        else:
+            attend = functools.partial(attention, reach=prefix.reach)
+            x, *own = block(
+                prefix.x, positions=sequence.positions, attend=attend
+            )
+            prefix = prefix._replace(x=x)
+        seen["layers"].append(tuple(own))
+        seen["masks"].append(sequence.mask)
+        seen["positions"].append(sequence.positions)
+        return prefix
+
+    def get_config(self):
+        return {**super().get_config(), **self._config}
+
+
+def _say(block, text, seen, i, cache):
+    """One layer of the text: it, with new `x`, and its keys and values."""
+    mask = text.prefix_mask
+    attend = functools.partial(
+        _after_prefix,
+        prefix_mask=seen["masks"][i] if mask is None else mask,
+        mask=text.mask,
+    )
+    x, key, value = block(
+        text.x,
+        positions=text.positions,
+        attend=attend,
+        context=seen["layers"][i],
+        cache=cache,
+    )
+    return text._replace(x=x), key, value
+
+
+def _after_prefix(query, key, value, *prefix, prefix_mask, mask):
+    return prefix_attention(query, prefix, key, value, prefix_mask, mask)

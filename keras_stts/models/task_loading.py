@@ -1,0 +1,137 @@
+"""How a `VideoVLM` comes of a preset."""
+
+from keras_stts import _hub_compat as hub
+from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
+from keras_stts.preprocessing.video_vlm_video_converter import (
+    VideoVLMVideoConverter,
+)
+from keras_stts.presets import configs as preset_configs
+from keras_stts.presets import files as preset_files
+from keras_stts.presets.keras_format import naming
+from keras_stts.presets.load_task import backbone_config
+from keras_stts.presets.load_task import load_task
+from keras_stts.presets.preset_mixin import argument_names
+from keras_stts.presets.preset_mixin import check_arguments
+from keras_stts.presets.preset_mixin import is_molmo2
+from keras_stts.presets.preset_mixin import preset_config
+from keras_stts.presets.preset_mixin import resolve_preset
+from keras_stts.pruning import split
+from keras_stts.training import distributing
+
+
+class Loading:
+    """See `VideoVLM`."""
+
+    @classmethod
+    def from_preset(
+        cls, preset, load_weights=True, distribution=None, **kwargs
+    ):
+        """Load a model, its weights and its preprocessor.
+
+        Args:
+            preset: Str. A built-in name (see `presets`), a handle such as
+                `"hf://org/model"`, or a local directory in Keras or Molmo2
+                format.
+            load_weights: Bool. `False` leaves the weights random.
+            distribution: What of the model and of a batch lies on which
+                device, under JAX: `"data"`, all weights on each; `"fsdp"`,
+                the weights cut over all devices; `"auto"`, the former if the
+                weights take at most half of a device's memory, or else the
+                latter; or a `keras.distribution.Distribution`. It is set as
+                `keras.distribution.set_distribution` does, and holds for
+                what follows. Defaults to what is set.
+            **kwargs: Arguments of `VideoVLM`, `VideoVLMBackbone`,
+                `VideoVLMPreprocessor` or `VideoVLMVideoConverter` to change,
+                such as `prune_ratio`, `num_frames` or `dtype`. None of them
+                changes what weights there are. `pruning` replaces all that
+                the preset prunes with, inside the language model too.
+
+        Files of Molmo2's authors and of transformers say how videos are
+        sampled, what a prompt looks like and how answers are drawn, and are
+        followed; `num_frames=` and `sampling=` change the sampling. The
+        published processor is run with up to 384 frames. With Molmo2-4B a
+        video then takes 165 MB of pixels, a vision part of 34,945 tokens (it
+        was made for 36,864), 5.2 GB of keys and values in bfloat16 (2.9 at
+        `prune_ratio=0.5`), and 1,192 TFLOP of `model.flops()` (508), twelve
+        times those of 64 frames; pass `num_frames=64` where that is too much.
+
+        Raises:
+            FileNotFoundError: If the preset lacks a file, such as those of a
+                preprocessor that it was saved with.
+            ValueError: If the preset is unknown, one of its files is damaged,
+                hostile or not its own, `pruning` and `prune_ratio`
+                contradict each other, or there is no such distribution.
+            TypeError: If an argument is unknown.
+        """
+        defaults = preset_config(preset)
+        preset = resolve_preset(preset)
+        if "backbone" not in kwargs:
+            if "pruning" in kwargs:
+                _check_pruning(preset, defaults, **kwargs)
+                kwargs.setdefault("language_pruning", None)
+            kwargs = {**defaults, **kwargs}
+        takers = _takers(cls, kwargs)
+        check_arguments(kwargs, set().union(*takers.values()))
+        arguments = {
+            part: {n: kwargs[n] for n in kwargs if n in names}
+            for part, names in takers.items()
+        }
+        if distribution is not None and "backbone" in kwargs:
+            raise ValueError(
+                "Weights are spread over devices when they are made. Received: "
+                f"distribution={distribution!r} and a `backbone`. Pass "
+                "`distribution` to where the backbone is made, or set it by "
+                "`keras.distribution.set_distribution` before."
+            )
+
+        def config():
+            return backbone_config(preset, arguments["backbone"])
+
+        with preset_files.loading():
+            spread = distributing.distributed(distribution, config)
+            with spread, naming(preset):
+                return load_task(cls, preset, load_weights, **arguments)
+
+
+def _takers(cls, kwargs):
+    """Names of the arguments each part of a model takes from a preset.
+
+    A part that is given ready made takes none.
+    """
+    takers = {
+        "task": argument_names(cls) | {"name", "compile"},
+        "backbone": argument_names(VideoVLMBackbone) | {"dtype"},
+        "preprocessor": argument_names(VideoVLMPreprocessor),
+        "converter": argument_names(VideoVLMVideoConverter),
+    }
+    if "backbone" in kwargs:
+        takers["backbone"] = set()
+    if "preprocessor" in kwargs:
+        takers["preprocessor"] = takers["converter"] = set()
+    if "video_converter" in kwargs:
+        takers["converter"] = set()
+    return takers
+
+
+def _check_pruning(preset, defaults, pruning, prune_ratio=None, **_):
+    """Raise if one of the arguments would silently do nothing."""
+    method, _ = split(pruning)
+    if method is None and prune_ratio:
+        raise ValueError(
+            "`prune_ratio` is the share of blocks that a method before the "
+            "language model prunes; methods inside of it have a `ratio` of "
+            f"their own. Received: pruning={pruning!r}, prune_ratio="
+            f"{prune_ratio!r}. Leave `prune_ratio` out, or pass both methods: "
+            '`pruning=["stts", ...]`.'
+        )
+    if method is None or prune_ratio is not None:
+        return
+    if "prune_ratio" not in defaults and not is_molmo2(preset):
+        defaults = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
+    if defaults.get("prune_ratio") == 0:
+        raise ValueError(
+            "A preset whose prune_ratio is 0 prunes nothing until it is told "
+            f"how much. Received: pruning={pruning!r}, no `prune_ratio`. Pass "
+            "one, such as prune_ratio=0.5."
+        )

@@ -1,0 +1,63 @@
+"""Files of version 0.1, with what its models said of the same inputs."""
+
+import pathlib
+import shutil
+
+import keras
+import numpy as np
+import pytest
+
+import keras_stts
+from tests.models import tiny
+
+OLD = pathlib.Path(__file__).parent / "golden" / "presets_0_1"
+INPUTS = dict(np.load(OLD / "inputs.npz"))
+WANTED = dict(np.load(OLD / "logits.npz"))
+
+
+def answer(model):
+    return model.predict(INPUTS, verbose=0)
+
+
+@pytest.mark.parametrize("name", ["plain", "connector", "int8", "sharded"])
+def test_presets(name, tmp_path):
+    model = keras_stts.VideoVLM.from_preset(str(OLD / name))
+    # Eight bits round at ties that differ between kernels.
+    atol = 1e-2 if name == "int8" else 1e-5
+    tiny.close(answer(model), WANTED[name], atol)
+    if name != "plain":
+        return
+    model.save_to_preset(tmp_path / "new")
+    model = keras_stts.VideoVLM.from_preset(str(tmp_path / "new"))
+    tiny.close(answer(model), WANTED[name], 1e-5)
+
+
+@pytest.mark.parametrize("cls", ["VideoVLMBackbone", "VideoVLM"])
+def test_weights_alone(cls, tmp_path):
+    """A `.weights.h5` beside a model made from the same arguments."""
+    model = tiny.model()
+    if cls == "VideoVLMBackbone":
+        shutil.copy(OLD / "plain" / "model.weights.h5", tmp_path)
+        model.backbone.load_weights(tmp_path / "model.weights.h5")
+    else:
+        model.load_weights(OLD / "whole.weights.h5")
+    head = tiny.model(sharp=True).lm_head
+    model.lm_head.set_weights(head.get_weights())
+    tiny.close(answer(model), WANTED["plain"], 1e-5)
+
+
+def test_lora():
+    model = tiny.model(sharp=True)
+    model.load_lora_weights(OLD / "tuned.lora.h5")
+    tiny.close(answer(model), WANTED["lora"], 1e-5)
+    names = {v.path for v in model.trainable_variables if "lora" in v.path}
+    assert any(name.startswith("language_model/") for name in names)
+
+
+def test_backbone_of_a_quantized_preset():
+    folder = str(OLD / "int8")
+    backbone = keras_stts.VideoVLMBackbone.from_preset(folder)
+    query = backbone.transformer_layers[0].query
+    assert query.quantization_mode == "int8"
+    dtypes = {v.dtype for v in query.variables if "kernel" in v.path}
+    assert "int8" in {keras.backend.standardize_dtype(d) for d in dtypes}
