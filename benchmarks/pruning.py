@@ -71,8 +71,8 @@ from device.programs import total_of  # noqa: E402
 from keras import ops  # noqa: E402
 
 import keras_stts  # noqa: E402
-from keras_stts.benchmark import compiled  # noqa: E402
-from keras_stts.benchmark import wait  # noqa: E402
+from keras_stts.compiling import compiled  # noqa: E402
+from keras_stts.compiling import wait  # noqa: E402
 from keras_stts.layers import TokenPruning  # noqa: E402
 from keras_stts.ops import num_kept_blocks  # noqa: E402
 

@@ -10,8 +10,8 @@ import keras
 import matplotlib.figure
 import numpy as np
 
-from keras_stts.benchmark import make_runs
 from keras_stts.datasets import shapes
+from keras_stts.timing import make_runs
 
 INK, GREY = "#1f2328", "#6e7781"
 COLORS = {

@@ -11,7 +11,6 @@ from keras_stts import ops
 from keras_stts import optimizers
 from keras_stts import pruning
 from keras_stts import visualize
-from keras_stts.benchmark import benchmark
 from keras_stts.evaluation import evaluate
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
@@ -20,6 +19,7 @@ from keras_stts.preprocessing.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.preprocessing.video_vlm_video_converter import (
     VideoVLMVideoConverter,
 )
+from keras_stts.timing import benchmark
 from keras_stts.version import __version__
 
 __all__ = [

@@ -13,6 +13,7 @@ from keras_hub.src.utils.preset_utils import load_json
 from keras_hub.src.utils.tensor_utils import any_equal
 
 __all__ = [
+    "ClippingByVariable",
     "CONFIG_FILE",
     "PREPROCESSOR_CONFIG_FILE",
     "TASK_CONFIG_FILE",
@@ -61,3 +62,28 @@ def load_renamed(model, filepath, rename, objects_to_skip=None, **kwargs):
     store.close()
     if failed:
         saving_lib._raise_loading_failure(errors)
+
+
+class ClippingByVariable:
+    """Mixin of optimizers that clip a gradient by whose it is.
+
+    Keras' own clipping is told the gradients alone.
+    """
+
+    def clip_gradients(self, grads, variables):
+        """Clipped gradients; by default as Keras does.
+
+        Args:
+            grads: List of tensors.
+            variables: List of `keras.Variable`, whose they are.
+        """
+        return super()._clip_gradients(grads)
+
+    def _backend_apply_gradients(self, grads, trainable_variables):
+        # In a function, or Keras would keep them as the optimizer's own.
+        self._whose = lambda: trainable_variables
+        super()._backend_apply_gradients(grads, trainable_variables)
+        self._whose = None
+
+    def _clip_gradients(self, grads):
+        return self.clip_gradients(grads, self._whose())

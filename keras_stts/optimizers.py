@@ -3,12 +3,13 @@
 import keras
 from keras import ops
 
+from keras_stts._hub_compat import ClippingByVariable
 from keras_stts.training.parts import PARTS
 from keras_stts.training.parts import part_of
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
-class PartwiseAdamW(keras.optimizers.AdamW):
+class PartwiseAdamW(ClippingByVariable, keras.optimizers.AdamW):
     """AdamW with a learning rate for each part of a `VideoVLM`.
 
     Args:
@@ -67,25 +68,21 @@ class PartwiseAdamW(keras.optimizers.AdamW):
             for handle in (variable, variable.value)
         }
 
-    def _backend_apply_gradients(self, grads, trainable_variables):
-        # Keras clips gradients without saying whose they are.
-        self._parts = [part_of(variable) for variable in trainable_variables]
-        super()._backend_apply_gradients(grads, trainable_variables)
-
-    def _clip_gradients(self, grads):
+    def clip_gradients(self, grads, variables):
         if not self.clipnorm:
-            return super()._clip_gradients(grads)
+            return super().clip_gradients(grads, variables)
+        parts = [part_of(variable) for variable in variables]
         grads = [_dense(gradient) for gradient in grads]
         scales = {
             part: _scale(
-                [g for g, p in zip(grads, self._parts) if p == part],
+                [g for g, p in zip(grads, parts) if p == part],
                 self.clipnorm,
             )
-            for part in set(self._parts)
+            for part in set(parts)
         }
         return [
             gradient * ops.cast(scales[part], gradient.dtype)
-            for gradient, part in zip(grads, self._parts)
+            for gradient, part in zip(grads, parts)
         ]
 
     def update_step(self, gradient, variable, learning_rate):

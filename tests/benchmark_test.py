@@ -1,18 +1,16 @@
 """Counting operations, and timing that at least ran."""
 
-import importlib
+import importlib.util
 
 import numpy as np
 import pytest
 
 import keras_stts
+from keras_stts import timing
 from keras_stts.flops import block_flops
 from keras_stts.flops import packed_pairs
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
-
-# The function of that name stands before it.
-module = importlib.import_module("keras_stts.benchmark")
 
 
 def test_block_flops_by_hand():
@@ -133,9 +131,9 @@ def test_models_are_timed_in_turns(monkeypatch):
 
         return call
 
-    monkeypatch.setattr(module.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(timing.time, "perf_counter", lambda: now[0])
     runs = {"a": run("a", [9, 5, 1, 2, 4]), "b": run("b", [8, 5, 3, 3, 3])}
-    found = module.measure_in_turns(runs, repeats=3)
+    found = timing.measure_in_turns(runs, repeats=3)
     assert called == ["a", "b"] * 5
     assert found["a"] == {"compile": 9.0, "median": 2.0, "spread": 3.0}
     assert found["b"] == {"compile": 8.0, "median": 3.0, "spread": 0.0}
@@ -149,3 +147,8 @@ def test_benchmark_of_several_models():
     assert all(row["prefill"]["median"] > 0 for row in found.values())
     with pytest.raises(ValueError, match="must be a model.*an empty dict"):
         keras_stts.benchmark({}, inputs)
+
+
+def test_benchmark_is_a_function_alone():
+    assert callable(keras_stts.benchmark)
+    assert importlib.util.find_spec("keras_stts.benchmark") is None

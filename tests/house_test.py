@@ -26,8 +26,6 @@ MOST_LINES, MEDIAN_LINES, MEDIAN_FUNCTION, MOST_POSITIONAL = 400, 140, 12, 5
 # Private names of another module, of Keras or KerasHub, and how often each is
 # used outside `_hub_compat.py`.
 REACHING_IN = {
-    "_backend_apply_gradients": 2,
-    "_clip_gradients": 2,
     "_add_special_token": 4,
     "_call_python": 3,
     "_call_tf": 2,
@@ -59,15 +57,13 @@ LONG = {
     "vision_encoder",
 }
 # Names that are a module and what it offers.
-TWICE = {"keras_stts.benchmark", "keras_stts.ops.attention"}
+TWICE = {"keras_stts.ops.attention"}
 # Where some functions still take booleans, or many arguments, by place.
 UNTIDY = (
-    "benchmark",
     "formats",
     "kernels",
     "language",
     "layers",
-    "memory",
     "models",
     "ops",
     "preprocessing",

@@ -5,8 +5,8 @@ import time
 import keras_hub
 import numpy as np
 
-from keras_stts.benchmark import compiled
-from keras_stts.benchmark import wait
+from keras_stts.compiling import compiled
+from keras_stts.compiling import wait
 from keras_stts.evaluation import memory
 from keras_stts.models import cuda_graphs
 from keras_stts.training import padding

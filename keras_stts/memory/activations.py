@@ -59,6 +59,7 @@ class Program:
         weights,
         dtype,
         device,
+        *,
         phase,
         split=1,
         shared=1,
@@ -123,9 +124,9 @@ class Program:
                 (part, i),
                 n,
                 (width, (inner,) * 4, c["vision_intermediate_dim"]),
-                1,
-                back,
-                pairs,
+                gates=1,
+                back=back,
+                pairs=pairs,
             )
             stages.append(block)
             if runs_scorer and i == c["prune_layer"]:
@@ -135,7 +136,7 @@ class Program:
                 stages.append(self._features(features))
         return [*stages, self._connector()]
 
-    def _block(self, name, n, widths, gates, back, pairs):
+    def _block(self, name, n, widths, *, gates, back, pairs):
         """Of a transformer block on n tokens.
 
         Args:
@@ -218,7 +219,9 @@ class Program:
         for i, n in enumerate(self.tokens.prefix):
             back = self.trains and i >= self.starts[name]
             pairs = n * n // batch * c["num_query_heads"]
-            block = self._block((name, i), n, widths, 2, back, pairs)
+            block = self._block(
+                (name, i), n, widths, gates=2, back=back, pairs=pairs
+            )
             cached = 2 * n * keys * size
             if i == c["num_layers"] - 1:
                 # Nothing but its keys and values is read.
@@ -226,7 +229,9 @@ class Program:
                 block = Stage(name, n * width * size, work, work)
             before.append(self._cached(block, cached, n, queries, back))
             pairs = text * (n + text) // batch * c["num_query_heads"]
-            own = self._block((name, i), text, widths, 2, back, pairs)
+            own = self._block(
+                (name, i), text, widths, gates=2, back=back, pairs=pairs
+            )
             if back and not c["rematerialize"]:
                 # The gradients of keys and values that it sees.
                 own = own._replace(gradients=own.gradients + cached)
@@ -267,7 +272,7 @@ class Program:
         gradients = self.gradients.get("head", 0)
         return Stage("head", 0, 2 * work, 2 * work, gradients)
 
-    def cache_bytes(self, text=True):
+    def cache_bytes(self, *, text=True):
         """Keys and values of vision part and text part."""
         c = self.config
         heads = c["num_key_value_heads"]

@@ -22,6 +22,7 @@ def count_memory(
     config,
     weights=None,
     num_frames=None,
+    *,
     batch_size=1,
     prune_ratio=None,
     text_length=64,
@@ -91,10 +92,10 @@ def count_memory(
         weights,
         computed,
         device,
-        phase,
-        split,
-        shared,
-        in_chunks,
+        phase=phase,
+        split=split,
+        shared=shared,
+        in_chunks=in_chunks,
     )
     table = _fixed(weights, trains, optimizer_slots, shared)
     _add_inputs(table, config, tokens)

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from keras import ops
 
-from keras_stts.benchmark import compiled
+from keras_stts.compiling import compiled
 from tests.models import tiny
 
 PROMPTS = ["what?", "which way does it go?", "how many?"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
-from keras_stts.benchmark import compiled
+from keras_stts.compiling import compiled
 from tests.models import tiny
 
 PROMPTS = ["what?", "which way does it go?", "how many?"]

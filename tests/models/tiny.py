@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 import keras_stts
-from keras_stts.benchmark import compiled
+from keras_stts.compiling import compiled
 from keras_stts.preprocessing.chat import PLAIN_TEMPLATE
 from tests.tiny import tiny_model
 

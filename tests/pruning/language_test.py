@@ -16,7 +16,7 @@ from keras import ops
 
 import keras_stts
 import tests.models.conftest  # noqa: F401  Models are compiled quickly.
-from keras_stts.benchmark import compiled
+from keras_stts.compiling import compiled
 from keras_stts.pruning import FastV
 from keras_stts.pruning import Feather
 from keras_stts.pruning import language

@@ -11,7 +11,7 @@ import pytest
 
 import keras_stts
 from keras_stts import pruning
-from keras_stts.benchmark import compiled
+from keras_stts.compiling import compiled
 from keras_stts.towers.vision_encoder import VisionEncoder
 from tests.models import tiny
 from tests.pruning.contrast import Contrast

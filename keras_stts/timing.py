@@ -6,13 +6,16 @@ import keras
 import numpy as np
 from keras import ops
 
-from keras_stts.models import cuda_graphs
+from keras_stts.compiling import compiled
+from keras_stts.compiling import wait
 from keras_stts.training import inputs as model_inputs
+
+__all__ = ["PHASES", "benchmark", "make_runs", "measure", "measure_in_turns"]
 
 PHASES = ("prefill", "decode", "train_step")
 
 
-def benchmark(model, inputs, phases=("prefill", "decode"), repeats=5):
+def benchmark(model, inputs, phases=("prefill", "decode"), *, repeats=5):
     """Time the phases of a `VideoVLM`, compilation apart.
 
     Args:
@@ -120,36 +123,6 @@ def _decode_run(model, x):
     return _Run(model, model.decode, token, index, cache, prefix=prefix)
 
 
-def compiled(model, function, loops=False):
-    """`function` of tensors, compiled as the backend does for inference.
-
-    Under PyTorch on a GPU it is a CUDA graph, whose outputs the next call
-    overwrites, unless it `loops` until what it computes says that it ends.
-    """
-    backend = keras.config.backend()
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        return tf.function(function, jit_compile=True)
-    if backend == "torch":
-        import torch
-
-        function = torch.no_grad()(function)
-        return function if loops else cuda_graphs.recorded(model, function)
-    import jax
-
-    @jax.jit
-    def stateless(values, *args, **kwargs):
-        mapping = list(zip(model.variables, values))
-        with keras.StatelessScope(state_mapping=mapping):
-            return function(*args, **kwargs)
-
-    def run(*args, **kwargs):
-        return stateless([v.value for v in model.variables], *args, **kwargs)
-
-    return run
-
-
 class _Run:
     """Calls a compiled function on fixed arguments and waits."""
 
@@ -179,20 +152,3 @@ class _TrainRun:
 
     def restore(self):
         self.model.set_weights(self.weights)
-
-
-def wait(outputs):
-    """Return once the outputs are computed."""
-    backend = keras.config.backend()
-    if backend == "jax":
-        import jax
-
-        jax.block_until_ready(outputs)
-    elif backend == "torch":
-        import torch
-
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-    else:
-        last = keras.tree.flatten(outputs)[-1]
-        ops.convert_to_numpy(last)
