@@ -3,6 +3,7 @@
 import os
 import pathlib
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +14,7 @@ import pytest
 from keras_stts.data import DecodeError
 from keras_stts.data import DecodePool
 from keras_stts.data import read_video
+from keras_stts.data import workers
 from tests.data.reading_test import write
 
 pytestmark = pytest.mark.once
@@ -151,6 +153,43 @@ def test_closing_gives_up(clip):
     assert not closing.is_alive()
     assert set(children()) == before
     assert all(future.done() for future in futures)
+
+
+# A reader that never ends, and who asks it.
+HANGING = """
+import runpy, sys, time
+main = runpy.run_path(sys.argv[1])["main"]
+hang = {"frames": lambda: time.sleep(600)}
+main.__globals__["import_readers"] = lambda: (hang, str)
+sys.argv[1] = "4294967296"
+main()
+"""
+ASKING = """
+import pickle, struct, subprocess, sys, time
+command = [sys.executable, "-c", sys.argv[1], sys.argv[2]]
+worker = subprocess.Popen(command, stdin=subprocess.PIPE)
+task = pickle.dumps(("frames", {}))
+worker.stdin.write(struct.pack("<Q", len(task)) + task)
+worker.stdin.flush()
+print(worker.pid, flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs /proc")
+def test_a_reader_that_hangs_ends_with_who_started_it():
+    command = [sys.executable, "-c", ASKING, HANGING, str(workers.SCRIPT)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        worker = pathlib.Path(
+            "/proc", process.stdout.readline().decode().strip()
+        )
+        time.sleep(2)
+        assert worker.exists()
+        process.kill()
+    deadline = time.monotonic() + 60
+    while worker.exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not worker.exists()
 
 
 @pytest.mark.parametrize("name", ["num_workers", "time_limit", "memory_limit"])
