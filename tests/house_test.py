@@ -51,7 +51,6 @@ LONG = {
     "inputs",
     "language",
     "settings",
-    "video_vlm",
     "video_vlm_backbone",
     "video_vlm_preprocessor",
     "vision_encoder",
