@@ -43,6 +43,7 @@ def parse(argv=None):
     add("--model", default="molmo2_4b", choices=MODELS)
     add("--depth", type=int, nargs=2, metavar=("LANGUAGE", "VISION"))
     add("--dtype", default="bfloat16")
+    add("--quantization", choices=("int8",), help="of what is not trained")
     add("--attention", default="auto", help="see keras_stts.config")
     add("--quick", action="store_true", help="TPU: memory is right, not time")
     add("--top", type=int, default=8, help="buffers to print")
@@ -84,6 +85,7 @@ def run(args):
         trainable=trainable,
         lora_rank=args.lora_rank,
         dtype=args.dtype,
+        quantization=args.quantization,
         rematerialize=args.rematerialize,
         distribution=distribution,
     )

@@ -3,7 +3,8 @@
     python benchmarks/compile_tables.py
 
 runs `benchmarks/compile.py` for each row that `results/compile.json` does not
-hold yet (`--again`: for each), and writes the tables.
+hold yet (`--again`: for each), `benchmarks/compile_layer.py` for those of
+`results/compile_layer.json`, and writes the tables.
 """
 
 import argparse
@@ -13,10 +14,8 @@ import subprocess
 import sys
 
 FOLDER = pathlib.Path(__file__).parent
-RESULTS = FOLDER / "results/compile.json"
 PAGE = FOLDER.parent / "docs/accelerators.md"
-BEGIN, END = "<!-- tables: begin -->\n", "<!-- tables: end -->"
-GIB = 1024**3
+MIB, GIB = 1024**2, 1024**3
 SMALL = "--depth 2 6"
 ROWS = {
     "Prefill": [
@@ -51,6 +50,8 @@ ROWS = {
         "--target h100 --frames 32 --phase train --rematerialize --trainable "
         "scorer,connector",
         "--target l4 --phase train --rematerialize --trainable lora",
+        "--target v5e --frames 32 --phase train --rematerialize --quick "
+        "--trainable scorer,connector --quantization int8",
         f"--target v5p --phase train --rematerialize --quick {SMALL}",
     ],
     "Train step over several chips": [
@@ -69,6 +70,7 @@ ROWS = {
         ),
     ],
 }
+LAYERS = ["--target v5p", "--target v5p --gradient"]
 HEAD = (
     "chips",
     "frames",
@@ -82,11 +84,13 @@ HEAD = (
     "fused attention, runs",
     "tokens by tokens",
 )
+LAYER_HEAD = ("chip", "run", "pruned", "estimated", "moved", "temporaries")
+LAYER_KEYS = ("seconds", "bytes_accessed", "temporaries")
 
 
-def compile_row(arguments):
-    """Dict that `compile.py` prints; an error is one, too."""
-    command = [sys.executable, FOLDER / "compile.py", *arguments.split()]
+def compile_row(arguments, program="compile.py"):
+    """Dict that a program prints; an error is one, too."""
+    command = [sys.executable, FOLDER / program, *arguments.split()]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1][:300]}
@@ -99,6 +103,8 @@ def cells(report):
     trained = "" if report["phase"] != "train" else report["trainable"]
     if report["rematerialize"]:
         trained += ", rematerialised"
+    if report.get("quantization"):
+        trained += f", {report['quantization']}"
     layout = f", {report['layout']}" if report["chips"] > 1 else ""
     start = [
         f"{report['chips']} × {report['target']}{layout}",
@@ -130,29 +136,85 @@ def cells(report):
     ]
 
 
-def table(reports):
-    """Markdown of reports."""
-    rows = [HEAD, ["---"] * len(HEAD), *map(cells, reports)]
+def cells_of_layer(report):
+    """List of rows as `LAYER_HEAD`, each beside the whole layer's."""
+    whole = report["rows"]["whole"]
+    run = "and backward" if report["gradient"] else "forward"
+    rows = []
+    for name, row in report["rows"].items():
+        texts = [
+            f"{row['seconds'] * 1e3:.2f} ms",
+            f"{row['bytes_accessed'] / 1e9:.2f} GB",
+            f"{row['temporaries'] / MIB:,.0f} MiB",
+        ]
+        if row is not whole:
+            shares = [row[key] / whole[key] for key in LAYER_KEYS]
+            texts = [f"{t} ({n:.2f})" for t, n in zip(texts, shares)]
+        pruned = "0%" if row is whole else name
+        rows.append([report["target"], run, pruned, *texts])
+    return rows
+
+
+def table(head, rows):
+    """Markdown."""
+    rows = [head, ["---"] * len(head), *rows]
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def write(results):
-    """Put the tables in their page."""
+def tables(results):
+    """Markdown of what `compile.py` found."""
     text = ""
-    for title, rows in ROWS.items():
-        there = [results[row] for row in rows if "memory" in _of(results, row)]
-        refused = [results[row] for row in rows if "needs" in _of(results, row)]
-        text += f"### {title}\n\n{table(there + refused)}\n"
+    for title, names in ROWS.items():
+        rows = [results[name] for name in names if name in results]
+        rows.sort(key=lambda row: "needs" in row)
+        text += f"### {title}\n\n{table(HEAD, map(cells, rows))}\n"
+    return text + versions(results)
+
+
+def table_of_layers(results):
+    """Markdown of what `compile_layer.py` found."""
+    rows = [row for r in results.values() for row in cells_of_layer(r)]
+    return f"{table(LAYER_HEAD, rows)}\n{versions(results)}"
+
+
+def versions(results):
+    """A line of what decides how programs come out."""
     used = next(iter(results.values()), {}).get("versions", {})
-    text += f"By {', '.join(f'{n} {v}' for n, v in used.items())}.\n"
+    return f"By {', '.join(f'{n} {v}' for n, v in used.items())}.\n"
+
+
+def write(name, text):
+    """Put a text in its place of the page."""
+    begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
     page = PAGE.read_text(encoding="utf-8")
-    before, _, rest = page.partition(BEGIN)
-    after = rest.partition(END)[2]
-    PAGE.write_text(before + BEGIN + text + END + after, encoding="utf-8")
+    before, _, rest = page.partition(begin)
+    after = rest.partition(end)[2]
+    PAGE.write_text(before + begin + text + end + after, encoding="utf-8")
 
 
-def _of(results, row):
-    return results.get(row, {})
+def update(program, every, args):
+    """Dict of rows to what a program found, kept in a file of its name.
+
+    Args:
+        program: Str.
+        every: List of str, the arguments of all rows.
+        args: `--again` and `--only`.
+    """
+    path = (FOLDER / "results" / program).with_suffix(".json")
+    path.parent.mkdir(exist_ok=True)
+    results = {}
+    if path.exists():
+        results = json.loads(path.read_text(encoding="utf-8"))
+    results = {row: results[row] for row in every if row in results}
+    for row in every:
+        if args.only in row and (args.again or row not in results):
+            report = compile_row(row, program)
+            print(row, report.get("error", ""), flush=True)
+            if "error" not in report:
+                results[row] = report
+                text = json.dumps(results, indent=1)
+                path.write_text(text + "\n", encoding="utf-8")
+    return {row: results[row] for row in every if row in results}
 
 
 def main():
@@ -160,21 +222,9 @@ def main():
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--only", default="", help="rows that hold this")
     args = parser.parse_args()
-    RESULTS.parent.mkdir(exist_ok=True)
-    results = {}
-    if RESULTS.exists():
-        results = json.loads(RESULTS.read_text(encoding="utf-8"))
     every = [row for rows in ROWS.values() for row in rows]
-    results = {row: results[row] for row in every if row in results}
-    for row in every:
-        if args.only in row and (args.again or row not in results):
-            report = compile_row(row)
-            print(row, report.get("error", ""), flush=True)
-            if "error" not in report:
-                results[row] = report
-                text = json.dumps(results, indent=1)
-                RESULTS.write_text(text + "\n", encoding="utf-8")
-    write(results)
+    write("tables", tables(update("compile.py", every, args)))
+    write("layers", table_of_layers(update("compile_layer.py", LAYERS, args)))
 
 
 if __name__ == "__main__":

@@ -40,28 +40,48 @@ HEAD = ("given", "compiled", "made", "compiled", "total", "compiled", "ratio")
 
 def counted(row):
     """The `Memory` of a row that `benchmarks/compile.py` printed."""
-    import keras_stts
+    from keras_stts.memory.estimate import count_memory
 
     trained = row["trainable"]
     if trained not in ("all", "lora"):
         trained = trained.split(",")
     phase = "fit" if row["phase"] == "train" else row["phase"]
-    return keras_stts.VideoVLM.memory_of(
-        {**sizes(row["model"], row["depth"]), "num_frames": row["frames"]},
-        pruning=row["pruning"],
-        prune_ratio=row["ratio"],
+    config = {
+        **sizes(row["model"], row["depth"]),
+        "num_frames": row["frames"],
+        "pruning": row["pruning"],
+        "prune_ratio": row["ratio"],
+    }
+    return count_memory(
+        config,
+        weights_of(config, row, () if isinstance(trained, str) else trained),
         batch_size=row["batch_size"],
         text_length=row["text"],
         phase=phase,
         trainable=trained if phase == "fit" else None,
         lora_rank=row["lora_rank"],
         dtype=row["dtype"],
-        quantization=row.get("quantization"),
         rematerialize=row["rematerialize"],
         chips=row["chips"],
         distribution=row["layout"],
         device=TARGETS[row["target"]].kind,
     )
+
+
+def weights_of(config, row, trained):
+    """List of `Weight`, integers but those of trained parts; or `None`."""
+    from keras_stts.memory import sizes as defaults
+    from keras_stts.memory import weights
+
+    mode = row.get("quantization")
+    if mode is None:
+        return None
+    config = {**defaults.defaults(), **config}
+    kept, rest = [], []
+    for weight in weights.weights_of_config(config, row["dtype"]):
+        part = weights.part_of_weight(weight)
+        (kept if part in trained else rest).append(weight)
+    return kept + weights.quantized(rest, mode)
 
 
 def compare(row):

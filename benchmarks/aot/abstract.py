@@ -1,6 +1,7 @@
 """Models and batches of the real sizes that take no memory."""
 
 import contextlib
+from unittest import mock
 
 import keras
 from keras.src.backend.common import global_state
@@ -36,6 +37,7 @@ def make_model(
     lora_rank=16,
     dtype="bfloat16",
     distribution=None,
+    quantization=None,
     **kwargs,
 ):
     """A `VideoVLM` whose variables hold nothing.
@@ -49,6 +51,8 @@ def make_model(
         dtype: Str.
         distribution: What its weights are spread over, see
             `layouts.make_distribution`.
+        quantization: Optional `"int8"`: what all weights but the scorer's
+            and those of `trainable` parts are stored as.
         **kwargs: Other arguments of `VideoVLMBackbone`.
     """
     import keras_stts
@@ -65,11 +69,34 @@ def make_model(
         model = keras_stts.VideoVLM(
             backbone, trainable_parts=parts, compile=False
         )
+        if quantization is not None:
+            _quantize(model, quantization, parts or ())
         if trainable == "lora":
             model.enable_lora(lora_rank)
     layouts.lay_out(model, distribution)
     model.compile(sampler="greedy")
     return model
+
+
+def _quantize(model, mode, kept):
+    """`VideoVLM.quantize` of what is not in the kept parts."""
+    import jax
+    from keras.src.quantizers import quantizers
+
+    whole = {"scorer", *kept}
+    quantized = (keras.layers.Dense, keras.layers.Embedding)
+
+    def is_quantized(layer):
+        in_whole = whole & set((layer.path or "").split("/"))
+        return isinstance(layer, quantized) and not in_whole
+
+    found = quantizers.abs_max_quantize
+
+    def of_shapes(*args):
+        return found(*args[:-1])  # By JAX: NumPy has no values to take.
+
+    with mock.patch.object(quantizers, "abs_max_quantize", of_shapes):
+        jax.eval_shape(lambda: model.quantize(mode, filters=is_quantized))
 
 
 def make_batch(model, batch_size, text_length):

@@ -278,7 +278,9 @@ class VisionEncoder(keras.layers.Layer):
 
     def embed_patches(self, frames):
         """Uint8 frames (B, T, H, W, 3) -> embedded patches (B, T, N, D)."""
-        x = ops.cast(patchify(frames, self.patch_size), "float32")
+        # Bytes are moved, not the numbers that they become.
+        x = settled(patchify(frames, self.patch_size))
+        x = ops.cast(x, "float32")
         mean, std = map(self._by_pixel, (self.pixel_mean, self.pixel_std))
         x = (x / 255.0 - mean) / std
         x = self.patch_embedding(ops.cast(x, self.compute_dtype))

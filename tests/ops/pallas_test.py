@@ -145,6 +145,21 @@ def test_kept_patches_of_frames(rim):
     )
 
 
+@pytest.mark.parametrize("frames", [32, 64])
+def test_cost_is_of_the_keys_that_are_run(monkeypatch, frames):
+    """Of as many full frames as are kept at most, and of those half full."""
+    monkeypatch.undo()
+    length, size = 32 * 729, 32 * 729 // frames
+    made = plan.make_plan(*2 * [(1, length, 16, 72)], span=729)
+    start = jnp.arange(length)[None] // size * size
+    ranges = plan.ranges_of(Reach(start=start, stop=start + size), made)
+    first, stop = plan.visits(ranges, made)["parts"]
+    run = float((stop - first).sum()) * made.part * made.keys / made.pieces
+    assert run / length < 1.01 * made.seen
+    if size == 729:
+        assert run / length > 0.99 * made.seen
+
+
 def test_train_step_of_a_pruned_model():
     model = tiny_model(
         image_size=12,

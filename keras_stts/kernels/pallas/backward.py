@@ -86,7 +86,7 @@ def _kernel_of_queries(*refs, names, plan):
         ref["sums"][...] = jnp.zeros_like(ref["sums"])
 
     def run(part, queries, keys):
-        _add_to_queries(ref, part, keys * plan.keys, plan)
+        _add_to_queries(ref, part, keys, plan)
 
     def end():
         for part in range(plan.queries // plan.part):
@@ -99,14 +99,14 @@ def _kernel_of_queries(*refs, names, plan):
     tiles.walk(refs[:4], "queries", plan, begin, run, end)
 
 
-def _add_to_queries(ref, part, base, plan):
+def _add_to_queries(ref, part, keys, plan):
     import jax
     import jax.numpy as jnp
 
-    seen = tiles.seen_by(ref, part, base, plan)
+    seen = tiles.seen_by(ref, part, keys, plan)
     rows = tiles.rows_of(part, plan.groups * plan.part)
     for head in range(plan.side):
-        tile = _tile(ref, part, head, base, seen, None, plan)
+        tile = _tile(ref, part, head, keys, seen, None, plan)
         ref["sums"][rows, tiles.lanes(head, plan)] += jax.lax.dot(
             tile.of_logits.astype(tile.key.dtype),
             tile.key,
@@ -114,7 +114,7 @@ def _add_to_queries(ref, part, base, plan):
         )
 
 
-def _tile(ref, part, head, base, seen, real, plan):
+def _tile(ref, part, head, keys, seen, real, plan):
     """The softmax' weights and the gradient of its logits, once more."""
     import jax.numpy as jnp
     from jax.experimental import pallas as pl
@@ -123,13 +123,14 @@ def _tile(ref, part, head, base, seen, real, plan):
     slope = tiles.of_queries(ref["slope"], part, head, plan)
     if real is not None:
         query, slope = (jnp.where(real, x, 0) for x in (query, slope))
-    key = tiles.of_keys(ref["key"], base, head, plan)
-    value = tiles.of_keys(ref["value"], base, head, plan)
+    key = tiles.of_keys(ref["key"], keys, head, plan)
+    value = tiles.of_keys(ref["value"], keys, head, plan)
     rows = tiles.rows_of(part, plan.groups * plan.part)
     size, inner = (
         ref[name][0, 0, rows, pl.ds(head, 1)] for name in ("size", "inner")
     )
-    weights = jnp.exp(tiles.logits_of(ref, query, key, seen, plan) - size)
+    logits = tiles.logits_of(ref, query, key, keys, seen, plan)
+    weights = jnp.exp(logits - size)
     of_logits = weights * (tiles.across(slope, value) - inner)
     if real is not None:
         weights, of_logits = (
@@ -150,7 +151,7 @@ def _kernel_of_keys(*refs, names, plan):
                 ref[name][...] = jnp.zeros_like(ref[name])
 
     def run(part, queries, keys):
-        _add_to_keys(ref, part, queries, keys * plan.keys, plan)
+        _add_to_keys(ref, part, queries, keys, plan)
 
     def end():
         of_keys = ref["key_sums"][...] * plan.width**-0.5
@@ -163,18 +164,18 @@ def _kernel_of_keys(*refs, names, plan):
     tiles.walk(refs[:4], "keys", plan, begin, run, end)
 
 
-def _add_to_keys(ref, part, block, base, plan):
+def _add_to_keys(ref, part, block, keys, plan):
     import jax.numpy as jnp
 
-    seen = tiles.seen_by(ref, part, base, plan)
+    seen = tiles.seen_by(ref, part, keys, plan)
     real = tiles.real_queries(part, block, plan)
     for head in range(plan.side):
-        tile = _tile(ref, part, head, base, seen, real, plan)
+        tile = _tile(ref, part, head, keys, seen, real, plan)
         place = tiles.lanes(head, plan)
         weights = tile.weights.astype(tile.slope.dtype)
-        ref["value_sums"][:, place] += tiles.down(weights, tile.slope)
+        ref["value_sums"][keys.rows, place] += tiles.down(weights, tile.slope)
         of_logits = tile.of_logits.astype(tile.query.dtype)
-        ref["key_sums"][:, place] += tiles.down(of_logits, tile.query)
+        ref["key_sums"][keys.rows, place] += tiles.down(of_logits, tile.query)
         if "bias_sums" in ref:
             of_bias = jnp.sum(tile.of_logits, axis=0, keepdims=True)
-            ref["bias_sums"][...] += of_bias
+            ref["bias_sums"][:, keys.rows] += of_bias

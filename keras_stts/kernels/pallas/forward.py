@@ -53,7 +53,7 @@ def _kernel(*refs, names, plan):
         ref["sums"][...] = jnp.zeros_like(ref["sums"])
 
     def run(part, queries, keys):
-        _step(ref, part, keys * plan.keys, plan)
+        _step(ref, part, keys, plan)
 
     def end():
         for part in range(plan.queries // plan.part):
@@ -62,19 +62,19 @@ def _kernel(*refs, names, plan):
     tiles.walk(refs[:4], "queries", plan, begin, run, end)
 
 
-def _step(ref, part, base, plan):
+def _step(ref, part, keys, plan):
     import jax
     import jax.numpy as jnp
     from jax.experimental import pallas as pl
 
-    seen = tiles.seen_by(ref, part, base, plan)
+    seen = tiles.seen_by(ref, part, keys, plan)
     rows = tiles.rows_of(part, plan.groups * plan.part)
     for head in range(plan.side):
         place, column = tiles.lanes(head, plan), pl.ds(head, 1)
         query = tiles.of_queries(ref["query"], part, head, plan)
-        key = tiles.of_keys(ref["key"], base, head, plan)
-        value = tiles.of_keys(ref["value"], base, head, plan)
-        logits = tiles.logits_of(ref, query, key, seen, plan)
+        key = tiles.of_keys(ref["key"], keys, head, plan)
+        value = tiles.of_keys(ref["value"], keys, head, plan)
+        logits = tiles.logits_of(ref, query, key, keys, seen, plan)
         before = ref["most"][rows, column]
         most = jnp.maximum(before, jnp.max(logits, -1, keepdims=True))
         weights, fade = jnp.exp(logits - most), jnp.exp(before - most)

@@ -12,7 +12,8 @@ PART = 128
 # A sequence no longer is one block of keys.
 ONE_BLOCK = 1024
 # Of frames of unequal length that lie one after the other. Long blocks of
-# queries read keys seldom; their parts skip the keys of other frames.
+# queries read keys seldom; their parts skip the keys of other frames, by half
+# a block: halves alone would do more of what each block of keys needs once.
 FLAT_QUERIES = 512
 FLAT_KEYS = 256
 
@@ -29,6 +30,7 @@ Plan = namedtuple(
         "queries",
         "part",
         "keys",
+        "pieces",
         "blocks",
         "steps",
         "seen",
@@ -47,6 +49,8 @@ Attributes:
     queries: Int. Queries of a block.
     part: Int. Queries of a block that are run together.
     keys: Int. Keys of a block.
+    pieces: Int, 1 or 2. A part of the queries runs all of a block of keys, or
+        one of its pieces.
     blocks: Tuple of ints, blocks of queries and of keys.
     steps: Tuple of ints. Blocks of keys that a block of queries visits at
         most, and blocks of queries that one of keys does.
@@ -75,13 +79,14 @@ def make_plan(query_shape, key_shape, span=None):
         most, keys = FLAT_QUERIES, min(FLAT_KEYS, num_keys)
     queries, part = _parts(length, most)
     blocks = (-(-length // queries), -(-num_keys // keys))
-    steps, seen = blocks[::-1], num_keys
+    steps, seen, pieces = blocks[::-1], num_keys, 1
     if span is not None:
+        pieces = 2 if keys == FLAT_KEYS else 1
         steps = (
             min(blocks[1], -(-(queries + 2 * span) // keys) + 1),
             min(blocks[0], -(-(keys + 2 * span) // queries) + 1),
         )
-        seen = min(num_keys, span + part + keys)
+        seen = min(num_keys, span + part + keys // pieces)
     # Blocks are cut between lanes where a head fills them.
     side = key_heads if width % LANES else 1
     return Plan(
@@ -95,6 +100,7 @@ def make_plan(query_shape, key_shape, span=None):
         queries=queries,
         part=part,
         keys=keys,
+        pieces=pieces,
         blocks=blocks,
         steps=steps,
         seen=seen,
@@ -138,7 +144,7 @@ def visits(ranges, plan):
     Returns:
         Dict of pairs of int32 tensors, the first block and the one after the
         last: `"keys"` (B, blocks of queries), `"queries"` (B, blocks of
-        keys), and `"parts"` (B, parts), blocks of keys.
+        keys), and `"parts"` (B, parts), pieces of blocks of keys.
     """
     import jax.numpy as jnp
 
@@ -146,11 +152,13 @@ def visits(ranges, plan):
     parts = plan.blocks[0] * per_block
     if ranges is None:
         first = jnp.zeros((plan.rows, parts), "int32")
-        stop = jnp.full_like(first, plan.blocks[1])
+        stop = jnp.full_like(first, plan.blocks[1] * plan.pieces)
     else:
-        first, stop = _blocks_of_keys(ranges, parts, plan)
+        first, stop = _pieces_of_keys(ranges, parts, plan)
     first_of_block = first.reshape(plan.rows, -1, per_block).min(axis=-1)
     stop_of_block = stop.reshape(plan.rows, -1, per_block).max(axis=-1)
+    first_of_block = first_of_block // plan.pieces
+    stop_of_block = -(-stop_of_block // plan.pieces)
     return {
         "keys": (first_of_block, stop_of_block),
         "queries": _blocks_of_queries(first_of_block, stop_of_block, plan),
@@ -158,7 +166,7 @@ def visits(ranges, plan):
     }
 
 
-def _blocks_of_keys(ranges, parts, plan):
+def _pieces_of_keys(ranges, parts, plan):
     """The first that a part of the queries sees, and the one after."""
     import jax.numpy as jnp
 
@@ -169,9 +177,10 @@ def _blocks_of_keys(ranges, parts, plan):
     is_empty = other_start >= other_stop
     start = jnp.where(is_empty, start, jnp.minimum(start, other_start))
     stop = jnp.where(is_empty, stop, jnp.maximum(stop, other_stop))
-    first = jnp.min(start, axis=-1) // plan.keys
-    last = (jnp.max(stop, axis=-1) + plan.keys - 1) // plan.keys
-    return first, jnp.clip(last, first + 1, plan.blocks[1])
+    size = plan.keys // plan.pieces
+    first = jnp.min(start, axis=-1) // size
+    last = (jnp.max(stop, axis=-1) + size - 1) // size
+    return first, jnp.clip(last, first + 1, plan.blocks[1] * plan.pieces)
 
 
 def _blocks_of_queries(first, stop, plan):
@@ -224,6 +233,8 @@ def _times(plan, axis):
     if visited == 1:
         return 1  # It stays from one to the next.
     size = (plan.queries, plan.keys)[1 - axis]
-    across = (plan.seen - plan.part + plan.queries) / size
+    # Of keys whole blocks are read.
+    rest = plan.keys - plan.keys // plan.pieces
+    across = (plan.seen + rest - plan.part + plan.queries) / size
     across = min(visited, plan.steps[axis], across)
     return visiting * across / visited

@@ -1,6 +1,16 @@
 """What kernels do to a part of the queries and a block of keys."""
 
+from collections import namedtuple
+
 NOT_SEEN = -1e30
+Keys = namedtuple("Keys", ["base", "rows", "size"])
+Keys.__doc__ = """A block of keys, or a piece of it.
+
+Attributes:
+    base: Int32 scalar, the place of the first in its row.
+    rows: Where they lie in the block.
+    size: Int.
+"""
 
 
 def walk(bounds, by, plan, begin, run, end):
@@ -12,7 +22,7 @@ def walk(bounds, by, plan, begin, run, end):
         by: `"queries"` or `"keys"`, whose blocks visit the others.
         plan: A `Plan`.
         begin: Function, called before the first visit of a block.
-        run: Function of a part, a block of queries and one of keys.
+        run: Function of a part, a block of queries and `Keys`.
         end: Function, called after the last visit.
     """
     from jax.experimental import pallas as pl
@@ -32,24 +42,44 @@ def walk(bounds, by, plan, begin, run, end):
 
 
 def _each_part(run, bounds, row, queries, keys, plan):
-    """Run the parts of a block of queries that see a block of keys."""
+    """Run the parts of a block of queries on what they see of the keys."""
     import jax
+    import jax.numpy as jnp
     from jax.experimental import pallas as pl
 
     parts = plan.queries // plan.part
+    whole = _keys(keys, 0, plan.keys, plan)
     if parts == 1:
-        run(0, queries, keys)
+        run(0, queries, whole)
         return
     first, stop = bounds
 
     def body(part, _):
         at = queries * parts + part
+        begin = first[row, at] - keys * plan.pieces
+        end = stop[row, at] - keys * plan.pieces
+        sees_all = (begin <= 0) & (end >= plan.pieces)
 
-        @pl.when((first[row, at] <= keys) & (keys < stop[row, at]))
+        @pl.when(sees_all)
         def visit():
-            run(part, queries, keys)
+            run(part, queries, whole)
+
+        if plan.pieces == 1:
+            return
+
+        @pl.when((begin < plan.pieces) & (end > 0) & ~sees_all)
+        def visit_piece():
+            size = plan.keys // plan.pieces
+            offset = pl.multiple_of(jnp.maximum(begin, 0) * size, size)
+            run(part, queries, _keys(keys, offset, size, plan))
 
     jax.lax.fori_loop(0, parts, body, None)
+
+
+def _keys(block, offset, size, plan):
+    from jax.experimental import pallas as pl
+
+    return Keys(block * plan.keys + offset, pl.ds(offset, size), size)
 
 
 def rows_of(part, size):
@@ -87,25 +117,25 @@ def put_queries(ref, part, head, x, plan):
         ref[0, rows, place] = piece.astype(ref.dtype)
 
 
-def of_keys(ref, base, head, plan):
+def of_keys(ref, keys, head, plan):
     """(keys, width): a head; zeros past the end, where anything may be."""
     import jax
     import jax.numpy as jnp
 
-    x = ref[0, :, lanes(head, plan)]
+    x = ref[0, keys.rows, lanes(head, plan)]
     if plan.num_keys % plan.keys == 0:
         return x
-    place = jax.lax.broadcasted_iota(jnp.int32, (plan.keys, 1), 0)
-    return jnp.where(base + place < plan.num_keys, x, 0)
+    place = jax.lax.broadcasted_iota(jnp.int32, (keys.size, 1), 0)
+    return jnp.where(keys.base + place < plan.num_keys, x, 0)
 
 
-def logits_of(ref, query, key, seen, plan):
+def logits_of(ref, query, key, keys, seen, plan):
     """(groups * part, keys), float32."""
     import jax.numpy as jnp
 
     logits = across(query, key) * plan.width**-0.5
     if "bias" in ref:
-        logits = logits + ref["bias"][0]
+        logits = logits + ref["bias"][0, :, keys.rows]
     return logits if seen is None else jnp.where(seen, logits, NOT_SEEN)
 
 
@@ -127,15 +157,15 @@ def down(x, y):
     return jax.lax.dot_general(x, y, axes, preferred_element_type=jnp.float32)
 
 
-def seen_by(ref, part, base, plan):
+def seen_by(ref, part, keys, plan):
     """Bool (groups * part, keys), or `None` for all."""
     import jax
     import jax.numpy as jnp
 
     if "ranges" not in ref and plan.num_keys % plan.keys == 0:
         return None
-    shape = (plan.part, plan.keys)
-    place = base + jax.lax.broadcasted_iota(jnp.int32, shape, 1)
+    shape = (plan.part, keys.size)
+    place = keys.base + jax.lax.broadcasted_iota(jnp.int32, shape, 1)
     if "ranges" in ref:
         ranges = ref["ranges"][0, rows_of(part, plan.part)]
         seen = (place >= ranges[:, 0:1]) & (place < ranges[:, 1:2])
@@ -143,7 +173,7 @@ def seen_by(ref, part, base, plan):
         seen = place < plan.num_keys
     if "marked" in ref:
         also = (place >= ranges[:, 2:3]) & (place < ranges[:, 3:4])
-        seen = seen | (also & (ref["marked"][0] > 0))
+        seen = seen | (also & (ref["marked"][0, :, keys.rows] > 0))
     return stacked(seen, plan)
 
 
