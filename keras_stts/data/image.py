@@ -26,6 +26,9 @@ Attributes:
         columns of those of the crops together.
 """
 
+# Side of what a token of an image pools, in patches.
+IMAGE_WINDOW = 2
+
 
 def read_image(source):
     """Read an image file, upright, in RGB.

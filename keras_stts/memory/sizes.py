@@ -5,11 +5,11 @@ import itertools
 import types
 from collections import namedtuple
 
+from keras_stts.data.image import IMAGE_WINDOW
 from keras_stts.data.image import largest_tiling
 from keras_stts.flops import count_blocks
 from keras_stts.flops import prefix_lengths
 from keras_stts.flops import prunes_inside
-from keras_stts.models.video_vlm_backbone import IMAGE_WINDOW
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.ops import block_grid
 from keras_stts.ops import merge_schedule

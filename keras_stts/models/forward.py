@@ -23,8 +23,3 @@ class Forward(keras.Operation):
 
     def compute_output_spec(self, inputs):
         return self._spec(inputs)
-
-
-def symbol(name, dtype, *shape):
-    """An input of the graph, of any number of rows."""
-    return keras.Input(shape, dtype=dtype, name=name)

@@ -1,35 +1,25 @@
 import keras
 import keras_hub
-from keras import ops
 
+from keras_stts.data.image import IMAGE_WINDOW
 from keras_stts.data.image import largest_tiling
-from keras_stts.language.language_model import LanguageModel
-from keras_stts.language.language_model import Prefix
-from keras_stts.language.language_model import Text
+from keras_stts.models import backbone_parts as parts
 from keras_stts.models.backbone_bounds import check_backbone
-from keras_stts.models.backbone_checks import after_connector
 from keras_stts.models.backbone_checks import check_arguments
 from keras_stts.models.backbone_checks import check_kwargs
 from keras_stts.models.backbone_checks import methods_of
-from keras_stts.models.connector_pruning import ConnectorPruning
+from keras_stts.models.encoding import Encoding
 from keras_stts.models.forward import Forward
-from keras_stts.models.forward import symbol
 from keras_stts.models.sequence_format import SequenceFormat
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
-from keras_stts.ops.shown import add_vision
-from keras_stts.ops.shown import gather_patches
-from keras_stts.ops.text import packed_text_places
-from keras_stts.ops.text import text_places
 from keras_stts.presets import keras_format
 from keras_stts.presets import migration
 from keras_stts.presets.preset_mixin import PresetMixin
 from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
 from keras_stts.pruning import serialize
-from keras_stts.towers.connector import Connector
-from keras_stts.towers.vision_encoder import VisionEncoder
 from keras_stts.training import layouts
 from keras_stts.training import lora
 
@@ -42,12 +32,10 @@ PARTS = (
     "connector_pruning",
     "language_model",
 )
-# Side of what a token of an image pools, in patches.
-IMAGE_WINDOW = 2
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
-class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
+class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
     """Molmo2's video language model with STTS inside, without output head.
 
     A sequence has two parts of fixed length: the vision part (start token,
@@ -236,8 +224,10 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
         check_arguments(self, method)
 
         # === Layers ===
-        self._make_vision_layers(method, dtype)
-        self.language_model = self._make_language_model(dtype)
+        self.vision_encoder = parts.vision_encoder(self, method, dtype)
+        self.connector = parts.connector(self, dtype)
+        self.connector_pruning = parts.connector_pruning(self, method, dtype)
+        self.language_model = parts.language_model(self, dtype)
         self.sequence_format = SequenceFormat(
             image_patch_id,
             vision_token_ids,
@@ -247,145 +237,15 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             self.grid,
         )
         with layouts.sizes_known(config):
-            self._build_vision_layers()
-            self.language_model.build()
+            parts.build(self)
 
         # === Functional Model ===
-        inputs = self._make_inputs()
-        outputs = Forward(self._forward, self._spec)(inputs)
+        inputs = parts.inputs(self)
+        outputs = Forward(self.outputs_of, self.symbols_of)(inputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
         # KerasHub tracks what the graph runs, and no more.
         for name in PARTS:
             keras.Model.__setattr__(self, name, getattr(self, name))
-
-    def _forward(self, inputs):
-        vision = self.encode_vision(inputs)
-        outputs = {"hidden_states": self.encode(inputs, vision)[0]}
-        if "selection" in vision:
-            outputs["scores"] = vision["scores"]
-            outputs["similarity"] = vision["similarity"]
-            outputs["kept"] = vision["selection"].kept
-        return outputs
-
-    def _spec(self, inputs):
-        shape = (*inputs["token_ids"].shape, self.hidden_dim)
-        dtype = self.language_model.compute_dtype
-        outputs = {"hidden_states": keras.KerasTensor(shape, dtype)}
-        if self.prunes_blocks:
-            shape = (*inputs["frame_mask"].shape, self.num_blocks)
-            for name in ("scores", "similarity"):
-                outputs[name] = keras.KerasTensor(shape, "float32")
-            outputs["kept"] = keras.KerasTensor(shape, "bool")
-        return outputs
-
-    def _make_vision_layers(self, method, dtype):
-        ratio = self.prune_ratio if self.num_frames else 0.0
-        late = after_connector(method)
-        self.vision_encoder = VisionEncoder(
-            num_layers=self.vision_num_layers,
-            hidden_dim=self.vision_hidden_dim,
-            num_heads=self.vision_num_heads,
-            head_dim=self.vision_head_dim,
-            intermediate_dim=self.vision_intermediate_dim,
-            patch_size=self.patch_size,
-            feature_layers=self.vision_feature_layers,
-            window=self.window,
-            prune_ratio=0.0 if late else ratio,
-            prune_layer=self.prune_layer,
-            pruning="stts" if late else method,
-            rescale_axis=self.rescale_axis,
-            rescale_min=self.rescale_min,
-            refill=self.refill,
-            pixel_mean=self.pixel_mean,
-            pixel_std=self.pixel_std,
-            activation=self.vision_activation,
-            layer_norm_epsilon=self.vision_layer_norm_epsilon,
-            rematerialize=self.rematerialize,
-            num_segments=self.num_segments,
-            dtype=dtype,
-            name="vision_encoder",
-        )
-        self.connector = Connector(
-            self.connector_num_heads,
-            self.connector_head_dim,
-            self.connector_hidden_dim,
-            self.connector_intermediate_dim,
-            self.hidden_dim,
-            self.connector_activation,
-            dtype=dtype,
-            name="connector",
-        )
-        self.connector_pruning = None
-        if late and ratio:
-            self.connector_pruning = ConnectorPruning(
-                method,
-                ratio,
-                self.num_blocks,
-                self.num_segments,
-                dtype=dtype,
-                name="connector_pruning",
-            )
-
-    def _build_vision_layers(self):
-        """Without videos and images, too: what weights a model has does not
-        depend on what it is shown."""
-        side = (self.image_size, self.image_size, 3)
-        self.vision_encoder.build((None, self.num_frames or 2, *side))
-        width = self.vision_hidden_dim * len(self.vision_feature_layers)
-        self.connector.build((None, None, self.window**2, width))
-        if self.connector_pruning is not None:
-            blocks = self.num_frames * self.num_blocks
-            self.connector_pruning.build((None, blocks, self.hidden_dim))
-
-    def _make_language_model(self, dtype):
-        return LanguageModel(
-            self.vocabulary_size,
-            self.num_layers,
-            self.hidden_dim,
-            self.num_query_heads,
-            self.num_key_value_heads,
-            self.head_dim,
-            self.intermediate_dim,
-            self.additional_vocabulary_size,
-            self.rope_max_wavelength,
-            self.layer_norm_epsilon,
-            self.activation,
-            self.query_key_norm,
-            self.norm_after,
-            self.attention_bias,
-            self.rope_scaling,
-            self.rope_scaling_layers,
-            self.rematerialize,
-            dtype=dtype,
-            name="language_model",
-        )
-
-    def _make_inputs(self):
-        side = (self.image_size, self.image_size, 3)
-        inputs = {}
-        if self.num_frames:
-            inputs["videos"] = symbol("videos", "uint8", None, *side)
-            inputs["frame_mask"] = symbol("frame_mask", "bool", None)
-        if self.num_images:
-            crops = self.num_images * (self.max_crops + 1)
-            inputs["images"] = symbol("images", "uint8", crops, *side)
-            inputs["image_pooling"] = symbol(
-                "image_pooling",
-                "int32",
-                self.num_image_tokens,
-                IMAGE_WINDOW**2,
-            )
-        for part in ("vision_token_ids", "token_ids"):
-            inputs[part] = symbol(part, "int32", None)
-        for part in ("vision_mask", "padding_mask"):
-            inputs[part] = symbol(part, "bool", None)
-        if self.num_segments > 1:
-            names = ("vision_segments", "text_segments")
-            names += ("frame_segments",) if self.num_frames else ()
-            inputs |= {name: symbol(name, "int32", None) for name in names}
-        if self.language_pruning is not None:
-            inputs["prompt_mask"] = symbol("prompt_mask", "bool", None)
-        return inputs
 
     @property
     def token_embedding(self):
@@ -435,193 +295,6 @@ class VideoVLMBackbone(PresetMixin, keras_hub.models.Backbone):
             self.image_size, self.patch_size, IMAGE_WINDOW, self.max_crops
         )
         return self.num_images * tokens
-
-    def encode_vision(self, inputs):
-        """What the language model is shown of a dict of the model's inputs.
-
-        Returns:
-            Dict for `encode_prefix`: that of `encode_video`, and
-            `"image_embeddings"` and `"num_image_tokens"` of images.
-        """
-        vision = {}
-        if "videos" in inputs:
-            vision = self.encode_video(
-                inputs["videos"],
-                inputs["frame_mask"],
-                inputs.get("frame_segments"),
-            )
-        if "images" in inputs:
-            vision |= self.encode_images(
-                inputs["images"], inputs["image_pooling"]
-            )
-        return vision
-
-    def encode_images(self, images, pooling):
-        """Crops to language model embeddings of the tokens of images.
-
-        Args:
-            images: Uint8 tensor (B, C, H, W, 3).
-            pooling: Int tensor (B, M, 4).
-
-        Returns:
-            Dict of `"image_embeddings"` (B, M, hidden_dim) and
-            `"num_image_tokens"`, int32 (B,).
-        """
-        features = self.vision_encoder(images, whole=True)
-        patches, mask, count = gather_patches(features, pooling)
-        embeddings = self.connector(patches, patch_mask=mask)
-        return {"image_embeddings": embeddings, "num_image_tokens": count}
-
-    def encode_video(self, videos, frame_mask, segments=None):
-        """Frames to language model embeddings of the kept blocks.
-
-        Args:
-            videos: Uint8 tensor (B, T, H, W, 3).
-            frame_mask: Bool tensor (B, T).
-            segments: Optional int tensor (B, T), samples of a row.
-
-        Returns:
-            The dict of `VisionEncoder`, with `"embeddings"` (B, K,
-            hidden_dim) in the place of `"features"`.
-        """
-        vision = dict(
-            self.vision_encoder(
-                videos, frame_mask=frame_mask, segments=segments
-            )
-        )
-        vision["embeddings"] = self.connector(
-            vision.pop("features"), patch_mask=vision.pop("patch_mask", None)
-        )
-        if self.connector_pruning is not None:
-            vision |= self.connector_pruning(
-                vision["embeddings"], frame_mask, segments=segments
-            )
-        return vision
-
-    def encode(self, inputs, vision=None):
-        """Run the vision part and the text part of whole sequences.
-
-        Args:
-            inputs: Dict of the model's inputs.
-            vision: Optional dict, what `encode_vision` returned.
-
-        Returns:
-            Tuple (hidden states (B, S', hidden_dim) of the text part, prefix,
-            cache), the latter two as `decode` takes them.
-        """
-        vision = self.encode_vision(inputs) if vision is None else vision
-        segments = inputs.get("vision_segments")
-        prefix, seen = self._prefix(
-            inputs["vision_token_ids"], inputs["vision_mask"], vision, segments
-        )
-        text = self._text(
-            inputs["token_ids"],
-            {**seen, "masks": [prefix.sequence.mask]},
-            segments=inputs.get("text_segments"),
-        )
-        prune = self._pruning_of_tokens(vision, inputs.get("prompt_mask"))
-        return self.language_model.run(text, prefix, seen, prune=prune)
-
-    def encode_prefix(self, token_ids, mask, vision, segments=None):
-        """Run the vision part for the keys and values of every block.
-
-        Args:
-            token_ids: Int tensor (B, S).
-            mask: Bool tensor (B, S), False for padding.
-            vision: What `encode_vision` returned.
-            segments: Optional int tensor (B, S), samples of a row.
-
-        Returns:
-            Dict of `"layers"`, a list of (key, value), one a block;
-            `"masks"`, a list of bool tensors (B, S'), which of these are
-            real; `"positions"`, a list of int32 tensors (B, S'); `"segments"`,
-            an int32 tensor (B, S'); `"length"`, an int32 tensor (B,), or
-            (B, M) with `segments`, where the text begins.
-
-        Raises:
-            ValueError: If the model has `language_pruning`.
-        """
-        if self.language_pruning is not None:
-            raise ValueError(
-                "With `language_pruning` the prompt decides what of a video "
-                "is kept, so the vision part cannot be run without it. Call "
-                "`encode`."
-            )
-        prefix, seen = self._prefix(token_ids, mask, vision, segments)
-        return self.language_model.run(prefix=prefix, seen=seen)[1]
-
-    def decode(self, token_ids, prefix, cache=None, index=None, segments=None):
-        """Run the text part after a prefix.
-
-        Args:
-            token_ids: Int tensor (B * R, S), R texts a prefix, those of one
-                prefix side by side.
-            prefix: What `encode_prefix` or `encode` returned.
-            cache: Optional list of (key, value), what `decode` returned for
-                a longer text, into which those of these tokens are written.
-            index: Int scalar tensor, where in that text the tokens stand.
-            segments: Optional int tensor (B, S), which samples of their row
-                whole texts are of. By default a prefix is of one.
-
-        Returns:
-            Tuple (hidden states (B * R, S, hidden_dim), cache).
-        """
-        text = self._text(token_ids, prefix, cache, index, segments)
-        if cache is not None:
-            cache = cache, ops.convert_to_tensor(index, "int32")
-        hidden, _, cache = self.language_model.run(
-            text, seen=prefix, cache=cache
-        )
-        return hidden, cache
-
-    def _prefix(self, token_ids, mask, vision, segments=None):
-        """The vision part before the first layer, and what is known of it."""
-        sequence, length = self.sequence_format.vision_part(
-            token_ids, mask, vision, segments
-        )
-        x = self.token_embedding(sequence.token_ids)
-        names = ("image_embeddings", "embeddings")
-        shown = [vision[name] for name in names if name in vision]
-        if shown:
-            shown = ops.concatenate(shown, axis=1)
-            x = add_vision(x, shown, sequence, self.image_patch_id)
-        packed = segments is not None
-        reach = self.sequence_format.reach(sequence, packed)
-        seen = {"segments": sequence.segments, "length": length}
-        return Prefix(x, sequence, reach), seen
-
-    def _text(self, token_ids, prefix, cache=None, index=None, segments=None):
-        """The text part before the first layer."""
-        start, seen = prefix["length"], None
-        if segments is not None:
-            positions, mask, seen = packed_text_places(
-                token_ids,
-                start,
-                segments,
-                prefix["segments"],
-                prefix["masks"][0],
-            )
-        else:
-            positions, mask = text_places(
-                token_ids,
-                start if self.num_segments == 1 else start[:, 0],
-                index=0 if index is None else index,
-                length=None if cache is None else cache[0][0].shape[1],
-            )
-        x = self.token_embedding(token_ids)
-        return Text(x, positions, mask, seen)
-
-    def _pruning_of_tokens(self, vision, prompt_mask):
-        """What prunes inside the language model, after which layers."""
-        if self.language_pruning is None:
-            return None
-        selection = vision.get("selection")
-        return self.language_pruning.after_layers(
-            vision["embeddings"].shape[1],
-            None if selection is None else selection.index,
-            self.sequence_format,
-            prompt_mask,
-        )
 
     @staticmethod
     def get_layout_map(

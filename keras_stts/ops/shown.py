@@ -36,6 +36,7 @@ def gather_patches(features, pooling):
         (B, M, g) with at least one True a token, and int32 tensor (B,), the
         number of tokens that are no padding.
     """
+    pooling = ops.convert_to_tensor(pooling)
     _, num_tokens, size = pooling.shape
     index = ops.reshape(pooling, (-1, num_tokens * size))
     patches = pack_blocks(features, ops.maximum(index, 0))

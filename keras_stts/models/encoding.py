@@ -1,0 +1,230 @@
+"""The forward pass: what a batch becomes, from pixels to hidden states."""
+
+import keras
+from keras import ops
+
+from keras_stts.language.language_model import Prefix
+from keras_stts.language.language_model import Text
+from keras_stts.ops.shown import add_vision
+from keras_stts.ops.shown import gather_patches
+from keras_stts.ops.text import packed_text_places
+from keras_stts.ops.text import text_places
+
+
+class Encoding:
+    """See `VideoVLMBackbone`.
+
+    Training, `predict`, `VideoVLM.prefill` and each step of decoding run what
+    is here: `encode_vision`, then `encode` for whole sequences or `decode`
+    for texts after a prefix, both of which walk through the layers by
+    `LanguageModel.run`.
+    """
+
+    def outputs_of(self, inputs):
+        """The outputs of the model for a dict of inputs."""
+        vision = self.encode_vision(inputs)
+        outputs = {"hidden_states": self.encode(inputs, vision)[0]}
+        if "selection" in vision:
+            outputs["scores"] = vision["scores"]
+            outputs["similarity"] = vision["similarity"]
+            outputs["kept"] = vision["selection"].kept
+        return outputs
+
+    def symbols_of(self, inputs):
+        """`outputs_of` for symbols."""
+        shape = (*inputs["token_ids"].shape, self.hidden_dim)
+        dtype = self.language_model.compute_dtype
+        outputs = {"hidden_states": keras.KerasTensor(shape, dtype)}
+        if self.prunes_blocks:
+            shape = (*inputs["frame_mask"].shape, self.num_blocks)
+            for name in ("scores", "similarity"):
+                outputs[name] = keras.KerasTensor(shape, "float32")
+            outputs["kept"] = keras.KerasTensor(shape, "bool")
+        return outputs
+
+    def encode_vision(self, inputs):
+        """What the language model is shown of a dict of the model's inputs.
+
+        Returns:
+            Dict for `encode_prefix`: that of `encode_video`, and
+            `"image_embeddings"` and `"num_image_tokens"` of images.
+        """
+        vision = {}
+        if "videos" in inputs:
+            vision = self.encode_video(
+                inputs["videos"],
+                inputs["frame_mask"],
+                inputs.get("frame_segments"),
+            )
+        if "images" in inputs:
+            vision |= self.encode_images(
+                inputs["images"], inputs["image_pooling"]
+            )
+        return vision
+
+    def encode_images(self, images, pooling):
+        """Crops to language model embeddings of the tokens of images.
+
+        Args:
+            images: Uint8 tensor (B, C, H, W, 3).
+            pooling: Int tensor (B, M, 4).
+
+        Returns:
+            Dict of `"image_embeddings"` (B, M, hidden_dim) and
+            `"num_image_tokens"`, int32 (B,).
+        """
+        features = self.vision_encoder(images, whole=True)
+        patches, mask, count = gather_patches(features, pooling)
+        embeddings = self.connector(patches, patch_mask=mask)
+        return {"image_embeddings": embeddings, "num_image_tokens": count}
+
+    def encode_video(self, videos, frame_mask, segments=None):
+        """Frames to language model embeddings of the kept blocks.
+
+        Args:
+            videos: Uint8 tensor (B, T, H, W, 3).
+            frame_mask: Bool tensor (B, T).
+            segments: Optional int tensor (B, T), samples of a row.
+
+        Returns:
+            The dict of `VisionEncoder`, with `"embeddings"` (B, K,
+            hidden_dim) in the place of `"features"`.
+        """
+        vision = dict(
+            self.vision_encoder(
+                videos, frame_mask=frame_mask, segments=segments
+            )
+        )
+        vision["embeddings"] = self.connector(
+            vision.pop("features"), patch_mask=vision.pop("patch_mask", None)
+        )
+        if self.connector_pruning is not None:
+            vision |= self.connector_pruning(
+                vision["embeddings"], frame_mask, segments=segments
+            )
+        return vision
+
+    def encode(self, inputs, vision=None):
+        """Run the vision part and the text part of whole sequences.
+
+        Args:
+            inputs: Dict of the model's inputs.
+            vision: Optional dict, what `encode_vision` returned.
+
+        Returns:
+            Tuple (hidden states (B, S', hidden_dim) of the text part, prefix,
+            cache), the latter two as `decode` takes them.
+        """
+        vision = self.encode_vision(inputs) if vision is None else vision
+        segments = inputs.get("vision_segments")
+        prefix, seen = self._prefix(
+            inputs["vision_token_ids"], inputs["vision_mask"], vision, segments
+        )
+        text = self._text(
+            inputs["token_ids"],
+            {**seen, "masks": [prefix.sequence.mask]},
+            segments=inputs.get("text_segments"),
+        )
+        prune = self._pruning_of_tokens(vision, inputs.get("prompt_mask"))
+        return self.language_model.run(text, prefix, seen, prune=prune)
+
+    def encode_prefix(self, token_ids, mask, vision, segments=None):
+        """Run the vision part for the keys and values of every block.
+
+        Args:
+            token_ids: Int tensor (B, S).
+            mask: Bool tensor (B, S), False for padding.
+            vision: What `encode_vision` returned.
+            segments: Optional int tensor (B, S), samples of a row.
+
+        Returns:
+            Dict of `"layers"`, a list of (key, value), one a block;
+            `"masks"`, a list of bool tensors (B, S'), which of these are
+            real; `"positions"`, a list of int32 tensors (B, S'); `"segments"`,
+            an int32 tensor (B, S'); `"length"`, an int32 tensor (B,), or
+            (B, M) with `segments`, where the text begins.
+
+        Raises:
+            ValueError: If the model has `language_pruning`.
+        """
+        if self.language_pruning is not None:
+            raise ValueError(
+                "With `language_pruning` the prompt decides what of a video "
+                "is kept, so the vision part cannot be run without it. Call "
+                "`encode`."
+            )
+        prefix, seen = self._prefix(token_ids, mask, vision, segments)
+        return self.language_model.run(prefix=prefix, seen=seen)[1]
+
+    def decode(self, token_ids, prefix, cache=None, index=None, segments=None):
+        """Run the text part after a prefix.
+
+        Args:
+            token_ids: Int tensor (B * R, S), R texts a prefix, those of one
+                prefix side by side.
+            prefix: What `encode_prefix` or `encode` returned.
+            cache: Optional list of (key, value), what `decode` returned for
+                a longer text, into which those of these tokens are written.
+            index: Int scalar tensor, where in that text the tokens stand.
+            segments: Optional int tensor (B, S), which samples of their row
+                whole texts are of. By default a prefix is of one.
+
+        Returns:
+            Tuple (hidden states (B * R, S, hidden_dim), cache).
+        """
+        text = self._text(token_ids, prefix, cache, index, segments)
+        if cache is not None:
+            cache = cache, ops.convert_to_tensor(index, "int32")
+        hidden, _, cache = self.language_model.run(
+            text, seen=prefix, cache=cache
+        )
+        return hidden, cache
+
+    def _prefix(self, token_ids, mask, vision, segments=None):
+        """The vision part before the first layer, and what is known of it."""
+        sequence, length = self.sequence_format.vision_part(
+            token_ids, mask, vision, segments
+        )
+        x = self.token_embedding(sequence.token_ids)
+        names = ("image_embeddings", "embeddings")
+        shown = [vision[name] for name in names if name in vision]
+        if shown:
+            shown = ops.concatenate(shown, axis=1)
+            x = add_vision(x, shown, sequence, self.image_patch_id)
+        packed = segments is not None
+        reach = self.sequence_format.reach(sequence, packed)
+        seen = {"segments": sequence.segments, "length": length}
+        return Prefix(x, sequence, reach), seen
+
+    def _text(self, token_ids, prefix, cache=None, index=None, segments=None):
+        """The text part before the first layer."""
+        start, seen = prefix["length"], None
+        if segments is not None:
+            positions, mask, seen = packed_text_places(
+                token_ids,
+                start,
+                segments,
+                prefix["segments"],
+                prefix["masks"][0],
+            )
+        else:
+            positions, mask = text_places(
+                token_ids,
+                start if self.num_segments == 1 else start[:, 0],
+                index=0 if index is None else index,
+                length=None if cache is None else cache[0][0].shape[1],
+            )
+        x = self.token_embedding(token_ids)
+        return Text(x, positions, mask, seen)
+
+    def _pruning_of_tokens(self, vision, prompt_mask):
+        """What prunes inside the language model, after which layers."""
+        if self.language_pruning is None:
+            return None
+        selection = vision.get("selection")
+        return self.language_pruning.after_layers(
+            vision["embeddings"].shape[1],
+            None if selection is None else selection.index,
+            self.sequence_format,
+            prompt_mask,
+        )
