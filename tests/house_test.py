@@ -42,6 +42,7 @@ REACHING_IN = {
     "_normalize_generate_inputs": 2,
     "_set_vocabulary_and_merges_tokenizers": 2,
     "_tokenizer": 3,
+    "_update_metrics_variables": 2,
     "_value": 3,
 }
 # Modules that import each other, some in functions.
