@@ -12,6 +12,7 @@ from keras_stts import optimizers
 from keras_stts import pruning
 from keras_stts import visualize
 from keras_stts.evaluation import evaluate
+from keras_stts.formats.molmo2 import format as _molmo2  # noqa: F401
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor

@@ -12,6 +12,7 @@ from keras_stts.memory.estimate import count_memory
 from keras_stts.models.backbone_bounds import is_int
 from keras_stts.presets import files as preset_files
 from keras_stts.presets.keras_format import naming
+from keras_stts.presets.preset_mixin import backbone_config
 from keras_stts.presets.preset_mixin import preset_config
 from keras_stts.presets.preset_mixin import resolve_preset
 
@@ -87,8 +88,6 @@ def config_of_preset(preset):
         ValueError: If the preset is unknown, or its config damaged.
         FileNotFoundError: If it has no config.
     """
-    from keras_stts.presets.load_task import backbone_config
-
     changes = preset_config(preset)
     preset = resolve_preset(preset)
     with preset_files.loading(), naming(preset):

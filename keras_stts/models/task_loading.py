@@ -9,11 +9,11 @@ from keras_stts.preprocessing.video_vlm_video_converter import (
 from keras_stts.presets import configs as preset_configs
 from keras_stts.presets import files as preset_files
 from keras_stts.presets.keras_format import naming
-from keras_stts.presets.load_task import backbone_config
 from keras_stts.presets.load_task import load_task
 from keras_stts.presets.preset_mixin import argument_names
+from keras_stts.presets.preset_mixin import backbone_config
 from keras_stts.presets.preset_mixin import check_arguments
-from keras_stts.presets.preset_mixin import is_molmo2
+from keras_stts.presets.preset_mixin import format_of
 from keras_stts.presets.preset_mixin import preset_config
 from keras_stts.presets.preset_mixin import resolve_preset
 from keras_stts.pruning import split
@@ -127,7 +127,7 @@ def _check_pruning(preset, defaults, pruning, prune_ratio=None, **_):
         )
     if method is None or prune_ratio is not None:
         return
-    if "prune_ratio" not in defaults and not is_molmo2(preset):
+    if "prune_ratio" not in defaults and format_of(preset) is None:
         defaults = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
     if defaults.get("prune_ratio") == 0:
         raise ValueError(

@@ -3,6 +3,7 @@
 import keras
 
 from keras_stts._collection import cheap_collection
+from keras_stts.formats import registry
 from keras_stts.presets import migration
 from keras_stts.presets import saving as preset_saving
 from keras_stts.presets.keras_format import reading_weights
@@ -119,10 +120,8 @@ class Saving:
         again = keras_stts.VideoVLM.from_preset("exported", prune_ratio=0.5)
         ```
         """
-        from keras_stts.formats.molmo2.export import export
-
         with preset_saving.replacing(directory, "molmo2") as part:
-            export(self, part, max_shard_size)
+            registry.get("molmo2").export(self, part, max_shard_size)
 
     def save_to_preset(self, preset_dir, max_shard_size=10):
         """Save the model for `from_preset`, with a model card.

@@ -13,10 +13,10 @@ from keras_stts.preprocessing.video_vlm_video_converter import (
 from keras_stts.presets import configs as preset_configs
 from keras_stts.presets import files as preset_files
 from keras_stts.presets import keras_format
-from keras_stts.presets.files import read_once
 from keras_stts.presets.parsing import AGAIN
 from keras_stts.presets.preset_mixin import argument_names
-from keras_stts.presets.preset_mixin import is_molmo2
+from keras_stts.presets.preset_mixin import backbone_config
+from keras_stts.presets.preset_mixin import format_of
 from keras_stts.presets.preset_mixin import saved_dtype
 
 # Of a tokenizer, without which it is none.
@@ -27,20 +27,6 @@ TOKENIZER_FILES = (
     "tokenizer_config.json",
     "vocab.json",
 )
-
-
-def backbone_config(preset, changes):
-    """Arguments of the backbone of a preset, with changes; weights aside."""
-    if is_molmo2(preset):
-        from keras_stts.formats.molmo2 import loading as convert_molmo2
-
-        config = read_once(convert_molmo2.Files, preset).backbone
-    else:
-        config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
-    config = {**config, **changes}
-    if changes.get("dtype") is None:
-        config["dtype"] = saved_dtype(preset)
-    return config
 
 
 def load_task(
@@ -61,7 +47,7 @@ def load_task(
     """
     if "preprocessor" not in task:
         preset_files.check_complete(preset)
-    molmo2 = is_molmo2(preset)
+    format = format_of(preset)
     if "backbone" not in task:
         backbone.setdefault("dtype", saved_dtype(preset))
         foresight.before_loading(backbone_config(preset, backbone), 4)
@@ -74,30 +60,24 @@ def load_task(
             preprocessor.setdefault(name, getattr(task["backbone"], name))
         prunes = task["backbone"].language_pruning is not None
         preprocessor.setdefault("prompt_mask", prunes)
-        load = _molmo2_preprocessor if molmo2 else _keras_preprocessor
-        task["preprocessor"] = load(preset, preprocessor, converter)
-    if molmo2:
-        return _molmo2_task(cls, preset, load_weights, task)
-    return _keras_task(cls, preset, load_weights, task)
-
-
-def _molmo2_task(cls, preset, load_weights, task):
-    from keras_stts.formats.molmo2 import loading as convert_molmo2
-
-    task = {**convert_molmo2.task_arguments(preset), **task}
+        task["preprocessor"] = (
+            _keras_preprocessor(preset, preprocessor, converter)
+            if format is None
+            else _preprocessor(format, preset, preprocessor, converter)
+        )
+    if format is None:
+        return _keras_task(cls, preset, load_weights, task)
     with weights_to_be_loaded(load_weights):
-        model = cls.from_config(task)
+        model = cls.from_config({**format.task_arguments(preset), **task})
     if load_weights:
-        convert_molmo2.load_head(model, preset)
+        format.load_head(model, preset)
     return model
 
 
-def _molmo2_preprocessor(preset, preprocessor, converter):
+def _preprocessor(format, preset, preprocessor, converter):
     """The preset's preprocessor with changes; None if it has none."""
-    from keras_stts.formats.molmo2 import loading as convert_molmo2
-
-    if convert_molmo2.has_tokenizer(preset):
-        return convert_molmo2.load_preprocessor(preset, preprocessor, converter)
+    if format.has_preprocessor(preset):
+        return format.load_preprocessor(preset, preprocessor, converter)
     found = [n for n in TOKENIZER_FILES if preset_files.has(preset, n)]
     if found:
         raise _half(preset, found[0], "tokenizer.json")

@@ -7,6 +7,7 @@ import keras_hub
 from huggingface_hub import constants
 
 from keras_stts import _hub_compat as hub
+from keras_stts.formats import registry
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.presets import configs as preset_configs
 from keras_stts.presets import files as preset_files
@@ -41,8 +42,13 @@ def preset_config(preset):
     return PRESETS.get(str(preset), {}).get("config", {})
 
 
-def is_molmo2(preset):
-    """Whether a preset is a checkpoint in the format of Molmo2's authors."""
+def format_of(preset):
+    """The format of a preset; `None` for that of Keras.
+
+    Raises:
+        FileNotFoundError: If the preset has no config.
+        ValueError: If its format is unknown.
+    """
     if not _has_config(preset):
         raise FileNotFoundError(
             f"A preset holds a `{hub.CONFIG_FILE}`. Received: preset="
@@ -51,14 +57,16 @@ def is_molmo2(preset):
         )
     config = preset_files.read_json(preset, hub.CONFIG_FILE)
     if "registered_name" in config:
-        return False
-    if config.get("model_type") == "molmo2":
-        return True
-    raise ValueError(
-        "A checkpoint must be in Keras format or of the model type `molmo2`. "
-        f"Received: preset={preset!r} of model type "
-        f"{config.get('model_type')!r}."
-    )
+        return None
+    model_type = config.get("model_type")
+    format = registry.get(model_type) if isinstance(model_type, str) else None
+    if format is None:
+        raise ValueError(
+            "A checkpoint must be in Keras format or of the model type "
+            f"`{'`, `'.join(registry.names())}`. Received: preset={preset!r} "
+            f"of model type {model_type!r}."
+        )
+    return format
 
 
 def _has_config(preset):
@@ -90,7 +98,7 @@ def saved_dtype(preset):
     The default of Keras, or a quantized preset's own policies.
     """
     saved = None
-    if not is_molmo2(preset):
+    if format_of(preset) is None:
         config = preset_configs.read(preset, hub.CONFIG_FILE)
         saved = config["config"].get("dtype")
     if isinstance(saved, dict):
@@ -98,6 +106,19 @@ def saved_dtype(preset):
         if isinstance(policy, keras.dtype_policies.DTypePolicyMap):
             return policy
     return keras.config.dtype_policy()
+
+
+def backbone_config(preset, changes):
+    """Arguments of the backbone of a preset, with changes; weights aside."""
+    format = format_of(preset)
+    if format is None:
+        config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
+    else:
+        config = format.backbone_config(preset)
+    config = {**config, **changes}
+    if changes.get("dtype") is None:
+        config["dtype"] = saved_dtype(preset)
+    return config
 
 
 def argument_names(cls):
@@ -175,10 +196,9 @@ class PresetMixin:
         }
         known = names | {"load_weights", "config_file", "dtype"}
         check_arguments(kwargs, known | {"name"})
-        if is_molmo2(preset):
-            from keras_stts.formats.molmo2 import loading as convert_molmo2
-
-            return convert_molmo2.load(cls, preset, **kwargs)
+        format = format_of(preset)
+        if format is not None:
+            return format.load(cls, preset, **kwargs)
         is_backbone = issubclass(cls, keras_hub.models.Backbone)
         if is_backbone and kwargs.get("dtype") is None:
             kwargs["dtype"] = saved_dtype(preset)

@@ -19,6 +19,7 @@ from keras_stts.memory import weights as model_weights
 from keras_stts.memory.report import KINDS
 from keras_stts.memory.report import PARTS
 from keras_stts.memory.report import readable
+from keras_stts.models import backbone_parts
 from keras_stts.optimizers import PartwiseAdamW
 from keras_stts.training import text_loss
 from keras_stts.training.parts import part_of
@@ -348,12 +349,10 @@ def test_presets_are_asked_before_they_are_loaded():
 
 
 def test_no_model_is_made_to_be_asked(monkeypatch):
-    backbone = keras_stts.VideoVLMBackbone
-
     def made(*args, **kwargs):
         raise AssertionError("a model was made")
 
-    monkeypatch.setattr(backbone, "_make_vision_layers", made)
+    monkeypatch.setattr(backbone_parts, "vision_encoder", made)
     with pytest.raises(AssertionError, match="a model was made"):
         tiny_model()
     assert whole()["total"] > 0
