@@ -23,10 +23,29 @@ __all__ = [
     "check_file_exists",
     "get_file",
     "global_state",
+    "has_value",
     "load_json",
     "load_renamed",
     "saving_lib",
+    "set_value",
 ]
+
+
+def has_value(variable):
+    """Whether a `keras.Variable` holds an array.
+
+    Under JAX those of a model hold none while Keras trains it; `value` would
+    make a new one.
+    """
+    return variable._value is not None
+
+
+def set_value(variable, value):
+    """Give a `keras.Variable` an array, wherever that lies.
+
+    `assign` would bring it to the devices that the old one lies on.
+    """
+    variable._value = value
 
 
 def load_renamed(model, filepath, rename, objects_to_skip=None, **kwargs):

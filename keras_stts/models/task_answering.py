@@ -9,8 +9,9 @@ from keras_stts import _hub_compat as hub
 from keras_stts.memory import foresight
 from keras_stts.models import cuda_graphs
 from keras_stts.models.backbone_bounds import is_int
+from keras_stts.preprocessing import input_checks
+from keras_stts.training import arrays
 from keras_stts.training import distributing
-from keras_stts.training import inputs as model_inputs
 from keras_stts.training import padding
 
 
@@ -48,7 +49,7 @@ class Answering:
                 f"Received: max_length={max_length!r}."
             )
         if isinstance(inputs, dict):
-            rows, length = model_inputs.batch_shape(inputs, math.inf)
+            rows, length = arrays.batch_shape(inputs, math.inf)
             foresight.before_generate(self, rows, max_length or length)
         if self.preprocessor is not None and stop_token_ids == "auto":
             stop_token_ids = list(self.preprocessor.stop_token_ids)
@@ -78,8 +79,8 @@ class Answering:
         if not isinstance(inputs, dict):
             return super()._normalize_generate_inputs(inputs)
         if self.preprocessor is None:
-            model_inputs.check_inputs(self.backbone, inputs)
-            model_inputs.check_alone(inputs)
+            input_checks.check_inputs(self.backbone, inputs)
+            input_checks.check_alone(inputs)
             return [inputs], False
         single = isinstance(inputs.get("prompts"), (str, bytes))
         if single:

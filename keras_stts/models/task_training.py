@@ -11,11 +11,13 @@ from keras_stts.memory import foresight
 from keras_stts.models import cuda_graphs
 from keras_stts.optimizers import PartwiseAdamW
 from keras_stts.optimizers import default_learning_rate
+from keras_stts.training import arrays
 from keras_stts.training import distributing
 from keras_stts.training import inputs as model_inputs
 from keras_stts.training import padding
 from keras_stts.training import text_loss
 from keras_stts.training import tf_steps
+from keras_stts.training.variables import keep_variables
 
 
 class Training:
@@ -189,7 +191,7 @@ class Training:
             validation_batch_size or batch_size,
         )
         cuda_graphs.release(self)
-        foresight.before_fit(self, *model_inputs.batch_shape(x, batch_size))
+        foresight.before_fit(self, *arrays.batch_shape(x, batch_size))
         callbacks = keras.tree.flatten(callbacks or [])
         epoch, batch = _first_batch(self, callbacks, x, initial_epoch)
         if isinstance(x, VideoDataset):
@@ -200,7 +202,11 @@ class Training:
 
         def run(initial_epoch, epochs):
             dataset = model_inputs.prepare(
-                self, (x, y, sample_weight), batch_size, shuffle, labelled=True
+                self,
+                (x, y, sample_weight),
+                batch_size,
+                shuffle=shuffle,
+                labelled=True,
             )
             history = keras.Model.fit(
                 self,
@@ -215,7 +221,7 @@ class Training:
             self._keep_auxiliary_loss()
             return history
 
-        with model_inputs.keep_variables(self):
+        with keep_variables(self):
             if not batch:
                 return run(min(epoch, epochs), epochs)
             # Its number of batches is another one than that of the rest.
@@ -253,7 +259,7 @@ class Training:
         if not kwargs.get("_use_cached_eval_dataset"):
             data = (x, y, sample_weight)
             x = model_inputs.prepare(self, data, batch_size, labelled=True)
-        with model_inputs.keep_variables(self):
+        with keep_variables(self):
             results = keras.Model.evaluate(self, x, **kwargs)
         self._keep_auxiliary_loss()
         return results
@@ -261,7 +267,7 @@ class Training:
     def predict(self, x, batch_size=None, **kwargs):
         """Logits (B, S', V) of the text part; see `fit` for `x`."""
         x = model_inputs.prepare(self, (x,), batch_size)
-        with model_inputs.keep_variables(self):
+        with keep_variables(self):
             results = keras.Model.predict(self, x, **kwargs)
         if distributing.replicas() == 1:
             return results

@@ -15,6 +15,7 @@ from keras_stts.preprocessing.examples import ImagePacker
 from keras_stts.preprocessing.examples import as_batch
 from keras_stts.preprocessing.examples import check_text
 from keras_stts.preprocessing.examples import subtitle_text
+from keras_stts.preprocessing.input_checks import check_alone
 from keras_stts.preprocessing.packed_rows import join
 from keras_stts.preprocessing.packed_rows import join_videos
 from keras_stts.preprocessing.packed_rows import segments
@@ -24,7 +25,6 @@ from keras_stts.preprocessing.video_vlm_video_converter import (
     VideoVLMVideoConverter,
 )
 from keras_stts.presets.preset_mixin import PresetMixin
-from keras_stts.training.inputs import check_alone
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")

@@ -5,6 +5,8 @@ import contextlib
 import keras
 import numpy as np
 
+from keras_stts import _hub_compat as hub
+
 
 def this_process():
     """Tuple (index, count) of this process among those that share a model."""
@@ -37,12 +39,12 @@ def gathered(model):
     keras.distribution.set_distribution(None)
     try:
         for variable, value in before:
-            variable._value = _whole(value)
+            hub.set_value(variable, _whole(value))
         yield
     finally:
         keras.distribution.set_distribution(distribution)
         for variable, value in before:
-            variable._value = value
+            hub.set_value(variable, value)
 
 
 def _is_whole(array):

@@ -1,8 +1,8 @@
-"""Reads the files of a Molmo2 checkpoint by the tables of `molmo2_settings`."""
+"""Reads the files of a Molmo2 checkpoint by the tables of `settings`."""
 
 import math
 
-from keras_stts.formats.molmo2.settings import REQUIRED
+from keras_stts.formats.molmo2.field_kinds import REQUIRED
 from keras_stts.formats.molmo2.settings import TABLES
 from keras_stts.presets import files as preset_files
 

@@ -37,7 +37,7 @@ class Files:
 
     Raises:
         ValueError: If a file has a field that is unknown, or of a value that
-            cannot be had here; see `molmo2_settings`.
+            cannot be had here; see `keras_stts.formats.molmo2.settings`.
     """
 
     def __init__(self, preset):

@@ -8,7 +8,7 @@ no other file says: pixels, not how these are sampled or pooled.
 import collections
 
 from keras_stts.formats.molmo2 import fields as fields
-from keras_stts.formats.molmo2.settings import PIXELS
+from keras_stts.formats.molmo2.processor_fields import PIXELS
 from keras_stts.models.backbone_bounds import INTS
 from keras_stts.presets import files as preset_files
 

@@ -1,0 +1,155 @@
+"""Whether preprocessed inputs are what a backbone takes."""
+
+import keras
+import numpy as np
+from keras import ops
+
+
+def check_inputs(backbone, x):
+    """Check that preprocessed inputs are what a backbone takes.
+
+    Raises:
+        ValueError: If an input is missing, the frames are not uint8 of the
+            right number and size, real frames are missing or do not come
+            first, a video has more or fewer placeholders than P a frame, the
+            samples of a row do not stand one after the other, or a prompt is
+            not at the beginning of its text.
+    """
+    missing = sorted(set(backbone.input) - set(x))
+    if missing:
+        raise ValueError(
+            "Preprocessed inputs must be complete. Received a dict without "
+            f"{', '.join(missing)}."
+        )
+    wanted = 0
+    if "videos" in backbone.input:
+        wanted = wanted + _checked_frames(backbone, x) * backbone.num_blocks
+    if "images" in backbone.input:
+        wanted = wanted + _checked_image_tokens(backbone, x)
+    _check_placeholders(backbone, x, wanted)
+    if backbone.num_segments > 1:
+        _check_segments(backbone, x)
+    if "prompt_mask" in backbone.input:
+        _check_prompts(x)
+
+
+def check_alone(x):
+    """Raise if preprocessed rows hold several samples."""
+    found = _numpy(x.get("text_segments", 0)).max() + 1
+    if found > 1:
+        raise ValueError(
+            "`generate` takes one sample a row. Received: rows of up to "
+            f"{found} samples. Pass each as a row of its own."
+        )
+
+
+def _checked_frames(backbone, x):
+    """Real frames of each row: (B,)."""
+    _check_pixels(backbone, "videos", x["videos"])
+    frames = _numpy(x["frame_mask"]).astype(bool)
+    if frames.shape != tuple(x["videos"].shape[:2]):
+        raise ValueError(
+            "`frame_mask` must have a value for each frame. Received: "
+            f"videos of shape={tuple(x['videos'].shape)}, frame_mask of "
+            f"shape={frames.shape}."
+        )
+    if not frames[:, 0].all() or (frames[:, 1:] > frames[:, :-1]).any():
+        raise ValueError(
+            "`frame_mask` must be True at the real frames of a video, "
+            "which come first; there is at least one. Received: "
+            f"{frames.astype(int).tolist()}."
+        )
+    return frames.sum(-1)
+
+
+def _checked_image_tokens(backbone, x):
+    """Tokens of the images of each row: (B,)."""
+    _check_pixels(backbone, "images", x["images"])
+    tokens = (_numpy(x["image_pooling"]) >= 0).any(-1)
+    if (tokens[:, 1:] > tokens[:, :-1]).any():
+        raise ValueError(
+            "In `image_pooling` tokens without patches, padding, must "
+            "come last. Received: some between others."
+        )
+    return tokens.sum(-1)
+
+
+def _check_pixels(backbone, name, pixels):
+    wanted = backbone.input[name].shape
+    dtype = keras.backend.standardize_dtype(pixels.dtype)
+    fits = len(pixels.shape) == len(wanted) and all(
+        size in (None, given) for size, given in zip(wanted, pixels.shape)
+    )
+    if not fits or dtype != "uint8":
+        sizes = ", ".join(str(size or "frames") for size in wanted[1:])
+        raise ValueError(
+            f"Preprocessed {name} must be uint8, 0 to 255, of shape (batch, "
+            f"{sizes}). Received: dtype={dtype}, shape={tuple(pixels.shape)}."
+        )
+
+
+def _check_placeholders(backbone, x, wanted):
+    ids, mask = _numpy(x["vision_token_ids"]), _numpy(x["vision_mask"])
+    found = ((ids == backbone.image_patch_id) & mask.astype(bool)).sum(-1)
+    if (found != wanted).any():
+        raise ValueError(
+            "Each token of an image, and each of the "
+            f"{backbone.num_blocks} blocks of a real frame, needs a "
+            "placeholder in `vision_token_ids`. Received: "
+            f"{found.tolist()} placeholders, {np.asarray(wanted).tolist()} "
+            "needed."
+        )
+
+
+def _check_segments(backbone, x):
+    """Raise unless the samples of rows stand one after the other."""
+    most = backbone.num_segments
+    ids = {n: _numpy(x[n]) for n in backbone.input if n.endswith("_segments")}
+    for name, which in ids.items():
+        steps = np.diff(which, axis=1, prepend=0)
+        good = ((steps == 0) | (steps == 1)).all() and not which[:, 0].any()
+        if not good or which.max() >= most:
+            raise ValueError(
+                f"`{name}` must number the samples of a row, up to "
+                f"num_segments={most} of them, 0, 1, ... one after the other; "
+                f"padding counts to the last. Received: {which.tolist()}."
+            )
+    patches = _numpy(x["vision_token_ids"]) == backbone.image_patch_id
+    real = _numpy(x["vision_mask"]).astype(bool)
+    tokens = _count(real, ids["vision_segments"], most)
+    wanted = found = _count(real & patches, ids["vision_segments"], most)
+    if "videos" in backbone.input:
+        frames = _numpy(x["frame_mask"]).astype(bool)
+        frames = _count(frames, ids["frame_segments"], most)
+        wanted = np.maximum(frames, tokens > 0) * backbone.num_blocks
+    texts = ids["text_segments"].max(1) + 1
+    if (found != wanted).any() or ((tokens > 0).sum(1) != texts).any():
+        raise ValueError(
+            "Each sample of a row must have a text, a start token, and a "
+            f"placeholder for each of the {backbone.num_blocks} blocks of its "
+            f"real frames, of which there is one at least. Received: "
+            f"{found.tolist()} placeholders in `vision_segments`, "
+            f"{wanted.tolist()} needed, and {texts.tolist()} texts."
+        )
+
+
+def _count(mask, segments, num_segments):
+    """How many are True of each sample of a row: (B, num_segments)."""
+    same = segments[..., None] == np.arange(num_segments)
+    return (same & mask[..., None]).sum(1)
+
+
+def _check_prompts(x):
+    prompt = _numpy(x["prompt_mask"]).astype(bool)
+    outside = prompt & ~_numpy(x["padding_mask"]).astype(bool)
+    late = (prompt[:, 1:] > prompt[:, :-1]).any()
+    if not prompt[:, 0].all() or late or outside.any():
+        raise ValueError(
+            "`prompt_mask` must be True at the tokens of a prompt, which come "
+            "first and are no padding; there is at least one. Received: "
+            f"{prompt.astype(int).tolist()}."
+        )
+
+
+def _numpy(value):
+    return np.asarray(ops.convert_to_numpy(value))
