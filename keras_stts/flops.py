@@ -4,7 +4,6 @@ from keras_stts.ops import merge_schedule
 from keras_stts.ops import num_kept_blocks
 from keras_stts.ops import plan_groups
 from keras_stts.pruning import STTS
-from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
 
 LAYOUTS = ("packed", "padded", "ideal")
@@ -54,7 +53,7 @@ def count_flops(
     num_kept, num_shown = count_blocks(backbone, num_frames, prune_ratio)
     vision_length = num_frames * (2 + time_tokens) + num_shown
     vision_length += backbone.num_segments
-    if isinstance(method, ToMe):
+    if not method.prunes_blocks:
         vision = _merging_encoder(backbone, num_frames, prune_ratio)
     else:
         # With refill all blocks run on whole frames.
@@ -62,6 +61,7 @@ def count_flops(
         vision = _vision_encoder(backbone, num_frames, run, layout)
     runs_scorer = inside and isinstance(method, STTS)
     scorer = _scorer(backbone, num_frames) if runs_scorer else 0
+    vision += _ranking(backbone, method, num_frames, prune_ratio)
     connector = _connector(backbone, num_kept)
     lengths = prefix_lengths(backbone, vision_length, num_shown)
     text = _language_model(backbone, lengths, text_length)
@@ -77,16 +77,26 @@ def count_flops(
     }
 
 
+def _ranking(backbone, method, num_frames, prune_ratio):
+    """What a method says that it takes itself."""
+    if not (prune_ratio and method.prunes_blocks):
+        return 0
+    width = backbone.hidden_dim
+    if method.place == "vision_encoder":
+        width = backbone.window**2 * backbone.vision_hidden_dim
+    return method.flops(num_frames, backbone.num_blocks, width)
+
+
 def prunes_inside(method):
     """Whether blocks leave in the vision encoder."""
-    return not isinstance(method, ToMe) and method.place == "vision_encoder"
+    return method.prunes_blocks and method.place == "vision_encoder"
 
 
 def count_blocks(backbone, num_frames, prune_ratio):
     """Tuple of blocks of a row that the vision encoder ends with, and of those
     that the language model begins with."""
     method = get_pruning(backbone.pruning)
-    shown = 0.0 if isinstance(method, ToMe) else prune_ratio
+    shown = prune_ratio if method.prunes_blocks else 0.0
     inside = shown if prunes_inside(method) else 0.0
     sizes = backbone.num_blocks, num_frames
     return tuple(
@@ -142,7 +152,7 @@ def _vision_encoder(backbone, num_frames, prune_ratio, layout):
 
 
 def _merging_encoder(backbone, num_frames, prune_ratio):
-    """Of ToMe: attention before the merge of a block, the MLP after it."""
+    """If blocks merge: attention before it, the MLP after it."""
     width, inner, hidden = _vision_sizes(backbone)
     tokens = (backbone.image_size // backbone.patch_size) ** 2
     total = 2 * 3 * backbone.patch_size**2 * width * tokens

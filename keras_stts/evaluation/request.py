@@ -56,8 +56,8 @@ def _is_count(value):
 
 def _check_budget(backbone, frames):
     """Raise if a model would have to prune frame 0, which is kept whole."""
-    merges = isinstance(pruning.get(backbone.pruning), pruning.ToMe)
-    if frames is not None and backbone.prune_ratio and not merges:
+    prunes = pruning.get(backbone.pruning).prunes_blocks
+    if frames is not None and backbone.prune_ratio and prunes:
         try:
             num_kept_blocks(backbone.num_blocks, frames, backbone.prune_ratio)
         except ValueError as error:

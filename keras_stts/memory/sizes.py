@@ -14,7 +14,6 @@ from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.ops import block_grid
 from keras_stts.ops import merge_schedule
 from keras_stts.pruning import STTS
-from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
 
 Tokens = namedtuple(
@@ -138,7 +137,7 @@ def _by_vision_block(model, whole, late):
         late: Int, those that are left after the pruning.
     """
     method, count = get_pruning(model.pruning), model.vision_num_layers
-    if isinstance(method, ToMe) and model.prune_ratio:
+    if model.prune_ratio and not method.prunes_blocks:
         patches = (model.image_size // model.patch_size) ** 2
         merged = merge_schedule(patches, count, model.prune_ratio)
         gone = itertools.accumulate(merged[:-1], initial=0)

@@ -17,7 +17,6 @@ from keras_stts.ops import num_kept_blocks
 from keras_stts.presets import keras_format
 from keras_stts.presets import migration
 from keras_stts.presets.preset_mixin import PresetMixin
-from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
 from keras_stts.pruning import serialize
 from keras_stts.training import layouts
@@ -272,17 +271,17 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
     @property
     def prunes_blocks(self):
         """Whether blocks leave before the language model."""
-        merges = isinstance(get_pruning(self.pruning), ToMe)
-        return bool(self.num_frames and self.prune_ratio and not merges)
+        prunes = get_pruning(self.pruning).prunes_blocks
+        return bool(self.num_frames and self.prune_ratio and prunes)
 
     @property
     def num_kept_blocks(self):
         """Most blocks K that stay of the `num_frames` frames of a row."""
-        merges = isinstance(get_pruning(self.pruning), ToMe)
+        prunes = get_pruning(self.pruning).prunes_blocks
         return num_kept_blocks(
             self.num_blocks,
             self.num_frames,
-            0.0 if merges else self.prune_ratio,
+            self.prune_ratio if prunes else 0.0,
             self.num_segments,
         )
 
@@ -374,6 +373,9 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
     def load_weights(self, filepath, **kwargs):
         """See `keras.Model.load_weights`; damaged files are named."""
         with keras_format.reading_weights(filepath):
+            untrained = keras_format.methods_without_weights(self, filepath)
+            skip = [*(kwargs.pop("objects_to_skip", None) or ()), *untrained]
+            kwargs["objects_to_skip"] = skip or None
             if not migration.load_weights(self, filepath, **kwargs):
                 super().load_weights(filepath, **kwargs)
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 
 from keras_stts import _hub_compat as hub
 from keras_stts.models import backbone_bounds as bounds
@@ -127,6 +128,45 @@ def reading_weights(path):
             safe_hdf5.check(os.path.join(os.path.dirname(path), name))
     with safe_hdf5.reading(path):
         yield
+
+
+def methods_without_weights(backbone, filepath):
+    """Methods of pruning that have weights, of which a file has none.
+
+    It was saved with another method; these start untrained.
+
+    Args:
+        backbone: A `VideoVLMBackbone`.
+        filepath: Path of a file of weights, or of the index of several.
+    """
+    places = {
+        "vision_encoder/method": backbone.vision_encoder.method,
+        "connector_pruning/method": getattr(
+            backbone.connector_pruning, "method", None
+        ),
+    }
+    missing = []
+    for group, method in places.items():
+        if getattr(method, "weights", None) and not _holds(filepath, group):
+            missing.append(method)
+            warnings.warn(
+                f"{filepath} holds no weights of {type(method).__name__}, so "
+                "it starts untrained. Train it before you prune with it."
+            )
+    return missing
+
+
+def _holds(filepath, group):
+    """Whether there are weights in a group, of either version's name."""
+    filepath = os.fspath(filepath)
+    if "://" in filepath or not filepath.endswith((".h5", ".json")):
+        return True
+    groups = (group, f"layers/{group}")
+    if filepath.endswith(".json"):
+        index = parse_json(text_of(filepath, filepath), filepath)
+        names = [name.lstrip("/") for name in index["weight_map"]]
+        return any(name.startswith(groups) for name in names)
+    return any(safe_hdf5.count_arrays(filepath, name) for name in groups)
 
 
 def check_preprocessor(preset, config_file=None):

@@ -176,11 +176,13 @@ def check(path):
         raise damaged(path, error) from error
 
 
-def count_arrays(path):
-    """How many arrays a file holds."""
+def count_arrays(path, group="/"):
+    """How many arrays a file, or a group in it, holds."""
     found = []
     with h5py.File(path) as file:
-        file.visititems(
+        if group not in file:
+            return 0
+        file[group].visititems(
             lambda name, item: (
                 found.append(name) if isinstance(item, h5py.Dataset) else None
             )

@@ -1,8 +1,9 @@
 """What decides which vision tokens stay: one argument, `pruning`.
 
 A `Ranking` scores the blocks of a video, in one of two places; the best stay.
-`ToMe` merges patches instead. `FastV` and `Feather` prune inside the language
-model, alone or after one of the others.
+A `Merging`, such as `ToMe`, merges patches instead. `FastV` and `Feather` prune
+inside the language model, alone or after one of the others. Your own method
+is a subclass of `Ranking`, `Merging` or `language.LanguagePruning`.
 """
 
 import keras
@@ -10,12 +11,13 @@ import keras
 from keras_stts.pruning import language
 from keras_stts.pruning.language import FastV
 from keras_stts.pruning.language import Feather
+from keras_stts.pruning.merging import Merging
+from keras_stts.pruning.merging import ToMe
 from keras_stts.pruning.ranking import EVS
 from keras_stts.pruning.ranking import STTS
 from keras_stts.pruning.ranking import FrameSimilarity
 from keras_stts.pruning.ranking import Random
 from keras_stts.pruning.ranking import Ranking
-from keras_stts.pruning.tome import ToMe
 from keras_stts.pruning.vidcom2 import VidCom2
 
 __all__ = [
@@ -24,6 +26,7 @@ __all__ = [
     "Feather",
     "FrameSimilarity",
     "METHODS",
+    "Merging",
     "Random",
     "Ranking",
     "STTS",
@@ -49,7 +52,7 @@ def get(pruning):
 
     Args:
         pruning: Str, one of `METHODS`; dict, from `serialize`; or a `Ranking`
-            or `ToMe`.
+            or `Merging`.
 
     Raises:
         ValueError: If it is none of these, or of a class that is not
@@ -60,12 +63,13 @@ def get(pruning):
         return METHODS[pruning]()
     if isinstance(pruning, dict):
         method = keras.saving.deserialize_keras_object(pruning)
-    if isinstance(method, (Ranking, ToMe)):
+    if isinstance(method, (Ranking, Merging)):
         return language.check_registered(method)
     raise ValueError(
         f"`pruning` must be one of {', '.join([*METHODS, *language.METHODS])}, "
         "an instance of one of their classes or of your own subclass of "
-        f"`keras_stts.pruning.Ranking`. Received: pruning={pruning!r}."
+        "`keras_stts.pruning.Ranking` or `Merging`. Received: "
+        f"pruning={pruning!r}."
     )
 
 
@@ -106,7 +110,7 @@ def _is_inside(pruning):
 
 def serialize(pruning):
     """What configs hold of a pruning method: a name, or the method's config."""
-    if not isinstance(pruning, (Ranking, ToMe)):
+    if not isinstance(pruning, (Ranking, Merging)):
         return pruning
     for name, cls in METHODS.items():
         if type(pruning) is cls and pruning.get_config() == cls().get_config():

@@ -32,9 +32,12 @@ class Ranking(keras.layers.Layer):
 
     Returns:
         Tensor (B, T, P), higher is better. Scores are compared within a video
-        only. No gradient flows through the choice.
+        only. No gradient flows through the choice: what has weights learns by
+        `attention_bias`, or by a loss of its own, which `call` adds with
+        `self.add_loss`. A preset that was saved with another method has no
+        weights for them; they start untrained.
 
-    Example:
+    Examples:
     ```python
     @keras.saving.register_keras_serializable("my_project")
     class Contrast(keras_stts.pruning.Ranking):
@@ -56,9 +59,34 @@ class Ranking(keras.layers.Layer):
 
     model = keras_stts.VideoVLM.from_preset("shapes_tiny", pruning=Contrast())
     ```
+
+    One that is trained, by a loss of its own and by the answers':
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class Learned(keras_stts.pruning.Ranking):
+        '''Foresees how much a block changes.'''
+
+        def build(self, blocks_shape):
+            self.dense = keras.layers.Dense(1, activation="sigmoid")
+            self.dense.build(blocks_shape)
+            self.built = True
+
+        def call(self, blocks, frame_mask=None, segments=None):
+            scores = self.dense(blocks)[..., 0]
+            change = 1 - keras_stts.ops.neighbor_similarity(blocks)
+            error = keras.ops.square(scores - keras.ops.stop_gradient(change))
+            self.add_loss(keras.ops.mean(error))
+            return scores
+
+        def attention_bias(self, scores, segments=None):
+            return keras.ops.log(scores)
+
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny", pruning=Learned())
+    ```
     """
 
     place = PLACES[0]
+    prunes_blocks = True
 
     def __init__(self, place=None):
         super().__init__(name="ranking", dtype="float32")
@@ -75,6 +103,37 @@ class Ranking(keras.layers.Layer):
             f"`{type(self).__name__}` must implement `call(blocks, "
             "frame_mask=None, segments=None)`."
         )
+
+    def attention_bias(self, scores, segments=None):
+        """What the scores add to attention, by which they learn.
+
+        The choice of blocks has no gradient. A bias of the logits of
+        attention to a block's patches, in the vision block that runs next,
+        on all patches, lets the loss of the answers reach what made the
+        scores.
+
+        Args:
+            scores: Tensor (B, T, P), what `call` returned.
+            segments: See `call`.
+
+        Returns:
+            Float32 tensor (B, T, P), or `None`, the default, for no bias. Of
+            methods whose place is the connector it is not asked.
+        """
+        return None
+
+    def flops(self, num_frames, num_blocks, width):
+        """Floating point operations of `call`, for `VideoVLM.flops`.
+
+        Args:
+            num_frames: Int T.
+            num_blocks: Int P.
+            width: Int F.
+
+        Returns:
+            Number. Defaults to 0.
+        """
+        return 0
 
     def compute_output_shape(self, blocks_shape, *args, **kwargs):
         return blocks_shape[:-1]

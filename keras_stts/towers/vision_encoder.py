@@ -23,7 +23,6 @@ from keras_stts.ops import neighbor_similarity
 from keras_stts.ops import spread_to_patches
 from keras_stts.ops import to_blocks
 from keras_stts.pruning import STTS
-from keras_stts.pruning import ToMe
 from keras_stts.pruning import get as get_pruning
 from keras_stts.pruning import serialize
 from keras_stts.towers.vision_block import VisionBlock
@@ -70,7 +69,7 @@ class VisionEncoder(keras.layers.Layer):
         prune_ratio: Float in [0, 1). Share of the blocks removed; at 0 the
             scorer keeps its weights and is not run.
         prune_layer: Int. The block whose output is scored, from 0.
-        pruning: Str, `keras_stts.pruning.Ranking` of this place, `ToMe`, or
+        pruning: Str, `keras_stts.pruning.Ranking` of this place, `Merging`, or
             config: what prunes, see `keras_stts.pruning`.
         rescale_axis: `"row"` or `"frame"`.
         rescale_min: Float.
@@ -162,7 +161,7 @@ class VisionEncoder(keras.layers.Layer):
             setattr(self, name, value)
         self._check_layers()
         self.method = get_pruning(pruning)
-        self.merges = isinstance(self.method, ToMe)
+        self.merges = not self.method.prunes_blocks
         self._check_place()
         self.select = TokenPruning(prune_ratio, num_segments, name="select")
         self.patch_embedding = Dense(
@@ -202,7 +201,7 @@ class VisionEncoder(keras.layers.Layer):
             )
 
     def _check_place(self):
-        place = "vision_encoder" if self.merges else self.method.place
+        place = self.method.place
         if self.prune_ratio and place != "vision_encoder":
             raise ValueError(
                 "The vision encoder runs methods whose place it is. Received: "
@@ -211,8 +210,8 @@ class VisionEncoder(keras.layers.Layer):
             )
         if self.prune_ratio and self.merges and self.refill:
             raise ValueError(
-                "`refill` gives frames pruned patches back, and ToMe prunes "
-                "none. Received: refill=True, pruning='tome'."
+                "`refill` gives frames pruned patches back, and merging prunes "
+                f"none. Received: refill=True, pruning={self.pruning!r}."
             )
 
     def build(self, input_shape, *args, **kwargs):
@@ -362,9 +361,13 @@ class VisionEncoder(keras.layers.Layer):
             scores = self.method(
                 self._flat_blocks(x), frame_mask=frame_mask, segments=segments
             )
-            return scores, None
-        scores = self.scorer(x, segments=segments)
-        bias = self.bias(scores, segments=segments)
+            bias = self.method.attention_bias(scores, segments=segments)
+            if bias is None:
+                return scores, None
+            bias = spread_to_patches(bias, self.window, self.packing.grid)
+        else:
+            scores = self.scorer(x, segments=segments)
+            bias = self.bias(scores, segments=segments)
         return scores, ops.reshape(bias, (-1, 1, 1, x.shape[2]))
 
     def _refilled(self, selection, num_patches, segments=None):

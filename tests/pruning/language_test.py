@@ -20,6 +20,7 @@ from keras_stts.compiling import compiled
 from keras_stts.pruning import FastV
 from keras_stts.pruning import Feather
 from keras_stts.pruning import language
+from keras_stts.pruning import language_tokens
 from tests.harness import softmax_attention
 from tests.models import tiny
 from tests.tiny import PATCH_ID
@@ -202,8 +203,8 @@ def test_ranks_are_attention():
     ranked = np.array([[0, 1, 1, 0, 1, 1], [1, 1, 0, 0, 0, 0]], bool)
     one_hot = np.broadcast_to(np.eye(6)[None, :, None], (2, 6, 2, 6))
     wanted = softmax_attention(query, key, one_hot, ranked[:, None, None])
-    ours = language.attention_ranks(
-        language.attention_logits(
+    ours = language_tokens.attention_ranks(
+        language_tokens.attention_logits(
             ops.convert_to_tensor(query), ops.convert_to_tensor(key)
         ),
         ops.convert_to_tensor(ranked),
@@ -220,7 +221,7 @@ def test_tokens_that_stay():
     def places(count, first=None):
         arrays = (ranks, ranked, np.array([count], "int32"), first)
         arrays = [None if a is None else tensor(a) for a in arrays]
-        kept = language.tokens_that_stay(*arrays)
+        kept = language_tokens.tokens_that_stay(*arrays)
         return np.flatnonzero(ops.convert_to_numpy(kept)).tolist()
 
     tensor = ops.convert_to_tensor

@@ -1,0 +1,107 @@
+import functools
+
+import keras
+from keras import ops
+
+from keras_stts.ops import attention
+from keras_stts.ops import merge_tokens
+from keras_stts.ops import pack_blocks
+from keras_stts.ops import unmerged
+
+
+class Merging:
+    """Merges patches of a frame in every block of the vision encoder.
+
+    The base class of ways to merge: `merge` says how. Each block merges as
+    many, so that of a frame the share `prune_ratio` is gone after the last
+    one; merged patches weigh in attention by how many they are. A merged
+    patch has no place in the grid that the connector pools, so each patch
+    gets what the one it was merged into became, and the connector and the
+    language model see all blocks.
+
+    Example:
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class MergeByFeatures(keras_stts.pruning.Merging):
+        '''Patches of similar features become one.'''
+
+        def merge(self, x, key, merged, count):
+            return keras_stts.ops.merge_tokens(x, merged, x, count)
+
+    model = keras_stts.VideoVLM.from_preset(
+        "shapes_tiny", pruning=MergeByFeatures()
+    )
+    ```
+    """
+
+    place = "vision_encoder"
+    prunes_blocks = False
+
+    def merge(self, x, key, merged, count):
+        """Merge tokens after the attention of a block.
+
+        Args:
+            x: Tensor (rows, n, D), what attention made of the tokens.
+            key: Tensor (rows, n, heads, head_dim), their keys.
+            merged: `keras_stts.ops.Merged`, what the tokens stand for.
+            count: Int, how many fewer tokens there are to be.
+
+        Returns:
+            Tuple (x, merged) of n - count tokens, such as
+            `keras_stts.ops.merge_tokens` returns.
+        """
+        raise NotImplementedError(
+            f"`{type(self).__name__}` must implement `merge(x, key, merged, "
+            "count)`."
+        )
+
+    def run(self, blocks, x, counts, wanted):
+        """Run vision blocks on whole frames, merging in each.
+
+        Args:
+            blocks: List of `VisionBlock`.
+            x: Tensor (rows, N, D), patches of frames.
+            counts: Ints, tokens that each block merges, see
+                `keras_stts.ops.merge_schedule`.
+            wanted: Ints, the blocks whose outputs are returned.
+
+        Returns:
+            Dict of block to tensor (rows, N, D).
+        """
+        merged, outputs = unmerged(x), {}
+        for i, (block, count) in enumerate(zip(blocks, counts)):
+            bias = ops.log(merged.size)[:, None, None]
+            x, merged = block(
+                x,
+                attend=functools.partial(attention, bias=bias),
+                merge=functools.partial(self.merge, merged=merged, count=count),
+            )
+            if i in wanted:
+                outputs[i] = pack_blocks(x, merged.place)
+        return outputs
+
+    def get_config(self):
+        return {}
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**config)
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class ToMe(Merging):
+    """Token merging: similar patches of a frame become one.
+
+    In every block of the vision encoder, between attention and MLP, some of
+    the even patches are merged into the odd ones that their keys are most
+    similar to. As published, ToMe speeds up the vision encoder alone, and
+    less than others do, for it merges bit by bit. So compare it with them at
+    equal cost (`VideoVLM.flops`), too, not at equal ratio alone.
+
+    Reference:
+        ToMe (arXiv 2210.09461), without class token, by its constant
+        schedule, with proportional attention.
+    """
+
+    def merge(self, x, key, merged, count):
+        return merge_tokens(x, merged, ops.mean(key, axis=2), count)
