@@ -13,6 +13,10 @@ from keras_stts.presets import safe_hdf5
 from keras_stts.presets.parsing import parse_json
 from keras_stts.training import jobs
 
+__all__ = [
+    "Backup",
+]
+
 FILE = "backup.weights.h5"
 
 

@@ -4,6 +4,13 @@ import os
 
 import keras
 
+__all__ = [
+    "attention",
+    "cuda_graphs",
+    "set_attention",
+    "set_cuda_graphs",
+]
+
 # What may run attention, and where.
 ATTENTION = {
     "auto": "the best of these for backend and device",

@@ -6,6 +6,10 @@ from keras_stts.ops import plan_groups
 from keras_stts.pruning import STTS
 from keras_stts.pruning import get as get_pruning
 
+__all__ = [
+    "count_flops",
+]
+
 LAYOUTS = ("packed", "padded", "ideal")
 
 

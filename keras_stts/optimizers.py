@@ -7,6 +7,11 @@ from keras_stts._hub_compat import ClippingByVariable
 from keras_stts.training.parts import PARTS
 from keras_stts.training.parts import part_of
 
+__all__ = [
+    "PartwiseAdamW",
+    "default_learning_rate",
+]
+
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class PartwiseAdamW(ClippingByVariable, keras.optimizers.AdamW):

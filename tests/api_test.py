@@ -11,6 +11,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import keras_stts
+from tests import public_api
 
 
 def test_public_names():
@@ -117,3 +118,10 @@ def test_no_pair_that_breaks_can_be_installed():
     needs = {Requirement(n).name: Requirement(n).specifier for n in needs}
     assert "3.15.1" in needs["keras"] and "0.32.0" in needs["keras-hub"]
     assert not ("3.16.0" in needs["keras"] and "0.32.0" in needs["keras-hub"])
+
+
+@pytest.mark.once
+def test_public_signatures():
+    """After a change that is meant: `python -m tests.public_api`."""
+    pinned = public_api.PINNED.read_text("utf-8").splitlines()
+    assert list(public_api.lines()) == pinned

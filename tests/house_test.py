@@ -7,16 +7,17 @@ import ast
 import collections
 import functools
 import graphlib
-import pathlib
 import statistics
 
 import keras
 import keras_hub
 import pytest
 
+from tests.house import imported
+from tests.house import modules
+
 pytestmark = pytest.mark.once
 
-ROOT = pathlib.Path(__file__).parents[1] / "keras_stts"
 COMPAT = "keras_stts._hub_compat"
 NAMEDTUPLE = {"_asdict", "_fields", "_make", "_replace"}
 # Documented, or without a public name.
@@ -68,28 +69,8 @@ UNTIDY = (
 )
 
 
-@functools.cache
-def modules():
-    """Dict of a module's name to its syntax tree."""
-    found = {}
-    for path in sorted(ROOT.rglob("*.py")):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
-        name = ".".join(p for p in parts if p != "__init__")
-        found[name] = ast.parse(path.read_text(encoding="utf-8"))
-    return found
-
-
 def is_private(name):
     return name.startswith("_") and not name.startswith("__")
-
-
-def imported(tree):
-    """Full names of what a module imports, in functions too."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.ImportFrom):
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
-        elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
 
 
 def is_reached_into(name, user):

@@ -1,1 +1,7 @@
-from keras_stts.datasets import shapes as shapes
+"""Small worlds of videos that are made, not downloaded."""
+
+from keras_stts.datasets import shapes
+
+__all__ = [
+    "shapes",
+]

@@ -15,6 +15,12 @@ from keras_stts.evaluation.results import as_list
 from keras_stts.evaluation.results import label
 from keras_stts.evaluation.results import pruned
 
+__all__ = [
+    "plot_accuracy",
+    "plot_kept_by_row",
+    "plot_kept_over_time",
+]
+
 COSTS = {
     "tokens": (
         "vision tokens that the language model sees, a question",

@@ -103,6 +103,7 @@ class Benchmark:
     prompt: str = "{question}"
     parse: str | Callable = "exact"
     max_new_tokens: int = 12
+    _: dataclasses.KW_ONLY
     sampling: str | None = None
     size: int | None = None
     group: str = ""
