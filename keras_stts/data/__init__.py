@@ -18,7 +18,7 @@ from keras_stts.data.packing import plan_rows
 from keras_stts.data.resize import resize_frames
 from keras_stts.data.sampling import choose_frames
 from keras_stts.data.sampling import sample_indices
-from keras_stts.data.shards import ShardSource
+from keras_stts.data.shard_source import ShardSource
 from keras_stts.data.shards import write_shards
 from keras_stts.data.validation import Anomaly
 from keras_stts.data.validation import ValidationResult

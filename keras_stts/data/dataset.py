@@ -4,7 +4,6 @@ import concurrent.futures
 import hashlib
 import json
 import os
-import re
 import sys
 import threading
 
@@ -13,11 +12,14 @@ import numpy as np
 import tqdm
 
 from keras_stts.data.cache import FrameCache
+from keras_stts.data.dataset_checks import check_arguments
+from keras_stts.data.dataset_checks import named
+from keras_stts.data.dataset_checks import part_of_job
+from keras_stts.data.dataset_checks import words
 from keras_stts.data.disk import writing
 from keras_stts.data.order import plan_epoch
 from keras_stts.data.paths import append_text
 from keras_stts.data.paths import as_path
-from keras_stts.data.processes import this_process
 from keras_stts.data.reading_ahead import Batches
 from keras_stts.data.reading_ahead import Clock
 from keras_stts.data.rows import RowReader
@@ -25,7 +27,6 @@ from keras_stts.data.rows import example
 from keras_stts.data.source import name_of
 from keras_stts.data.video import SampledVideo
 
-POLICIES = ("raise", "skip", "report")
 # While one is put together, the videos of the next are decoded.
 BATCHES_AT_A_TIME = 2
 
@@ -110,11 +111,11 @@ class VideoDataset(keras.utils.PyDataset):
     ):
         super().__init__(**kwargs)
         buckets = tuple(buckets or ())
-        shard = _shard(shard)
-        _check(
+        shard = part_of_job(shard)
+        check_arguments(
             rows, batch_size, shard, buckets, on_error=on_error, report=report
         )
-        self.rows = _named(rows)
+        self.rows = named(rows)
         self.preprocessor = preprocessor
         self.batch_size = batch_size
         self.shuffle, self.seed, self.shard = shuffle, seed, shard
@@ -212,7 +213,7 @@ class VideoDataset(keras.utils.PyDataset):
             return function(self.rows[number])
         except Exception as error:  # A row may hold anything.
             known = isinstance(error, (ValueError, OSError))
-            reason = _words(error)
+            reason = words(error)
             if not known:
                 reason = (
                     "A row must hold what can be trained on. Received: row "
@@ -290,63 +291,3 @@ class VideoDataset(keras.utils.PyDataset):
 
     def __exit__(self, *error):
         self.close()
-
-
-def _words(error):
-    """What an error says, without the arrays that Keras shows beside it."""
-    found = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
-    return found[1] if found else str(error)
-
-
-def _named(rows):
-    """Rows with an `"id"`, by default their number."""
-    rows = list(rows)
-    wrong = [row for row in rows if not isinstance(row, dict)]
-    if wrong:
-        raise ValueError(
-            "`rows` must be dicts, as `keras_stts.data.read_manifest` gives "
-            f"them. Received: a {type(wrong[0]).__name__}."
-        )
-    return [
-        row if row.get("id") is not None else {**row, "id": f"row {i + 1}"}
-        for i, row in enumerate(rows)
-    ]
-
-
-def _shard(shard):
-    if isinstance(shard, str) and shard == "auto":
-        return this_process()
-    if isinstance(shard, (tuple, list)) and len(shard) == 2:
-        return tuple(shard)
-    raise ValueError(
-        f'`shard` must be (index, count) or "auto". Received: shard={shard!r}.'
-    )
-
-
-def _check(rows, batch_size, shard, buckets, *, on_error, report):
-    if not len(rows):
-        raise ValueError("`rows` must not be empty. Received: no row.")
-    if batch_size < 1:
-        raise ValueError(
-            f"`batch_size` must be positive. Received: {batch_size}."
-        )
-    index, count = shard
-    if not 0 <= index < count <= len(rows):
-        raise ValueError(
-            "`shard` must be (index, count), 0 <= index < count <= number of "
-            f"rows. Received: shard={tuple(shard)}, {len(rows)} rows."
-        )
-    if any(bucket < 1 for bucket in buckets):
-        raise ValueError(
-            f"`buckets` must be positive. Received: buckets={buckets}."
-        )
-    if on_error not in POLICIES:
-        raise ValueError(
-            f"`on_error` must be one of {', '.join(POLICIES)}. Received: "
-            f"on_error={on_error!r}."
-        )
-    if (on_error == "report") != (report is not None):
-        raise ValueError(
-            '`report` is needed with on_error="report", and only then. '
-            f"Received: on_error={on_error!r}, report={report!r}."
-        )

@@ -14,7 +14,6 @@ from keras_stts.data.source import as_source
 from keras_stts.data.source import is_row
 from keras_stts.data.source import name_of
 from keras_stts.data.source import opened
-from keras_stts.data.video import SampledVideo
 from keras_stts.data.workers import DecodePool
 
 TABLE, LEFT_OUT = "rows.jsonl", "left_out.jsonl"
@@ -273,58 +272,3 @@ class _Shards:
 
     def __exit__(self, *error):
         self.close()
-
-
-class ShardSource:
-    """The rows of a table with their videos, for Grain.
-
-    A sequence that `grain.MapDataset.source` takes: its rows are read in any
-    order, and in processes of Grain's.
-
-    Args:
-        table: Path or address of a table that `write_shards` made.
-
-    Call arguments of `[...]`: the number of a row.
-
-    Returns of `[...]`: the row, a dict, whose `"video"` is a dict of `"path"`
-    and `"bytes"`, as the preprocessor takes it, or a `SampledVideo`.
-
-    Raises:
-        FileNotFoundError: If there is no such table.
-        ValueError: If a row of it is no record of a shard.
-
-    Example:
-    ```python
-    keras_stts.datasets.shapes.generate("clips", "train", 1)
-    table = keras_stts.data.write_shards("clips/train.jsonl", "for_grain")
-    source = keras_stts.data.ShardSource(table)
-    source[0]["video"]["bytes"][4:8]  # b"ftyp"
-    ```
-    """
-
-    def __init__(self, table):
-        self.table = str(table)
-        self._rows = read_manifest(table)
-        for row in self._rows:
-            if records.parse(row["video"]) is None:
-                raise ValueError(
-                    "A table of shards must name records. Received: row "
-                    f"{row['id']} of {self.table!r} with video="
-                    f"{str(row['video'])[:300]!r}. Make it with "
-                    "`python -m keras_stts.data shard`."
-                )
-
-    def __len__(self):
-        return len(self._rows)
-
-    def __getitem__(self, index):
-        row = self._rows[index]
-        place = records.parse(row["video"])
-        if place.kind == "frames":
-            found = records.read_frames_record(place, None)
-            return {**row, "video": SampledVideo(*found)}
-        data, name = records.read_video_record(place)
-        return {**row, "video": {"path": name, "bytes": data}}
-
-    def __repr__(self):
-        return f"ShardSource({self.table!r})"

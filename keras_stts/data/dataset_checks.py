@@ -1,0 +1,69 @@
+"""What a `VideoDataset` may be made of, and what its errors say."""
+
+import re
+
+from keras_stts.data.processes import this_process
+
+POLICIES = ("raise", "skip", "report")
+
+
+def words(error):
+    """What an error says, without the arrays that Keras shows beside it."""
+    found = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
+    return found[1] if found else str(error)
+
+
+def named(rows):
+    """Rows with an `"id"`, by default their number."""
+    rows = list(rows)
+    wrong = [row for row in rows if not isinstance(row, dict)]
+    if wrong:
+        raise ValueError(
+            "`rows` must be dicts, as `keras_stts.data.read_manifest` gives "
+            f"them. Received: a {type(wrong[0]).__name__}."
+        )
+    return [
+        row if row.get("id") is not None else {**row, "id": f"row {i + 1}"}
+        for i, row in enumerate(rows)
+    ]
+
+
+def part_of_job(shard):
+    """Tuple (index, count) of which part of the rows is read here."""
+    if isinstance(shard, str) and shard == "auto":
+        return this_process()
+    if isinstance(shard, (tuple, list)) and len(shard) == 2:
+        return tuple(shard)
+    raise ValueError(
+        f'`shard` must be (index, count) or "auto". Received: shard={shard!r}.'
+    )
+
+
+def check_arguments(rows, batch_size, shard, buckets, *, on_error, report):
+    """Raise a ValueError if a `VideoDataset` cannot be made of these."""
+    if not len(rows):
+        raise ValueError("`rows` must not be empty. Received: no row.")
+    if batch_size < 1:
+        raise ValueError(
+            f"`batch_size` must be positive. Received: {batch_size}."
+        )
+    index, count = shard
+    if not 0 <= index < count <= len(rows):
+        raise ValueError(
+            "`shard` must be (index, count), 0 <= index < count <= number of "
+            f"rows. Received: shard={tuple(shard)}, {len(rows)} rows."
+        )
+    if any(bucket < 1 for bucket in buckets):
+        raise ValueError(
+            f"`buckets` must be positive. Received: buckets={buckets}."
+        )
+    if on_error not in POLICIES:
+        raise ValueError(
+            f"`on_error` must be one of {', '.join(POLICIES)}. Received: "
+            f"on_error={on_error!r}."
+        )
+    if (on_error == "report") != (report is not None):
+        raise ValueError(
+            '`report` is needed with on_error="report", and only then. '
+            f"Received: on_error={on_error!r}, report={report!r}."
+        )
