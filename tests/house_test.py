@@ -51,6 +51,8 @@ LONG = {
     "video_vlm_preprocessor",
     "vision_encoder",
 }
+# Functions that keep what they return for any number of arguments.
+UNBOUNDED = {"_differentiable", "_make_kept_table", "_search_most_kept"}
 # Names that are a module and what it offers.
 TWICE = {"keras_stts.ops.attention"}
 # Where some functions still take booleans, or many arguments, by place.
@@ -168,6 +170,31 @@ def test_a_name_is_a_module_or_something_else():
         and f"{node.module}.{alias.name}" != full
     }
     assert taken <= TWICE
+
+
+def is_unbounded(function):
+    """Whether what a function returns is kept for any number of arguments."""
+    kept = {ast.unparse(each) for each in function.decorator_list}
+    names = {"functools.cache", "functools.lru_cache(None)"}
+    names |= {"functools.lru_cache(maxsize=None)"}
+    return bool(kept & names) and bool(ast.unparse(function.args))
+
+
+def test_caches_have_bounds():
+    unbounded = {
+        node.name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef) and is_unbounded(node)
+    }
+    calls = {
+        name
+        for name, tree in modules().items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call)
+        and ast.unparse(node).startswith("functools.lru_cache(None)(")
+    }
+    assert unbounded | calls <= UNBOUNDED
 
 
 def lines_of(name):

@@ -10,6 +10,7 @@ except ImportError:
     google_crc32c = None
 
 POLYNOMIAL = 0x82F63B78  # Castagnoli's, its bits reversed.
+MASK = 0xA282EAD8  # What TFRecord adds.
 BLOCK = 2048  # Bytes that are looked up at once,
 AT_ONCE = 512  # and as many blocks.
 
@@ -17,7 +18,7 @@ AT_ONCE = 512  # and as many blocks.
 def masked_crc32c(data):
     """CRC-32C of bytes, as TFRecord files have it, turned and shifted."""
     crc = crc32c(data)
-    return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
+    return (((crc >> 15) | (crc << 17)) + MASK) & 0xFFFFFFFF
 
 
 def crc32c(data):
@@ -63,7 +64,7 @@ def _skip_bytes(crc, count):
     return crc
 
 
-@functools.lru_cache(None)
+@functools.cache
 def _byte_table():
     """Uint32 (256,), checksums of one byte."""
     table = np.arange(256, dtype="uint32")
@@ -72,7 +73,7 @@ def _byte_table():
     return table.astype("uint32")
 
 
-@functools.lru_cache(None)
+@functools.cache
 def _block_table():
     """Uint32 (BLOCK, 256), checksums of a byte and the zeros after it."""
     byte = _byte_table()
@@ -83,7 +84,7 @@ def _block_table():
     return table
 
 
-@functools.lru_cache(None)
+@functools.cache
 def _skip_table():
     """Four lists of 256: what each byte of a checksum is a block later."""
     byte = _byte_table()

@@ -129,7 +129,7 @@ def choose_tiling(lengths, tile, max_crops):
     return tilings[int(np.where(scales < 1, np.inf, scales).argmin())]
 
 
-@functools.cache
+@functools.lru_cache(64)
 def _tilings(max_crops):
     if max_crops < 1:
         raise ValueError(
@@ -171,7 +171,7 @@ def _windows(grid, window):
     return grid.reshape(rows, columns, -1)
 
 
-@functools.cache
+@functools.lru_cache(64)
 def largest_tiling(
     size=378, patch_size=14, window=2, max_crops=8, margins=(4, 4)
 ):

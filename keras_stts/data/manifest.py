@@ -13,6 +13,7 @@ from keras_stts.data.tables import Damage
 from keras_stts.data.tables import fail
 from keras_stts.data.tables import read_table
 
+MOST_FOLDERS = 4096  # Folders that are remembered.
 # What columns may be called.
 COLUMNS = {
     "video": ("video", "video_path", "path", "file"),
@@ -135,7 +136,7 @@ class _Place:
         if isinstance(self.limit, pathlib.Path):
             self.limit = os.path.realpath(self.limit)
         # Rows have few folders, so these are looked up once.
-        self._real = functools.lru_cache(None)(os.path.realpath)
+        self._real = functools.lru_cache(MOST_FOLDERS)(os.path.realpath)
 
     def of(self, video):
         """A video as a row names it, from here.

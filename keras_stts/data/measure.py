@@ -14,6 +14,7 @@ from keras_stts.data.video import find_times
 from keras_stts.data.video import read_video
 
 NUM_SAMPLES = 8
+ANY_FPS = 1e9  # More than any video has: no limit.
 GRID = 8  # Rows and columns of a look.
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
@@ -40,7 +41,7 @@ def measure_video(source, fps=2.0):
     times, rate = find_times(source, fps, Damage(source.name))
     first, _ = read_video(source, 1, fps=fps)
     side = 32 * GRID
-    samples, _ = read_video(source, NUM_SAMPLES, 1e9, size=side, fps=fps)
+    samples, _ = read_video(source, NUM_SAMPLES, ANY_FPS, size=side, fps=fps)
     grey = (samples @ GREY).reshape(len(samples), GRID, 32, GRID, 32)
     num_bytes, digest = _content(source)
     look = np.rint(grey.mean((2, 4))).astype("uint8")

@@ -22,6 +22,7 @@ OTHERS = (
     "names other media instead of holding pictures. It is not followed; pass "
     "the media file itself."
 )
+START = 2**12  # Bytes of a file in which a name would stand.
 BUFFER = 2**17  # Bytes that FFmpeg reads at once.
 TOO_LARGE = "needs more memory than there is. Scale it down."
 # FFmpeg's are `av.FFmpegError`, too. The second: no room for a thread.
@@ -98,7 +99,7 @@ def decoded(packet):
 def _names_others(source):
     """Whether a file is a text that names media."""
     with opened(source) as file:
-        start = file.read(2**12)
+        start = file.read(START)
     is_text = b"\0" not in start
     text = start.lstrip(b"\xef\xbb\xbf \r\n\t")
     marks = any(mark in start for mark in NAMING) or text.startswith(b"v=0")

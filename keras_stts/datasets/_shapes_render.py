@@ -251,7 +251,7 @@ def _make_masks():
     }
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(64)
 def _paths(direction, num_frames):
     """All ways of a mover: lists of (frame, cell)."""
     down, right = STEPS[direction]

@@ -9,6 +9,8 @@ from keras import ops
 from keras_stts.data.paths import as_path
 from keras_stts.data.paths import size
 
+START = 2**16  # Bytes of a video that are looked at.
+
 
 def file_stamp(path):
     """Size and a number of the start of a video, or of a folder's files."""
@@ -18,7 +20,7 @@ def file_stamp(path):
         sizes = [size(file) for file in files]
         return [sum(sizes), checksum([file.name for file in files])]
     with path.open("rb") as file:
-        return [size(path), zlib.crc32(file.read(2**16))]
+        return [size(path), zlib.crc32(file.read(START))]
 
 
 def check_same_videos(questions, journal):

@@ -8,6 +8,8 @@ Arguments of the model are `preset` and those of `VideoVLM.from_preset`;
 `sampling="uniform_last_frame"` samples as Molmo2's authors evaluate.
 """
 
+import functools
+
 from keras_stts.data.video import SampledVideo
 from keras_stts.data.workers import DecodePool
 from keras_stts.evaluation.answering import Answerer
@@ -22,6 +24,8 @@ NAME = "keras_stts"
 # What lmms-eval passes to all models, and this one does not use.
 UNUSED = ("device", "max_batch_size")
 MAX_NEW_TOKENS = 128
+# Lengths of answers for which compiled functions are kept.
+MOST_ANSWERERS = 4
 
 
 def manifest():
@@ -55,7 +59,7 @@ class KerasSTTS(lmms):
         self.batch_size = int(batch_size)
         self.num_workers = num_workers
         self.time_limit = time_limit
-        self._answerers = {}
+        self._answerer = functools.lru_cache(MOST_ANSWERERS)(self._make)
 
     def generate_until(self, requests):
         """Answers, one a request, in their order."""
@@ -104,12 +108,8 @@ class KerasSTTS(lmms):
 
     def _answer(self, asked, options):
         count = int(options.get("max_new_tokens", MAX_NEW_TOKENS))
-        if count not in self._answerers:
-            self._answerers[count] = Answerer(
-                self.model, self.model.preprocessor, count
-            )
         filled = asked + asked[-1:] * (self.batch_size - len(asked))
-        answers = self._answerers[count](
+        answers = self._answerer(count)(
             {
                 "prompts": [messages for messages, _ in filled],
                 "videos": [SampledVideo(*f.result()) for _, f in filled],
@@ -119,6 +119,10 @@ class KerasSTTS(lmms):
         until = [until] if isinstance(until, str) else until
         texts = [answer["prediction"] for answer in answers[: len(asked)]]
         return [cut(text, until) for text in texts]
+
+    def _make(self, max_new_tokens):
+        preprocessor = self.model.preprocessor
+        return Answerer(self.model, preprocessor, max_new_tokens)
 
     def loglikelihood(self, requests):
         raise NotImplementedError(

@@ -12,8 +12,9 @@ from keras_stts.memory.limits import memory_limit
 from keras_stts.memory.limits import warn_if_too_much
 
 HALF = ("bfloat16", "float16")
-# Of each model the batches that it was asked to answer.
+# Of each model the batches that it was asked to answer, and how many at most.
 _seen = weakref.WeakKeyDictionary()
+MOST_SEEN = 1000
 
 
 def before_loading(config, stacklevel=3):
@@ -79,6 +80,8 @@ def before_generate(model, batch_size, text_length=None, *, stacklevel=4):
         batch_size=batch_size,
         stacklevel=stacklevel,
     )
+    if len(seen) >= MOST_SEEN:
+        seen.clear()
     seen.add(key)
 
 

@@ -2,6 +2,7 @@
 
 from keras_stts.data.containers.view import damaged
 
+LONGEST_NAME = 2**16  # Bytes of the name of another file.
 # Those that a file begins with or consists of.
 FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
 KNOWN = {
@@ -118,7 +119,7 @@ def _names_a_file(view, at, end):
         if length < 12:
             return False
         flags = view.read(at + 8, 4)
-        name = view.read(at + 12, min(length - 12, 2**16))
+        name = view.read(at + 12, min(length - 12, LONGEST_NAME))
         if not flags[3] & 1 and name.strip(b"\0"):
             return True
         at += length

@@ -6,6 +6,7 @@ from keras_stts.data.containers.view import damaged
 EXTENSION, IMAGE, END = 0x21, 0x2C, 0x3B
 # Bytes of pixels that are looked at, and that may stand behind a picture's.
 MOST_CHECKED, MOST_SPARE = 2**22, 16
+MOST_BITS = 12  # Of an LZW code.
 CUT = "is truncated: the mark at its end is missing."
 
 
@@ -116,8 +117,8 @@ def _codes_fit(data, least, pixels):
             if code > size or last is None and code >= clear:
                 return False
             total += lengths[code] if code < size else lengths[last] + 1
-            if last is not None and size < 4096:
+            if last is not None and size < 2**MOST_BITS:
                 lengths.append(lengths[last] + 1)
-                width += size + 1 == 1 << width and width < 12
+                width += size + 1 == 1 << width and width < MOST_BITS
             last = code
     return total >= pixels

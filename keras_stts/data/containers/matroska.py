@@ -18,13 +18,10 @@ INNER = {0x4DBB, 0xAE, 0xE0, 0xE1, 0xBB, 0xB7, 0x7373, 0x63C0, 0x67C8}
 SIMPLE_BLOCK, GROUP, BLOCK = 0xA3, 0xA0, 0xA1
 # Timestamp, Position, PrevSize, SilentTracks, EncryptedBlock.
 IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0x5854, 0xAF, SIMPLE_BLOCK, GROUP, VOID, CRC}
-# Parts that consist of parts, and some within them: Seek, TrackEntry, Video,
-# Audio, CuePoint, CueTrackPositions, Tag, Targets, SimpleTag.
-MASTERS = {TRACKS, 0x114D9B74, 0x1549A966, 0x1C53BB6B, 0x1043A770, 0x1254C367}
-INNER = {0x4DBB, 0xAE, 0xE0, 0xE1, 0xBB, 0xB7, 0x7373, 0x63C0, 0x67C8}
 TRACK, NUMBER, TYPE, PICTURES, LACING = 0xAE, 0xD7, 0x83, 1, 6
 DEEPEST = 8  # Parts within parts.
 LARGEST = 2**28  # Bytes of a part that is read at once.
+AT_ONCE = 2**16  # Bytes of a block that are looked at.
 
 
 def is_mine(start):
@@ -129,8 +126,8 @@ def _walk_open_cluster(view, at, end, tracks):
             return at, damaged(at, "there is no part of a Cluster")
         if at + head + length > end:
             return at, view.beyond("a block", at, head + length)
-        inner = view.read(at + head, min(length, 2**16))
-        if length < 2**16 and not _is_block(kind, inner, tracks):
+        inner = view.read(at + head, min(length, AT_ONCE))
+        if length < AT_ONCE and not _is_block(kind, inner, tracks):
             return at, damaged(at, "a block is of no track")
         at += head + length
     return at, None

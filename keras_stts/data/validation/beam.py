@@ -9,6 +9,7 @@ import sys
 
 SCRIPT = pathlib.Path(__file__).with_name("_beam.py")
 PACKAGE = pathlib.Path(__file__).parents[2]
+LOG_LENGTH = 3000  # Characters of a log that an error shows.
 # Those that run on this machine, also if `--runner` is not given.
 LOCAL_RUNNERS = (
     "directrunner",
@@ -80,5 +81,6 @@ def running(python, step, work):
         if process.returncode:
             log.seek(0)
             raise RuntimeError(
-                "TensorFlow Data Validation failed:\n" + log.read()[-3000:]
+                "TensorFlow Data Validation failed:\n"
+                + log.read()[-LOG_LENGTH:]
             )
