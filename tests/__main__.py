@@ -1,7 +1,8 @@
 """Runs the whole test suite once a backend: `python -m tests`.
 
-The first backend runs every test; the others, one after the other beside it,
-those that depend on the backend. Most tests keep one core busy.
+Tests that do not depend on the backend run under the first alone, apart. All
+four runs go at a time: each waits now and then for a process, a thread or a
+file, so that two cores are busy all along. They take about 12 GB.
 """
 
 import argparse
@@ -12,19 +13,32 @@ import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
+
 BACKENDS = ("jax", "tensorflow", "torch")
+EMPTY = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
-def run(backend, arguments, output=None):
-    """Run the tests under a backend.
+def plan(backends):
+    """List of (name, backend, what pytest is told of marks), a run each."""
+    first, *others = backends
+    if not others:
+        return [(first, first, [])]
+    once = (f"once, {first}", first, ["-m", "once"])
+    return [once] + [(name, name, ["-m", "not once"]) for name in backends]
+
+
+def run(name, backend, arguments, output=None):
+    """Run tests under a backend.
 
     Args:
+        name: Str, of the run.
         backend: Str.
         arguments: List of str, for pytest.
         output: Optional file that takes what they print.
 
     Returns:
-        Bool, whether they passed.
+        Int, the exit status of pytest.
     """
     environment = {
         **os.environ,
@@ -32,7 +46,7 @@ def run(backend, arguments, output=None):
         "TF_CPP_MIN_LOG_LEVEL": "3",
         "OMP_NUM_THREADS": "1",
     }
-    print(f"=== {backend} ===", file=output, flush=True)
+    print(f"=== {name} ===", file=output, flush=True)
     start = time.perf_counter()
     code = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", *arguments],
@@ -41,32 +55,38 @@ def run(backend, arguments, output=None):
         stderr=output and subprocess.STDOUT,
     ).returncode
     seconds = time.perf_counter() - start
-    print(f"=== {backend}: {seconds:.0f} s ===", file=output, flush=True)
-    return code == 0
+    print(f"=== {name}: {seconds:.0f} s ===", file=output, flush=True)
+    return code
 
 
-def run_apart(backend, arguments):
+def run_apart(name, backend, arguments):
     """As `run`; returns also what they printed."""
     with tempfile.TemporaryFile("w+", encoding="utf-8") as output:
-        passed = run(backend, [*arguments, "-m", "not once"], output)
+        code = run(name, backend, arguments, output)
         output.seek(0)
-        return passed, output.read()
+        return code, output.read()
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--backend", choices=BACKENDS, action="append")
     args, rest = parser.parse_known_args()
-    first, *others = args.backend or BACKENDS
-    with ThreadPoolExecutor(1) as beside:
-        later = [beside.submit(run_apart, name, rest) for name in others]
-        passed = {first: run(first, rest)}
-        for name, result in zip(others, later):
-            passed[name], output = result.result()
+    runs = [
+        (name, backend, [*rest, *marks])
+        for name, backend, marks in plan(args.backend or BACKENDS)
+    ]
+    with ThreadPoolExecutor(len(BACKENDS)) as beside:
+        later = [beside.submit(run_apart, *other) for other in runs[1:]]
+        codes = [run(*runs[0])]
+        for end in later:
+            code, output = end.result()
             print(output, end="", flush=True)
-    failed = [name for name, well in passed.items() if not well]
+            codes.append(code)
+    failed = [r[0] for r, code in zip(runs, codes) if code not in (0, EMPTY)]
     if failed:
-        sys.exit(f"Failed under: {', '.join(failed)}")
+        sys.exit(f"Failed: {', '.join(failed)}")
+    if set(codes) == {EMPTY}:
+        sys.exit("There are no such tests.")
 
 
 if __name__ == "__main__":

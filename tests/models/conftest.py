@@ -22,6 +22,7 @@ if keras.config.backend() == "jax":
 
     # A model built twice is compiled once.
     if jax.config.jax_compilation_cache_dir is None:
-        jax.config.update("jax_compilation_cache_dir", tempfile.mkdtemp())
+        FOLDER = tempfile.TemporaryDirectory()  # Removed at the end.
+        jax.config.update("jax_compilation_cache_dir", FOLDER.name)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
