@@ -49,22 +49,29 @@ def chunked_attention(
     by_row = [0, 0, 0, *by_row]
     num_rows, length, heads, _ = query.shape
     known = isinstance(num_rows, int)
-    rows, queries = sizes(
-        (num_rows if known else None, length, heads), key.shape[1]
-    )
+    parts = _row_parts(num_rows) if known else 1
+    own_rows = num_rows // parts if known else None
+    rows, queries = sizes((own_rows, length, heads), key.shape[1])
     note(name, query.shape, key.shape[1], queries)
     if not known and num_rows is not None:
-        rows = num_rows  # A symbol of JAX, which no loop can run over.
-    if queries == length and rows is num_rows:
+        rows = None  # A symbol of JAX, which no loop can run over.
+    if queries == length and rows == own_rows:
         return chunk(*tensors)
     chunk = rematerialized(chunk)
 
     def some_rows(*tensors):
         return map_pieces(chunk, tensors, by_query, queries)
 
-    if rows is num_rows:
+    if rows == own_rows:
         return some_rows(*tensors)
-    return map_pieces(some_rows, tensors, by_row, rows)
+    return map_pieces(some_rows, tensors, by_row, rows, parts)
+
+
+def _row_parts(num_rows):
+    """How many parts of the rows lie on devices of their own."""
+    distribution = keras.distribution.distribution()
+    parts = getattr(distribution, "num_model_replicas", 1)
+    return parts if num_rows % parts == 0 else 1
 
 
 def chunk_sizes(shape, num_keys):
@@ -139,7 +146,7 @@ def _is_float(x):
     return keras.backend.is_float_dtype(dtype)
 
 
-def map_pieces(run, tensors, axes, size):
+def map_pieces(run, tensors, axes, size, parts=1):
     """Run a function on pieces of its arguments, one piece after the other.
 
     Args:
@@ -149,12 +156,15 @@ def map_pieces(run, tensors, axes, size):
         axes: For each of them the axis that is cut, or `None`; the first is.
         size: Int, how long a piece is. If it does not divide the axis, zeros
             are added, and what they give is left out.
+        parts: Int. The axis lies on so many devices, each of which has a part
+            of it and cuts pieces of its own, all at the same time. It divides
+            the axis, and `size` the part.
 
     Returns:
         What `run` would return of whole tensors.
     """
     axis, length = axes[0], tensors[0].shape[axes[0]]
-    if length == size:
+    if length == size * parts:
         return run(*tensors)
     cut = [i for i, axis in enumerate(axes) if axis is not None]
 
@@ -166,12 +176,8 @@ def map_pieces(run, tensors, axes, size):
 
     if keras.config.backend() == "torch":
         return _map_torch(piece, [(tensors[i], axes[i]) for i in cut], size)
-    out = ops.map(piece, [_cut(tensors[i], axes[i], size) for i in cut])
-    order = list(range(1, len(out.shape)))
-    order.insert(axis, 0)
-    out = ops.transpose(out, order)
-    before, after = ops.shape(out)[:axis], ops.shape(out)[axis + 2 :]
-    out = ops.reshape(out, (*before, -1, *after))
+    pieces = [_cut(tensors[i], axes[i], size, parts) for i in cut]
+    out = _joined(ops.map(piece, pieces), axis, size, parts)
     return (
         out if length is None else out[(slice(None),) * axis + (slice(length),)]
     )
@@ -188,13 +194,23 @@ def _map_torch(piece, tensors, size):
     return torch.cat([piece(parts) for parts in pieces], dim=tensors[0][1])
 
 
-def _cut(x, axis, size):
-    """(..., n, ...) -> (pieces, ..., size, ...)."""
+def _cut(x, axis, size, parts):
+    """(..., parts * n, ...) -> (pieces, ..., parts * size, ...)."""
     x = padded(x, axis, size)
     shape = ops.shape(x)
-    x = ops.reshape(x, (*shape[:axis], -1, size, *shape[axis + 1 :]))
-    order = [i for i in range(len(x.shape)) if i != axis]
-    return ops.transpose(x, (axis, *order))
+    before, after = shape[:axis], shape[axis + 1 :]
+    x = ops.reshape(x, (*before, parts, -1, size, *after))
+    x = ops.moveaxis(x, axis + 1, 0)
+    return ops.reshape(x, (-1, *before, parts * size, *after))
+
+
+def _joined(x, axis, size, parts):
+    """Undo `_cut`."""
+    shape = ops.shape(x)
+    before, after = shape[1 : axis + 1], shape[axis + 2 :]
+    x = ops.reshape(x, (-1, *before, parts, size, *after))
+    x = ops.moveaxis(x, 0, axis + 1)
+    return ops.reshape(x, (*before, -1, *after))
 
 
 def padded(x, axis, multiple):
