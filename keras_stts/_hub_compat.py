@@ -1,5 +1,7 @@
 """All that this package takes from private modules of KerasHub and Keras."""
 
+import contextlib
+
 from keras.src.backend.common import global_state
 from keras.src.saving import saving_lib
 from keras_hub.src.utils.preset_utils import CONFIG_FILE
@@ -26,8 +28,8 @@ __all__ = [
     "has_value",
     "load_json",
     "load_renamed",
+    "read_by",
     "saving_lib",
-    "set_value",
 ]
 
 
@@ -40,12 +42,21 @@ def has_value(variable):
     return variable._value is not None
 
 
-def set_value(variable, value):
-    """Give a `keras.Variable` an array, wherever that lies.
+@contextlib.contextmanager
+def read_by(functions):
+    """In here `value` of some variables is what functions return.
 
-    `assign` would bring it to the devices that the old one lies on.
+    Args:
+        functions: List of pairs of a `keras.Variable` and a function without
+            arguments.
     """
-    variable._value = value
+    try:
+        for variable, function in functions:
+            variable._maybe_autocast = lambda _, read=function: read()
+        yield
+    finally:
+        for variable, _ in functions:
+            del variable._maybe_autocast
 
 
 def load_renamed(model, filepath, rename, objects_to_skip=None, **kwargs):

@@ -12,6 +12,7 @@ from keras_stts.models.backbone_bounds import is_int
 from keras_stts.presets import safe_hdf5
 from keras_stts.presets.parsing import parse_json
 from keras_stts.training import jobs
+from keras_stts.training import shared_saving
 
 __all__ = [
     "Backup",
@@ -152,10 +153,14 @@ class Backup(keras.callbacks.Callback):
 
     def _save(self, epoch, batch):
         place = {"epoch": epoch, "batch": batch, "data": self._settings()}
-        is_first = jobs.this_process()[0] == 0
-        with jobs.gathered(self.model):
-            if is_first:
-                self._write(place)
+
+        def write():
+            self._write(place)
+
+        if shared_saving.is_in_parts(self.model):
+            shared_saving.save_together(self.model, write, "`Backup`")
+        elif jobs.this_process()[0] == 0:
+            write()
 
     def _write(self, place):
         self.folder.mkdir(parents=True, exist_ok=True)

@@ -108,18 +108,18 @@ class Training:
 
     def _update_metrics_variables(self, variables, loss, x, *args, **kwargs):
         # Under JAX: the mean of losses weighs each batch by its rows.
-        x = padding.Counted(x) if distributing.replicas() > 1 else x
+        x = padding.Counted(x) if distributing.is_spread() else x
         return super()._update_metrics_variables(
             variables, loss, x, *args, **kwargs
         )
 
     def predict_step(self, *args):
         results = super().predict_step(*args)
-        if distributing.replicas() == 1:
+        if not distributing.is_spread():
             return results
         x, _, _ = keras.utils.unpack_x_y_sample_weight(args[-1])
         logits, state = results
-        return (logits, padding.real_rows(x)), state
+        return distributing.by_rows((logits, padding.real_rows(x))), state
 
     def _keep_auxiliary_loss(self):
         """Put a number in the place of what a train or test step traced."""
@@ -246,7 +246,12 @@ class Training:
 
     def make_predict_function(self, force=False):
         if not tf_steps.knows_shapes(self):
-            return super().make_predict_function(force)
+            if force or self.predict_function is None:
+                super().make_predict_function(force)
+                self.predict_function = distributing.of_own_rows(
+                    self.predict_function
+                )
+            return self.predict_function
         if self.predict_function is None or force:
             step = self.predict_step
             self.predict_function = tf_steps.on_batches(self, step)
@@ -269,7 +274,7 @@ class Training:
         x = model_inputs.prepare(self, (x,), batch_size)
         with keep_variables(self):
             results = keras.Model.predict(self, x, **kwargs)
-        if distributing.replicas() == 1:
+        if not distributing.is_spread():
             return results
         logits, real = results
         return logits[real]

@@ -15,8 +15,10 @@ from keras_stts.presets.built_in import PRESETS
 from keras_stts.training import layouts
 from keras_stts.training.parts import check_parts
 from keras_stts.training.parts import set_trainable_parts
+from keras_stts.training.shared_saving import saved_together
 
 
+@saved_together
 @keras.saving.register_keras_serializable(package="keras_stts")
 class VideoVLM(
     Loading, Saving, Counting, Answering, Training, keras_hub.models.CausalLM

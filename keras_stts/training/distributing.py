@@ -9,6 +9,7 @@ import numpy as np
 from keras_stts.memory import asking
 from keras_stts.memory import limits
 from keras_stts.models.backbone_bounds import SIZES
+from keras_stts.training import jobs
 from keras_stts.training.layouts import layout_map
 
 KINDS = ("auto", "data", "fsdp")
@@ -54,12 +55,14 @@ def distributed(distribution, config):
         ValueError: If there is no such distribution, or the backend has none.
     """
     if distribution is None:
+        jobs.draw_alike()
         yield
         return
     chosen = _choose(distribution, config)
     before = keras.distribution.distribution()
     keras.distribution.set_distribution(chosen)
     try:
+        jobs.draw_alike()
         yield
     except BaseException:
         keras.distribution.set_distribution(before)
@@ -157,6 +160,11 @@ def replicas():
     return max(1, distribution.num_model_replicas // jax.process_count())
 
 
+def is_spread():
+    """Whether batches are cut, over devices of this process or of others."""
+    return replicas() > 1 or jobs.this_process()[1] > 1
+
+
 def spread(inputs):
     """Tensors of arrays whose rows are cut over devices.
 
@@ -176,12 +184,33 @@ def spread(inputs):
     return keras.tree.map_structure(cut, inputs)
 
 
+def by_rows(tensors):
+    """Tensors (B, ...) of a step, cut over devices by their rows alone."""
+    distribution = keras.distribution.distribution()
+
+    def cut(tensor):
+        layout = distribution.get_data_layout(tensor.shape)
+        return keras.distribution.distribute_tensor(tensor, layout)
+
+    return keras.tree.map_structure(cut, tensors)
+
+
 def own_rows(tensor):
     """The rows of a tensor (B, ...) that are of this process, as NumPy."""
     if getattr(tensor, "is_fully_addressable", True):
         return keras.ops.convert_to_numpy(tensor)
     shards = {s.index[0].start or 0: s.data for s in tensor.addressable_shards}
     return np.concatenate([np.asarray(shards[i]) for i in sorted(shards)])
+
+
+def of_own_rows(step):
+    """A step of predicting whose outputs are the rows of this process."""
+
+    def run(state, iterator):
+        outputs, state = step(state, iterator)
+        return keras.tree.map_structure(own_rows, outputs), state
+
+    return run if jobs.this_process()[1] > 1 else step
 
 
 @contextlib.contextmanager
