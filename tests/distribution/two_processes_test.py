@@ -57,7 +57,7 @@ def start(count, folder, *kill):
 def ends(processes):
     """List of (exit status, stdout, stderr)."""
     try:
-        said = [process.communicate(timeout=240) for process in processes]
+        said = [process.communicate(timeout=400) for process in processes]
     finally:
         for process in processes:
             process.kill()
