@@ -240,11 +240,13 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
 
         # === Functional Model ===
         inputs = parts.inputs(self)
-        outputs = Forward(self.outputs_of, self.symbols_of)(inputs)
+        made = {name: getattr(self, name) for name in PARTS}
+        forward = Forward(self.outputs_of, self.symbols_of, made, dtype=dtype)
+        outputs = forward(inputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
-        # KerasHub tracks what the graph runs, and no more.
-        for name in PARTS:
-            keras.Model.__setattr__(self, name, getattr(self, name))
+        # Under torch KerasHub tracks what the graph runs, and no more.
+        for name, part in made.items():
+            keras.Model.__setattr__(self, name, part)
 
     @property
     def token_embedding(self):

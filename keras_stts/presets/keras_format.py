@@ -161,7 +161,7 @@ def _holds(filepath, group):
     filepath = os.fspath(filepath)
     if "://" in filepath or not filepath.endswith((".h5", ".json")):
         return True
-    groups = (group, f"layers/{group}")
+    groups = (f"layers/forward/{group}", f"layers/{group}")
     if filepath.endswith(".json"):
         index = parse_json(text_of(filepath, filepath), filepath)
         names = [name.lstrip("/") for name in index["weight_map"]]

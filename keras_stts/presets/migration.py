@@ -57,13 +57,13 @@ def _is_old(filepath):
 
 def old_group(path):
     """The name that version 0.1 had for a group of a file of weights."""
-    inside, rest = re.fullmatch(rf"({BACKBONE}/?)?(.*)", path).groups()
-    if inside is None and rest.startswith("layers/") or not rest:
+    inside, found, rest = path.partition("layers/forward/")
+    if not found:
         return path
     for new, old in GROUPS.items():
         if rest.startswith(new):
-            return (inside or "") + old + rest.removeprefix(new)
-    return (inside or "") + "layers/" + rest
+            return inside + old + rest.removeprefix(new)
+    return f"{inside}layers/{rest}"
 
 
 def layer_path(path):
