@@ -138,7 +138,9 @@ def _vision_encoder(backbone, num_frames, prune_ratio, layout):
     sizes = _vision_sizes(backbone)
     side = backbone.image_size // backbone.patch_size
     whole = num_frames * side**2
-    whole_block = block_flops(*sizes, whole, num_frames * side**4)
+    whole_block = block_flops(
+        *sizes, num_tokens=whole, pairs=num_frames * side**4
+    )
     pixels = 3 * backbone.patch_size**2
     embedding = 2 * pixels * backbone.vision_hidden_dim * whole
     num_layers = backbone.vision_num_layers
@@ -150,7 +152,9 @@ def _vision_encoder(backbone, num_frames, prune_ratio, layout):
         num_blocks, num_frames, prune_ratio, backbone.num_segments
     )
     pairs = packed_pairs(num_frames, num_blocks, num_kept, patches, layout)
-    packed_block = block_flops(*sizes, num_kept * patches, pairs)
+    packed_block = block_flops(
+        *sizes, num_tokens=num_kept * patches, pairs=pairs
+    )
     after = num_layers - before
     return embedding + before * whole_block + after * packed_block
 

@@ -81,12 +81,12 @@ def prefix_attention(query, prefix, key, value, prefix_mask, mask):
     queries = _prefix_chunk(query.shape, num_keys)
     reason = _why(chosen_kernel())
     note("chunked", query.shape, num_keys, queries, reason=reason)
+    tensors = (query, *prefix, key, value, prefix_mask, mask)
     if queries == query.shape[1]:
-        return _to_both(query, *prefix, key, value, prefix_mask, mask)
+        return _to_both(*tensors)
     axes = [1, None, None, None, None]
     axes.append(1 if len(prefix_mask.shape) == 3 else None)
     axes.append(None if mask.shape[2] == 1 else 2)
-    tensors = (query, *prefix, key, value, prefix_mask, mask)
     return map_pieces(rematerialized(_to_both), tensors, axes, queries)
 
 

@@ -7,7 +7,7 @@ from keras import ops
 Reach = namedtuple(
     "Reach",
     ["start", "stop", "marked_start", "marked_stop", "marked"],
-    defaults=[None] * 5,
+    defaults=[None, None, None, None, None],
 )
 Reach.__doc__ = """Which keys each query sees; linear in their number.
 

@@ -410,8 +410,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         columns = self.use_single_crop_col_tokens
         if columns is None:
             columns = self.image_use_col_tokens
-        small = self._rows_of_ids(*grid[:2], columns)
-        large = self._rows_of_ids(*grid[2:], self.image_use_col_tokens)
+        small = self._rows_of_ids(*grid[:2], ends=columns)
+        large = self._rows_of_ids(*grid[2:], ends=self.image_use_col_tokens)
         return [
             *(start, *small, end),
             *(tokenizer.image_start_token_id, *large, end),
@@ -430,7 +430,10 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             counts = (len(item.get(name, ())) for name in (IMAGE, VIDEO))
             check_text(prompt)
             text = chat.render(
-                self.chat_template, prompt, *counts, self.special_tokens
+                self.chat_template,
+                prompt,
+                *counts,
+                special_tokens=self.special_tokens,
             )
             # The start token is there once, whether a template has it or not.
             text = text.removeprefix(self.tokenizer.start_token)
