@@ -47,9 +47,7 @@ REACHING_IN = {
 }
 # Files of more than 400 lines.
 LONG = {
-    "language",
     "video_vlm_preprocessor",
-    "vision_encoder",
 }
 # Functions that keep what they return for any number of arguments.
 UNBOUNDED = {"_differentiable", "_make_kept_table", "_search_most_kept"}

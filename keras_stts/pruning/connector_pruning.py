@@ -57,18 +57,6 @@ class ConnectorPruning(keras.layers.Layer):
             "similarity": neighbor_similarity(blocks, segments=segments),
         }
 
-    def compute_output_spec(self, inputs, frame_mask, segments=None):
-        shape = (*frame_mask.shape, self.num_blocks)
-        scores = keras.KerasTensor(shape, dtype="float32")
-        selection = self.select.compute_output_spec(scores, segments=segments)
-        shape = (*selection.index.shape, inputs.shape[-1])
-        return {
-            "embeddings": keras.KerasTensor(shape, dtype=inputs.dtype),
-            "selection": selection,
-            "scores": scores,
-            "similarity": keras.KerasTensor(scores.shape, dtype="float32"),
-        }
-
     def get_config(self):
         return {
             **super().get_config(),

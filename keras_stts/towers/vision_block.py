@@ -122,9 +122,6 @@ class VisionBlock(keras.layers.Layer):
         hidden = get_activation(self.activation)(self.mlp_up(self.mlp_norm(x)))
         return x + self.mlp_down(hidden)
 
-    def compute_output_spec(self, inputs, attend=None, merge=None, bias=None):
-        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
-
     def get_config(self):
         config = super().get_config()
         config.update(

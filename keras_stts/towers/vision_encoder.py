@@ -1,5 +1,4 @@
 import functools
-import math
 
 import keras
 import numpy as np
@@ -25,27 +24,8 @@ from keras_stts.ops import to_blocks
 from keras_stts.pruning import STTS
 from keras_stts.pruning import get as get_pruning
 from keras_stts.pruning import serialize
+from keras_stts.towers.patches import patchify
 from keras_stts.towers.vision_block import VisionBlock
-
-
-def patchify(frames, patch_size):
-    """Cut frames into patches.
-
-    Args:
-        frames: Tensor (B, T, H, W, C).
-        patch_size: Int.
-
-    Returns:
-        Tensor (B, T, N, patch_size * patch_size * C): patches in row order,
-        pixels in (row, column, channel) order.
-    """
-    _, num_frames, height, width, channels = frames.shape
-    rows, columns = height // patch_size, width // patch_size
-    shape = (-1, num_frames, rows, patch_size, columns, patch_size, channels)
-    x = ops.transpose(ops.reshape(frames, shape), (0, 1, 2, 4, 3, 5, 6))
-    return ops.reshape(
-        x, (-1, num_frames, rows * columns, patch_size**2 * channels)
-    )
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -134,29 +114,15 @@ class VisionEncoder(keras.layers.Layer):
         num_segments=1,
         **kwargs,
     ):
-        super().__init__(**kwargs)
-        self._config = {
-            "num_layers": num_layers,
-            "hidden_dim": hidden_dim,
-            "num_heads": num_heads,
-            "head_dim": head_dim,
-            "intermediate_dim": intermediate_dim,
-            "patch_size": patch_size,
-            "feature_layers": tuple(feature_layers),
-            "window": window,
-            "prune_ratio": prune_ratio,
-            "prune_layer": prune_layer,
-            "pruning": serialize(pruning),
-            "rescale_axis": rescale_axis,
-            "rescale_min": rescale_min,
-            "refill": refill,
-            "pixel_mean": pixel_mean,
-            "pixel_std": pixel_std,
-            "activation": activation,
-            "layer_norm_epsilon": layer_norm_epsilon,
-            "rematerialize": rematerialize,
-            "num_segments": num_segments,
+        config = {
+            name: value
+            for name, value in locals().items()
+            if name not in ("self", "kwargs", "__class__")
         }
+        super().__init__(**kwargs)
+        config["feature_layers"] = tuple(feature_layers)
+        config["pruning"] = serialize(pruning)
+        self._config = config
         for name, value in self._config.items():
             setattr(self, name, value)
         self._check_layers()
@@ -210,8 +176,9 @@ class VisionEncoder(keras.layers.Layer):
             )
         if self.prune_ratio and self.merges and self.refill:
             raise ValueError(
-                "`refill` gives frames pruned patches back, and merging prunes "
-                f"none. Received: refill=True, pruning={self.pruning!r}."
+                "`refill` gives frames pruned patches back, and "
+                f"{type(self.method).__name__} prunes none. Received: "
+                f"refill=True, pruning={self.pruning!r}."
             )
 
     def build(self, input_shape, *args, **kwargs):
@@ -299,9 +266,8 @@ class VisionEncoder(keras.layers.Layer):
 
     def _encode_whole(self, x):
         *_, num_images, num_patches, width = x.shape
-        wanted = self._run(
-            ops.reshape(x, (-1, num_patches, width)), self.blocks
-        )
+        x = ops.reshape(x, (-1, num_patches, width))
+        wanted = self._run(x, self.blocks)
         x = ops.concatenate([wanted[i] for i in self.feature_layers], axis=-1)
         return ops.reshape(x, (-1, num_images * num_patches, x.shape[-1]))
 
@@ -426,43 +392,9 @@ class VisionEncoder(keras.layers.Layer):
             return outputs
         if "selection" in outputs:
             mask = self.packing.patch_mask(outputs["selection"])
-        else:
-            mask = ops.convert_to_tensor(mask.tolist() * num_frames, "bool")
-            mask = mask[None]
-        return {**outputs, "patch_mask": mask}
-
-    def compute_output_spec(
-        self, inputs, frame_mask=None, segments=None, whole=False
-    ):
-        batch, num_frames = inputs.shape[:2]
-        width = self.hidden_dim * len(self.feature_layers)
-        if whole:
-            num_patches = math.prod(self.packing.grid)
-            shape = (batch, num_frames and num_frames * num_patches, width)
-            return keras.KerasTensor(shape, dtype=self.compute_dtype)
-        num_blocks = len(block_mask(self.packing.grid, self.window))
-        scores = keras.KerasTensor(
-            (batch, num_frames, num_blocks), dtype="float32"
-        )
-        num_kept = num_frames and num_frames * num_blocks
-        outputs = {}
-        if self.prune_ratio and not self.merges:
-            selection = self.select.compute_output_spec(
-                scores, segments=segments
-            )
-            num_kept = selection.index.shape[1]
-            outputs = {
-                "selection": selection,
-                "scores": scores,
-                "similarity": keras.KerasTensor(scores.shape, "float32"),
-            }
-        shape = (batch, num_kept, self.window**2, width)
-        outputs["features"] = keras.KerasTensor(shape, self.compute_dtype)
-        mask = block_mask(self.packing.grid, self.window)
-        if not mask.all():
-            shape = (batch if "selection" in outputs else 1, *shape[1:-1])
-            outputs["patch_mask"] = keras.KerasTensor(shape, dtype="bool")
-        return outputs
+            return {**outputs, "patch_mask": mask}
+        mask = ops.convert_to_tensor(mask.tolist() * num_frames, "bool")
+        return {**outputs, "patch_mask": mask[None]}
 
     def get_config(self):
         return {**super().get_config(), **self._config}
