@@ -539,7 +539,7 @@ def train_unpruned(model, data, folder, vision_steps, language_steps):
 
 
 def text_only(data, test):
-    """Right answers of one who knows the questions, but sees no video."""
+    """Right answers of a text-only baseline: the most frequent answer."""
     counts = collections.defaultdict(collections.Counter)
     for questions, answers in zip(data["questions"], data["answers"]):
         for question, answer in zip(questions, answers):

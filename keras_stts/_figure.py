@@ -1,4 +1,4 @@
-"""A figure that notebooks show; imported where something is drawn."""
+"""A figure that notebooks display; imported at the first plot."""
 
 import io
 
@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 class ShownFigure(Figure):
     """A matplotlib figure that shows itself at the end of a notebook's cell.
 
-    Those of pyplot do so by a state that pyplot keeps, this one by itself: it
-    is gone when nobody holds it.
+    pyplot keeps a global reference to each of its figures. This one has none,
+    so it is freed with its last variable.
     """
 
     def _repr_png_(self):

@@ -95,9 +95,9 @@ def load_renamed(model, filepath, rename, objects_to_skip=None, **kwargs):
 
 
 class ClippingByVariable:
-    """Mixin of optimizers that clip a gradient by whose it is.
+    """Mixin for optimizers whose clipping depends on the variable.
 
-    Keras' own clipping is told the gradients alone.
+    The clipping of Keras gets the gradients only.
     """
 
     def clip_gradients(self, grads, variables):
@@ -105,7 +105,7 @@ class ClippingByVariable:
 
         Args:
             grads: List of tensors.
-            variables: List of `keras.Variable`, whose they are.
+            variables: List of the `keras.Variable` of each gradient.
         """
         return super()._clip_gradients(grads)
 

@@ -22,29 +22,29 @@ FILE = "backup.weights.h5"
 
 
 class Backup(keras.callbacks.Callback):
-    """Lets a run of `VideoVLM.fit` that was cut off go on where it was.
+    """Resumes a run of `VideoVLM.fit` that was interrupted.
 
-    Weights, optimizer and place in the data are kept in one file, which is
-    replaced in one go: whenever a run is killed, the same call of `fit` goes
-    on from the last backup, with the batches after it, and ends as it would
-    have ended. A run that had ended has nothing left to do; with more epochs
-    it goes on.
+    Weights, optimizer state and the position in the data are kept in one file,
+    which is replaced atomically. After a run was killed, the same call of
+    `fit` resumes from the last backup with the batches that follow it, and
+    ends with the same weights as an uninterrupted run. A finished run has
+    nothing left to do, unless it is given more epochs.
 
-    Of several processes that train one model (`jax.distributed`) the first
-    writes, and all go on from what it wrote: `folder` has to be where all of
-    them see it.
+    If several processes train one model (`jax.distributed`), the first one
+    writes the backup and all of them resume from it: `folder` must be one
+    that all of them can read.
 
     Args:
-        folder: Path on this machine, made if need be.
-        every: Int. Batches between two backups. There is always one at the
-            end of an epoch. Defaults to `100`.
+        folder: Path on this machine, created if it is missing.
+        every: Int. Batches between two backups. Each epoch also ends with
+            one. Defaults to `100`.
 
     Raises:
-        ValueError: In `fit`, if the data are no `keras_stts.data.VideoDataset`,
-            or not those of the backup; or if the backup is damaged or of
-            another model, or not all processes see it.
-        OSError: In `fit`, if a backup cannot be written, such as on a full
-            disk. The one before it stays.
+        ValueError: In `fit`, if the data are no `keras_stts.data.VideoDataset`
+            or differ from those of the backup; if the backup is damaged or
+            belongs to another model; or if some process cannot read it.
+        OSError: In `fit`, if a backup cannot be written, for example on a
+            full disk. The previous backup is kept.
 
     Example:
 
@@ -65,10 +65,10 @@ class Backup(keras.callbacks.Callback):
         return self.folder / FILE
 
     def restore(self, model, data):
-        """Set a model, its optimizer and its data to the last backup.
+        """Load the last backup into a model, its optimizer and its data.
 
         Returns:
-            Tuple (epoch, batch), what comes next.
+            Tuple (epoch, batch) to continue with.
         """
         self.data = data
         model.optimizer.build(model.trainable_variables)
@@ -100,7 +100,7 @@ class Backup(keras.callbacks.Callback):
             )
 
     def _place(self):
-        """Dict of what was written of the place in the data."""
+        """Dict of the position in the data that the backup holds."""
         safe_hdf5.check(self.path)
         with h5py.File(self.path) as file:
             text = file.attrs.get("place")
@@ -176,7 +176,7 @@ def _shapes(model):
 
 
 class DataProgress(keras.callbacks.Callback):
-    """Begins epochs of a `VideoDataset`, and shows how it fares.
+    """Starts each epoch of a `VideoDataset` and logs its progress.
 
     Args:
         data: A `keras_stts.data.VideoDataset`.

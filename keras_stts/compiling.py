@@ -1,4 +1,4 @@
-"""Running functions of a model as its backend compiles them."""
+"""Compiling functions of a model for its backend."""
 
 import keras
 from keras import ops
@@ -9,10 +9,14 @@ __all__ = ["compiled", "wait"]
 
 
 def compiled(model, function, *, loops=False):
-    """`function` of tensors, compiled as the backend does for inference.
+    """A function of tensors, compiled for inference as its backend does.
 
-    Under PyTorch on a GPU it is a CUDA graph, whose outputs the next call
-    overwrites, unless it `loops` until what it computes says that it ends.
+    Args:
+        model: The model whose weights the function uses.
+        function: Function of tensors.
+        loops: Bool. Whether it loops until a value it computes ends it. On
+            GPUs PyTorch records all other functions as CUDA graphs; each call
+            of such a graph overwrites the outputs of the call before.
     """
     backend = keras.config.backend()
     if backend == "tensorflow":

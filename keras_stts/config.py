@@ -33,7 +33,7 @@ def attention():
         `KERAS_STTS_ATTENTION`, else `"auto"`.
 
     Raises:
-        ValueError: If that variable names nothing there is.
+        ValueError: If that variable names no known kernel.
     """
     if _chosen:
         return _chosen[-1]
@@ -46,16 +46,16 @@ def attention():
 def set_attention(name, *, elsewhere=False):
     """Choose what runs attention, instead of the best for the device.
 
-    What has been compiled stays as it is.
+    Functions that were compiled before keep what they use.
 
     Args:
         name: `"auto"` (by backend and device), `"chunked"` (chunks of
             queries in `keras.ops`, on every backend and device), `"pallas"`
             (a kernel for TPUs, on JAX), `"cudnn"` (fused attention of NVIDIA
             GPUs, on JAX) or `"torch"` (what PyTorch chooses).
-        elsewhere: Bool. Whether this is for a device that is not here and is
-            only compiled for. Else attention raises an error where its kernel
-            has no device.
+        elsewhere: Bool. Whether programs are only compiled, for a device that
+            this machine lacks. Otherwise attention raises an error if there
+            is no device for its kernel.
 
     Raises:
         ValueError: If there is no such kernel, or not on this backend.
@@ -65,7 +65,7 @@ def set_attention(name, *, elsewhere=False):
 
 
 def for_elsewhere():
-    """Whether the device that attention was chosen for may not be here."""
+    """Whether programs are compiled for a device that this machine lacks."""
     return _elsewhere[-1]
 
 
@@ -108,16 +108,16 @@ def cuda_graphs():
 
 
 def set_cuda_graphs(wanted):
-    """Say whether PyTorch on NVIDIA GPUs answers with CUDA graphs.
+    """Choose whether PyTorch uses CUDA graphs on NVIDIA GPUs.
 
-    `generate` and `keras_stts.evaluate` run a prompt, and one token, as they
-    were recorded with the first batch, or with others when their shapes came
-    twice in a row. That is faster, but what the last shapes need stays on the
-    GPU until `fit`, `compile` or other shapes. A model compiled with
-    `run_eagerly=True` records nothing.
+    `generate` and `keras_stts.evaluate` then record the prefill and a decoding
+    step with the first batch, and again when a new shape comes twice in a row,
+    and replay the recording afterwards. Replaying is faster, but the memory of
+    the last recording stays on the GPU until `fit`, `compile` or a recording
+    of another shape. A model compiled with `run_eagerly=True` records nothing.
 
     Args:
-        wanted: Bool. By default they are made.
+        wanted: Bool. Defaults to `True` as long as this is not called.
 
     Raises:
         ValueError: If it is not a bool.

@@ -1,10 +1,10 @@
-"""What all pictures share: matplotlib, which need not be there, and colours."""
+"""What all plots share: the import of matplotlib, figures and colours."""
 
 INK, GREY = "#1f2328", "#6e7781"
 
 
 def import_matplotlib():
-    """The package, where something is drawn.
+    """matplotlib, which is optional and imported at the first plot.
 
     Raises:
         ImportError: If it is not installed.
@@ -18,7 +18,7 @@ def import_matplotlib():
 
 
 def new_figure(size):
-    """A figure of a size in inches, that notebooks show."""
+    """A figure of a size in inches, which notebooks display."""
     import_matplotlib()
     from keras_stts._figure import ShownFigure
 

@@ -24,9 +24,9 @@ class PartwiseAdamW(ClippingByVariable, keras.optimizers.AdamW):
             `"connector"`, `"language_model"`) to the factor of its learning
             rate. Defaults to the paper's: 10 for the scorer, 0.5 for vision
             encoder and connector. Weight decay is the same for all.
-        clipnorm: Optional float. Norm that all gradients of a part together
-            are clipped to, each part by itself, as the published training
-            does; Keras' own clips each variable by itself. Defaults to `1.0`,
+        clipnorm: Optional float. Each part's gradients are clipped together
+            to this norm, as in the published training. (Keras' own `clipnorm`
+            clips each variable separately.) Defaults to `1.0`,
             unless `global_clipnorm` or `clipvalue` is given.
         **kwargs: See `keras.optimizers.AdamW`; `beta_2` is 0.95 by default,
             as in the paper.
@@ -99,10 +99,11 @@ class PartwiseAdamW(ClippingByVariable, keras.optimizers.AdamW):
 
 
 def default_learning_rate(hidden_dim):
-    """The rate of `PartwiseAdamW` that `VideoVLM.compile` chooses.
+    """The learning rate that `VideoVLM.compile` chooses for `PartwiseAdamW`.
 
-    The paper's at the widths of published models; narrower ones, which learn
-    nothing by it, get more, by the square of the width, up to Adam's own.
+    It is the paper's rate, 1e-5, for models as wide as the published ones.
+    Narrower models learn nothing with it: their rate grows with the inverse
+    square of the width, up to 1e-3, Adam's default.
 
     Args:
         hidden_dim: Int, width of the language model.

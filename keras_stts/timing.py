@@ -16,12 +16,12 @@ PHASES = ("prefill", "decode", "train_step")
 
 
 def benchmark(model, inputs, phases=("prefill", "decode"), *, repeats=5):
-    """Time the phases of a `VideoVLM`, compilation apart.
+    """Time the phases of a `VideoVLM`, without their compilation.
 
     Args:
-        model: A `VideoVLM`; to time its train step, compiled. Or a dict of
-            several by their names, to be compared: they run in turns, so that
-            whatever else the machine does slows all of them alike.
+        model: A `VideoVLM`, on which `compile` was called if its train step
+            is timed. Or a dict of names to models that are compared: they
+            run in turns, so that other load of the machine slows all alike.
         inputs: Dict as `generate` takes it, or `fit` for the train step, or
             already preprocessed.
         phases: Which of `"prefill"` (videos and prompts, once a request),
@@ -31,8 +31,8 @@ def benchmark(model, inputs, phases=("prefill", "decode"), *, repeats=5):
 
     Returns:
         Dict of phase to a dict of seconds: `"compile"` (the first run),
-        `"median"` and `"spread"` (largest less smallest) of the repeats. For
-        a dict of models a dict of name to such a dict.
+        `"median"` and `"spread"` (largest minus smallest) of the repeats. For
+        a dict of models, a dict of name to such a dict.
 
     Example:
     ```python
@@ -73,7 +73,7 @@ def measure(run, repeats=5):
 
 
 def measure_in_turns(runs, repeats=5):
-    """The same of several functions by their names, one call each in turn."""
+    """As `measure`, of a dict of name to function; they are called in turns."""
     rounds = [
         {name: _seconds(run) for name, run in runs.items()}
         for _ in range(repeats + 2)
@@ -88,7 +88,7 @@ def _seconds(run):
 
 
 def _summary(seconds):
-    """Of a call that compiles, one that warms up, and those that count."""
+    """Summary of a call that compiles, one that warms up, and the others."""
     first, _, *times = seconds
     return {
         "compile": first,

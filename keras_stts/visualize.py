@@ -2,9 +2,9 @@
 
 Everywhere: frames are uint8 (T, H, W, 3) of any size and aspect, kept is bool
 (T, P) and scores are finite numbers (T, P), P blocks a frame in row order.
-`grid` is `(rows, columns)` of the blocks, by default a square. All else is a
-ValueError. Colours of scores reach from 0 to 1 or, if some are beyond, from
-their least to their largest.
+`grid` is `(rows, columns)` of the blocks, by default a square. Anything else
+raises a ValueError. The colours of scores span 0 to 1 or, if some lie outside
+of it, the smallest to the largest.
 """
 
 import math
@@ -67,11 +67,12 @@ def plot_kept(
     Args:
         frames, kept, scores, grid: see the top of this module.
         timestamps, title: (T,) seconds, written under the frames, and str.
-        max_frames: int. Of more, as many evenly spaced ones, frame 0 first.
+        max_frames: int. Of more frames, this many are shown, evenly spaced
+            from frame 0.
 
     Returns:
-        A matplotlib `Figure`, 150 dots an inch when saved. Notebooks show it
-        as the last line of a cell; pyplot knows nothing of it.
+        A matplotlib `Figure`, 150 dots an inch when saved. A notebook displays
+        it as the last line of a cell. It is not registered with pyplot.
 
     Example:
 
@@ -100,7 +101,7 @@ def plot_comparison(
     max_frames=8,
     grid=None,
 ):
-    """Draws the same frames once a variant, one row each, as `plot_kept`.
+    """Draws the same frames as `plot_kept`, with a row for each variant.
 
     Args:
         kept_by_name: dict of label to bool (T, P), the rows from the top.

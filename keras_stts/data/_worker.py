@@ -83,7 +83,7 @@ def _answer(read, task, name_of):
 
 
 def end_with_parent():
-    """Nobody waits for a video, however long it takes, once that is gone."""
+    """Exit when the parent is gone, even while a video is being read."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1)

@@ -34,28 +34,29 @@ BATCHES_AT_A_TIME = 2
 class VideoDataset(keras.utils.PyDataset):
     """Reads a table of videos batch by batch, in processes of its own.
 
-    All batches have the same shape, or that of their bucket: the last one,
-    and one with unreadable videos, is filled up with black rows of weight 0.
+    All batches have the same shape, or that of their bucket: the last batch,
+    and batches with unreadable videos, are filled up with black videos of
+    sample weight 0.
 
-    `fit` shows `input_wait`, the share of the time in which it waited for
-    this dataset, and `skipped`, how many rows were left out.
+    `fit` shows `input_wait`, the share of the time that it waited for this
+    dataset, and `skipped`, the number of rows that were left out.
 
     Args:
         rows: List of dicts with `"video"`, `"prompt"` and `"response"`, see
             `keras_stts.data.read_manifest`.
         preprocessor: A `keras_stts.VideoVLMPreprocessor`.
         batch_size: Int.
-        shuffle: Bool. Whether the order changes each epoch; it depends on
-            `seed` and the epoch alone.
+        shuffle: Bool. Whether rows are shuffled in each epoch, in an order
+            that depends only on `seed` and the epoch.
         seed: Int.
-        shard: Tuple (index, count): which part of how many this process
-            reads; or `"auto"`: its own part among all processes of the job.
-            All parts have equally many batches, of the same shapes.
-        buckets: Optional ints. Numbers of frames to pad videos to: each to
-            the smallest that holds it, and all videos of a batch to the same.
-            The model is compiled once a bucket. Defaults to the
+        shard: Tuple (index, count), which part of the rows this process reads;
+            or `"auto"`, the part of this process among all of the job. All
+            parts have the same number of batches, of the same shapes.
+        buckets: Optional ints. Numbers of frames that videos are padded to:
+            each to the smallest that holds it, and all videos of a batch to
+            the same. The model is compiled once a bucket. Defaults to the
             preprocessor's `num_frames` alone, which is always one of them.
-        cache: Optional path or `keras_stts.data.FrameCache`, where sampled
+        cache: Optional path or `keras_stts.data.FrameCache` in which sampled
             frames are kept.
         on_error: What happens with a row that cannot be used: `"raise"`, or
             `"skip"` and count it, or `"report"`, which also writes it to

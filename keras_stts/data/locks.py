@@ -1,4 +1,4 @@
-"""Files that one process at a time may hold."""
+"""Locks on files, held by one process at a time."""
 
 import warnings
 
@@ -11,7 +11,7 @@ except ImportError:  # Windows.
 def lock(file, *, wait=False):
     """Hold an open file, until it is closed.
 
-    Systems without `fcntl` cannot: they warn, and go on.
+    Systems without `fcntl` (Windows) cannot lock: this warns and returns.
 
     Args:
         file: File object.

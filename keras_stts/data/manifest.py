@@ -30,11 +30,11 @@ def read_manifest(path, folder=None, columns=None, *, on_error="raise"):
             of a JSONL, JSON (list of objects), CSV, TSV, Parquet or TFRecord
             (of `tf.train.Example`) file. Text is UTF-8, or UTF-16 with a byte
             order mark.
-        folder: Optional path or address, what videos' paths are relative to,
-            and do not lead out of. Defaults to the table's own folder, of
-            which they may lead out.
+        folder: Optional path or address that the paths of videos are relative
+            to and must stay inside of. Defaults to the table's own folder,
+            which they may leave.
         columns: Optional dict of `"video"`, `"prompt"` and `"response"` to the
-            names of the columns. Defaults to the first that is there of
+            names of the columns. Defaults to the first that exists of
             `video`, `video_path`, `path`, `file`; `prompt`, `question`;
             `response`, `answer`.
         on_error: What happens with a row that cannot be read: `"raise"`, or

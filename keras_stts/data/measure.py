@@ -1,4 +1,4 @@
-"""What a video file is like, for `keras_stts.data.validate`."""
+"""Measurements of a video file, for `keras_stts.data.validate`."""
 
 import base64
 import hashlib
@@ -15,7 +15,7 @@ from keras_stts.data.video import read_video
 
 NUM_SAMPLES = 8
 ANY_FPS = 1e9  # More than any video has: no limit.
-GRID = 8  # Rows and columns of a look.
+GRID = 8  # Rows and columns of a thumbnail.
 GREY = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 
 

@@ -9,26 +9,26 @@ MOST_AT_ONCE = 5000
 def plan_rows(
     num_frames, max_frames, max_segments, num_tokens=None, max_tokens=None
 ):
-    """Put samples into as few rows as first-fit-decreasing finds.
+    """Pack samples into few rows, by the first-fit-decreasing rule.
 
-    The largest sample first, each goes into the first row with room for it.
-    The same sizes make the same rows.
+    From the largest sample to the smallest, each goes into the first row with
+    room for it. The result depends on the sizes alone.
 
     Args:
         num_frames: Ints, frames of each sample.
-        max_frames: Int. Room of a row, the model's `num_frames`.
+        max_frames: Int. Most frames of a row, the model's `num_frames`.
         max_segments: Int. Most samples of a row, the model's `num_segments`.
         num_tokens: Optional ints, tokens of each sample's text, template and
             response included.
-        max_tokens: Optional int. Room of a row for these, the preprocessor's
+        max_tokens: Optional int. Most tokens of a row, the preprocessor's
             `sequence_length`.
 
     Returns:
-        List of rows, each a list of places in `num_frames`.
+        List of rows, each a list of indices into `num_frames`.
 
     Raises:
-        ValueError: If a sample does not fit a row by itself, or the arguments
-            do not fit each other.
+        ValueError: If a sample is too large for an empty row, or the lengths
+            of the arguments differ.
 
     Example:
     ```python

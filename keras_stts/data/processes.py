@@ -1,4 +1,4 @@
-"""Which of the processes of a job this one is."""
+"""The rank of this process among those of a distributed job."""
 
 import json
 import os
@@ -9,13 +9,13 @@ import keras
 def this_process():
     """Tuple (index, count) of this process among those of the job.
 
-    JAX and PyTorch know it once they are told of each other
+    JAX and PyTorch know it once the job is initialized
     (`keras.distribution.initialize`, `jax.distributed.initialize`,
-    `torch.distributed.init_process_group`); before that, `torchrun` and
-    TensorFlow's `TF_CONFIG` say it in the environment.
+    `torch.distributed.init_process_group`). Before that it is read from the
+    environment variables that `torchrun` sets, or TensorFlow's `TF_CONFIG`.
 
     Raises:
-        ValueError: If the environment says what cannot be.
+        ValueError: If these variables are invalid.
     """
     index, count = PROCESSES[keras.config.backend()]()
     if not 0 <= index < count:

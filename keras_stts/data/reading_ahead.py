@@ -1,7 +1,9 @@
+"""Batches that are read before they are asked for."""
+
 import threading
 import time
 
-# A share of the time is of about so many waits.
+# The share of time spent waiting is averaged over about so many waits.
 RECENT = 50
 
 

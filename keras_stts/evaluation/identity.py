@@ -1,4 +1,4 @@
-"""What predictions depend on: weights, settings and videos, as numbers."""
+"""Checksums of what predictions depend on: weights, settings, videos."""
 
 import importlib.metadata
 import zlib
@@ -13,7 +13,7 @@ START = 2**16  # Bytes of a video that are looked at.
 
 
 def file_stamp(path):
-    """Size and a number of the start of a video, or of a folder's files."""
+    """Size and checksum of a video's start, or of a folder's file names."""
     path = as_path(path)
     if path.is_dir():
         files = sorted(path.iterdir())
@@ -24,7 +24,7 @@ def file_stamp(path):
 
 
 def check_same_videos(questions, journal):
-    """Raise if predictions were made of other videos of the same names."""
+    """Raise if a video was replaced since its predictions were made."""
     known = {}
     for question in questions:
         entry, path = journal.entries.get(question.id), question.video
@@ -42,12 +42,12 @@ def check_same_videos(questions, journal):
 
 
 def checksum(value):
-    """A number that changes with what a value is written as."""
+    """Checksum of the `repr` of a value."""
     return zlib.crc32(repr(value).encode())
 
 
 def fingerprint(model):
-    """A number that other weights do not have."""
+    """Checksum of a model's weights."""
     code = 0
     for weight in model.weights:
         code = zlib.crc32(ops.convert_to_numpy(weight).tobytes(), code)
@@ -55,7 +55,7 @@ def fingerprint(model):
 
 
 def model_config(model):
-    """What the model computes, but for what is named among the settings."""
+    """The model's config, without what the settings list by name."""
     config = model.backbone.get_config()
     named = {"name", "trainable", "dtype", "rematerialize"}
     named |= {"num_frames", "prune_ratio", "pruning"}
@@ -64,7 +64,7 @@ def model_config(model):
 
 
 def environment():
-    """Dict of the backend and the versions of what computes."""
+    """Dict of the backend and the versions of the packages."""
     packages = ("keras", "keras-hub", keras.config.backend(), "keras-stts")
     versions = {}
     for name in packages:

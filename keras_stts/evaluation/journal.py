@@ -177,7 +177,7 @@ class _Parts:
                 path.unlink(missing_ok=True)
 
     def give_up(self):
-        """What was written stays as it is."""
+        """Leave what was written."""
 
 
 def read_json(path):

@@ -40,7 +40,7 @@ def video_mme(folder, *, with_subtitles=False):
 
 
 def _video_mme_subtitles(folder):
-    """Function of a video's name: its subtitles, `None` if nobody speaks."""
+    """Function of a video's name to its subtitles, `None` if it has none."""
     path = find(folder, "subtitles.json", "subtitle")[0]
     if path.suffix == ".json":
         table = read_json(path)

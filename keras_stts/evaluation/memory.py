@@ -1,4 +1,4 @@
-"""The most memory that a process and its accelerator have held."""
+"""Peak memory of this process and of its accelerator."""
 
 import pathlib
 

@@ -10,7 +10,7 @@ _ANYWHERE = re.compile(r"(?:^|(?<=\s))\(?([A-H])[).:]\s+", re.M)
 
 
 def inline_options(text):
-    """A question without the options in its text, and these."""
+    """Tuple of a question without the options in its text, and the options."""
     for pattern in (_AT_START, _ANYWHERE):
         marks = list(pattern.finditer(text))
         starts = [i for i, m in enumerate(marks) if m[1] == LETTERS[0]]
@@ -25,7 +25,7 @@ def inline_options(text):
 
 
 def letter(answer):
-    """The number of an option that is named by its letter."""
+    """The index of an option that is named by its letter."""
     if len(answer) != 1 or answer not in LETTERS:
         raise ValueError(f"the answer {answer!r} is no letter of an option")
     return LETTERS.index(answer)

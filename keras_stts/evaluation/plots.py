@@ -1,8 +1,8 @@
-"""Plots of what accuracy costs, and of what is kept.
+"""Plots of accuracy against cost, and of which blocks are kept.
 
 Results are dicts that `keras_stts.evaluate` returned. All functions return a
-matplotlib `Figure`, 150 dots an inch when saved, which notebooks show; bad
-results are a ValueError.
+matplotlib `Figure`, 150 dots an inch when saved, which notebooks display, and
+raise a ValueError if the results cannot be plotted.
 """
 
 import numpy as np

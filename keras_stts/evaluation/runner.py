@@ -1,4 +1,4 @@
-"""Asks a model the questions of a benchmark, and keeps what it says."""
+"""Asking a model the questions of a benchmark, and keeping its answers."""
 
 import pathlib
 

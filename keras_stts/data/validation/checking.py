@@ -49,43 +49,43 @@ def validate(
 ):
     """Check a table of videos, alone or against a second one.
 
-    Videos are measured (duration, rate, size, frames, brightness, bytes) by
-    Apache Beam in processes of their own, questions and answers by their
-    lengths, answers and all other columns by their values. TensorFlow Data
-    Validation infers a schema of the first table and checks both by it: missing
-    and new columns and values, other types. It compares how both are
-    distributed, numbers by Jensen-Shannon divergence (drift), words by the
-    largest difference of their shares (skew). Further anomalies are videos that
-    cannot be read, rows and videos that are there twice, and videos in both
-    tables: the same file, or one that looks the same, as a copy encoded again
-    does.
+    Apache Beam measures the videos (duration, frame rate, size, number of
+    frames, brightness, bytes) in processes of its own. Questions and answers
+    are described by their lengths, answers and all other columns by their
+    values. TensorFlow Data Validation infers a schema from the first table and
+    checks both tables with it: missing and new columns and values, and changed
+    types. It also compares the distributions of both: numbers by their
+    Jensen-Shannon divergence (drift), words by the largest difference of their
+    shares (skew). Further anomalies are unreadable videos, duplicate rows and
+    videos, and videos that are in both tables: the same file, or one that
+    looks the same, such as a re-encoded copy.
 
-    A run that was ended goes on where it was: measurements are kept in
-    `output`, in `facts.jsonl`. With a runner of a cluster, videos and `output`
-    must be where all its workers find them under the same names.
+    An interrupted run resumes from the measurements in `output/facts.jsonl`.
+    With the runner of a cluster, all its workers must find the videos and
+    `output` under the same names.
 
     Args:
         manifest: Path or address of a table, see
             `keras_stts.data.read_manifest`.
-        against: Optional path or address of a second table, of a validation
-            set, say.
-        schema: Optional path or address of a schema to be used as it is, one
-            that was written before and edited, say. Defaults to one inferred of
-            `manifest`.
-        output: Path or address of a folder, made if need be, for
+        against: Optional path or address of a second table, for example of a
+            validation set.
+        schema: Optional path or address of a schema to use, for example one
+            that an earlier run wrote and you edited. Defaults to one inferred
+            from `manifest`.
+        output: Path or address of a folder, created if it is missing, for
             `schema.pbtxt`, `statistics.pbtxt`, `statistics_against.pbtxt`,
             `anomalies.json` and `report.html`. The report's last part, Facets,
             loads a script from the web.
         folder: See `read_manifest`.
         columns: See `read_manifest`.
-        max_drift: Float. The most that numbers may differ, 0 to 1. More is
-            allowed where tables are so small that chance makes more.
-        max_skew: Float. The same of words.
+        max_drift: Float. The largest allowed divergence of numbers, 0 to 1.
+            It is raised for tables so small that chance alone exceeds it.
+        max_skew: Float. The same for words.
         num_workers: Int. Processes that measure, of each of Beam's workers.
         time_limit: Number. Seconds that measuring a video may take.
-        pipeline_options: Sequence of str. Apache Beam's options,
-            `["--runner=FlinkRunner", "--flink_master=host:8081"]`, say.
-            Defaults to its runner of this machine.
+        pipeline_options: Sequence of str. Apache Beam's options, such as
+            `["--runner=FlinkRunner", "--flink_master=host:8081"]`. Defaults to
+            its runner on this machine.
 
     Returns:
         A `ValidationResult`.

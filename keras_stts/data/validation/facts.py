@@ -36,11 +36,11 @@ def measure_all(
     *,
     pipeline_options=(),
 ):
-    """Measure videos, but for those measured already.
+    """Measure the videos that were not measured before.
 
-    Each one is a line of a JSONL file soon after it is done, so that a run
-    that was ended goes on where it was. A file that has changed since, and one
-    that could not be read, is measured again.
+    Each measurement is soon a line of a JSONL file, so that an interrupted run
+    can be resumed. Videos that changed since, or that could not be read, are
+    measured again.
 
     Args:
         videos: Dict of absolute path or address to frames a second, which

@@ -15,10 +15,10 @@ LOOK, LOOK_AT_ADDRESS = 0.2, 10.0
 
 
 class Measurements:
-    """What was measured: a file, and parts that workers write beside it.
+    """Measurements in a file, and in parts that workers write beside it.
 
     Attributes:
-        facts: Dict of video to what was measured of it.
+        facts: Dict of video to its measurements.
         place: Path or address of the folder of the parts.
     """
 
