@@ -1,12 +1,16 @@
 """Compiles Molmo2-4B's widths at the least depth; run by `compile_test.py`.
 
-    python -m tests.benchmarks.compile_cases TARGET RATIO PHASE ...
+    python -m tests.benchmarks.compile_cases TARGET,RATIO,PHASE,... ...
 
-prints a line of JSON for each.
+prints a line of JSON for each phase, and one for each target: a program that
+keeps a square of tokens, as none of the others may.
 """
 
 import json
 import sys
+
+import jax
+import jax.numpy as jnp
 
 from benchmarks.aot import abstract
 from benchmarks.aot import contents
@@ -30,11 +34,8 @@ SIZES = {
 NUM_FRAMES, TEXT_LENGTH = 30, 64
 
 
-def main(name, ratio, *phases):
-    import jax
-    import jax.numpy as jnp
-
-    target = targets.get(name)
+def case(target, ratio, *phases):
+    """Print what becomes of a model; returns its numbers of tokens."""
     model = abstract.make_model(
         SIZES, NUM_FRAMES, float(ratio), rematerialize=True
     )
@@ -42,20 +43,30 @@ def main(name, ratio, *phases):
     for phase in phases:
         with targets.force_kernels(target):
             step = steps.make_step(model, phase, 1, TEXT_LENGTH)
-        found = report.compile_step(step, target, quick=True)
-        squares = contents.forbidden(found["buffers"], lengths)
-        found |= {"phase": phase, "forbidden": squares}
-        print(json.dumps(found), flush=True)
+        show(step, target, lengths, ratio=float(ratio), phase=phase)
+    return lengths
 
-    def planted(x):
-        logits = jnp.einsum("nd,md->nm", x, x)
-        return jax.nn.softmax(logits.astype("float32")) @ x
 
-    x = abstract.struct((max(lengths), 128), "float32")
-    step = steps.Step(planted, (x,), ("data",))
+def show(step, target, lengths, **names):
     found = report.compile_step(step, target, quick=True)
-    squares = contents.forbidden(found["buffers"], lengths)
-    print(json.dumps({"phase": "planted", "forbidden": squares}))
+    found["forbidden"] = contents.forbidden(found["buffers"], lengths)
+    print(json.dumps({"target": target.name, **names, **found}), flush=True)
+
+
+def planted(x):
+    logits = jnp.einsum("nd,md->nm", x, x)
+    return jax.nn.softmax(logits.astype("float32")) @ x
+
+
+def main(*cases):
+    lengths = {}
+    for text in cases:
+        name, *rest = text.split(",")
+        lengths[name] = case(targets.get(name), *rest)
+    for name, numbers in lengths.items():
+        x = abstract.struct((max(numbers), 128), "float32")
+        step = steps.Step(planted, (x,), ("data",))
+        show(step, targets.get(name), numbers, ratio=None, phase="planted")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """The model compiles for TPUs and GPUs, and keeps no squares of tokens."""
 
-import functools
 import json
 import os
 import subprocess
@@ -18,6 +17,7 @@ pytestmark = [
     ),
 ]
 FUSED = "__cudnn$fmha"
+KEYS = ("target", "ratio", "phase")
 
 
 def command(*arguments):
@@ -36,16 +36,6 @@ def command(*arguments):
     )
 
 
-@functools.cache
-def compiled(target, ratio, *phases):
-    """Dict of a phase to its report."""
-    module = "tests.benchmarks.compile_cases"
-    done = command("-m", module, target, str(ratio), *phases)
-    assert not done.returncode, done.stderr[-3000:]
-    lines = [json.loads(line) for line in done.stdout.splitlines()]
-    return {line["phase"]: line for line in lines}
-
-
 CASES = [
     ("h100", 0, ("prefill",)),
     ("h100", 0.5, ("prefill", "train")),
@@ -56,33 +46,43 @@ if os.environ.get("KERAS_STTS_LARGE") == "1":  # Takes minutes.
     CASES += [("v5e", 0.5, ("train",)), ("h100", 0, ("train",))]
 
 
+@pytest.fixture(scope="module")
+def reports():
+    """Dict of (target, ratio, phase) to a report; one process makes them."""
+    cases = [",".join((t, str(ratio), *phases)) for t, ratio, phases in CASES]
+    done = command("-m", "tests.benchmarks.compile_cases", *cases)
+    assert not done.returncode, done.stderr[-3000:]
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    return {tuple(line[k] for k in KEYS): line for line in lines}
+
+
 @pytest.mark.parametrize(("target", "ratio", "phases"), CASES)
-def test_fits_without_squares(target, ratio, phases):
-    reports = compiled(target, ratio, *phases)
-    assert reports["planted"]["forbidden"], "a planted square is not found"
+def test_fits_without_squares(reports, target, ratio, phases):
+    planted = reports[target, None, "planted"]
+    assert planted["forbidden"], "a planted square is not found"
     for phase in phases:
-        report = reports[phase]
+        report = reports[target, ratio, phase]
         assert report["fits"], report["memory"]
         assert report["memory"]["arguments"] > 1e9
         assert not report["forbidden"], (phase, report["forbidden"])
         assert report["buffers"] and not report["collectives"]
 
 
-def test_attention_is_fused_on_gpus():
-    whole, pruned = (compiled(*case[:2], *case[2]) for case in CASES[:2])
-    for report in (whole["prefill"], pruned["prefill"]):
+def test_attention_is_fused_on_gpus(reports):
+    for ratio in (0, 0.5):
+        report = reports["h100", ratio, "prefill"]
         kernels = {k: n for k, n in report["kernels"].items() if FUSED in k}
         # Three vision blocks and one of the language model.
         assert sum(kernels.values()) >= 4, report["kernels"]
-    kernels = pruned["train"]["kernels"]
+    kernels = reports["h100", 0.5, "train"]["kernels"]
     assert any("Backward" in name for name in kernels), kernels
 
 
-def test_training_keeps_its_state_in_place():
-    memory = compiled(*CASES[1][:2], *CASES[1][2])["train"]["memory"]
+def test_training_keeps_its_state_in_place(reports):
+    memory = reports["h100", 0.5, "train"]["memory"]
     # Weights and two moments; the outputs are these.
     assert memory["aliased"] > 0.99 * memory["outputs"]
-    prefill = compiled(*CASES[1][:2], *CASES[1][2])["prefill"]["memory"]
+    prefill = reports["h100", 0.5, "prefill"]["memory"]
     assert memory["arguments"] > 2.9 * prefill["arguments"]
 
 
