@@ -46,9 +46,7 @@ REACHING_IN = {
     "_update_metrics_variables": 2,
 }
 # Files of more than 400 lines.
-LONG = {
-    "video_vlm_preprocessor",
-}
+LONG = set()
 # Functions that keep what they return for any number of arguments.
 UNBOUNDED = {"_differentiable", "_make_kept_table", "_search_most_kept"}
 # Names that are a module and what it offers.

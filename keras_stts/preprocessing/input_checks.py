@@ -43,6 +43,17 @@ def check_alone(x):
         )
 
 
+def check_room_for_answers(x):
+    """Raise if prompts fill all of the text part."""
+    if x["padding_mask"][..., -1].any():
+        raise ValueError(
+            "A prompt must leave room for an answer. Received: a prompt "
+            "that with its template fills all of "
+            f"{x['padding_mask'].shape[-1]} tokens. Make "
+            "`sequence_length` (or `max_length` of `generate`) larger."
+        )
+
+
 def _checked_frames(backbone, x):
     """Real frames of each row: (B,)."""
     _check_pixels(backbone, "videos", x["videos"])

@@ -1,4 +1,4 @@
-import math
+import dataclasses
 
 import keras
 import keras_hub
@@ -13,12 +13,17 @@ from keras_stts.preprocessing.chat import IMAGE
 from keras_stts.preprocessing.chat import VIDEO
 from keras_stts.preprocessing.examples import ImagePacker
 from keras_stts.preprocessing.examples import as_batch
-from keras_stts.preprocessing.examples import check_text
 from keras_stts.preprocessing.examples import subtitle_text
 from keras_stts.preprocessing.input_checks import check_alone
-from keras_stts.preprocessing.packed_rows import join
+from keras_stts.preprocessing.input_checks import check_room_for_answers
+from keras_stts.preprocessing.input_layout import InputLayout
+from keras_stts.preprocessing.input_layout import input_specs
 from keras_stts.preprocessing.packed_rows import join_videos
-from keras_stts.preprocessing.packed_rows import segments
+from keras_stts.preprocessing.padded_rows import PaddedRows
+from keras_stts.preprocessing.padded_rows import without_padding
+from keras_stts.preprocessing.placeholders import Placeholders
+from keras_stts.preprocessing.prompt_tokenizer import PromptTokenizer
+from keras_stts.preprocessing.prompt_tokenizer import special_tokens_of
 from keras_stts.preprocessing.sample_weights import weighted
 from keras_stts.preprocessing.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.preprocessing.video_vlm_video_converter import (
@@ -149,9 +154,9 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self.use_single_crop_start_token = use_single_crop_start_token
         self._stop_token_ids = stop_token_ids
         if special_tokens is None:
-            special_tokens = _special_tokens(tokenizer)
+            special_tokens = special_tokens_of(tokenizer)
         self.special_tokens = dict(special_tokens)
-        self._template_lengths = {}
+        self._words_before = (None, 0)  # Of what, and how many.
         # A model with an unbuilt layer is run uncompiled once by Keras.
         self.built = True
 
@@ -163,6 +168,19 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             self.max_crops,
             self.video_converter.image_size[0],
             self.patch_size,
+        )
+
+    @property
+    def _placeholders(self):
+        names = [field.name for field in dataclasses.fields(Placeholders)]
+        return Placeholders(**{name: getattr(self, name) for name in names})
+
+    @property
+    def _prompt_tokenizer(self):
+        return PromptTokenizer(
+            tokenizer=self.tokenizer,
+            chat_template=self.chat_template,
+            special_tokens=self.special_tokens,
         )
 
     @property
@@ -183,34 +201,18 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return self._vision_length(self.num_frames)
 
     def _vision_length(self, num_frames):
-        frame = self._frame_length + self.time_tokens
-        shown = num_frames * frame + self.image_packer.length
-        return self.num_segments + shown + self._template_length
+        shown = num_frames * self._placeholders.frame_length
+        shown += self.image_packer.length
+        return self.num_segments + shown + self._num_words_before()
 
-    @property
-    def _template_length(self):
+    def _num_words_before(self):
         """Tokens that the template itself puts before images and the video."""
         counts = (self.num_images, int(self.num_frames > 0))
-        key = (self.chat_template, *counts)
-        if key not in self._template_lengths:
-            text = chat.render(
-                self.chat_template, "", *counts, self.special_tokens
-            )
-            pieces = chat.pieces(text.removeprefix(self.tokenizer.start_token))
-            seen = [i for i, p in enumerate(pieces) if p in (IMAGE, VIDEO)]
-            words = pieces[: max(seen, default=0)]
-            words = [p for p in words if p not in (IMAGE, VIDEO)]
-            length = sum(map(len, self._tokenize(words))) if words else 0
-            self._template_lengths[key] = length
-        return self._template_lengths[key]
-
-    @property
-    def _frame_length(self):
-        """Tokens of a frame without those of its time."""
-        columns = (
-            math.isqrt(self.num_blocks) if self.video_use_col_tokens else 0
-        )
-        return self.num_blocks + columns + 2
+        key = (self.chat_template, dict(self.special_tokens), counts)
+        if self._words_before[0] != key:
+            number = self._prompt_tokenizer.num_words_before(*counts)
+            self._words_before = (key, number)
+        return self._words_before[1]
 
     def batch_specs(self, sequence_length=None):
         """What this layer makes of an example.
@@ -221,28 +223,13 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         Returns:
             Tuple (inputs, labels) of dicts of names to (shape, dtype).
         """
-        images = self.image_packer
-        size = (*self.video_converter.image_size, 3)
         text = (sequence_length or self.sequence_length,)
-        vision = (self.vision_length,)
-        inputs = {}
-        if self.num_frames:
-            inputs["videos"] = ((self.num_frames, *size), "uint8")
-            inputs["frame_mask"] = ((self.num_frames,), "bool")
-        if images.num_images:
-            inputs["images"] = ((images.num_crops, *size), "uint8")
-            inputs["image_pooling"] = ((images.num_tokens, 4), "int32")
-        inputs["vision_token_ids"] = (vision, "int32")
-        inputs["vision_mask"] = (vision, "bool")
-        inputs["token_ids"] = (text, "int32")
-        inputs["padding_mask"] = (text, "bool")
-        if self.num_segments > 1:
-            inputs["vision_segments"] = (vision, "int32")
-            inputs["text_segments"] = (text, "int32")
-            if self.num_frames:
-                inputs["frame_segments"] = ((self.num_frames,), "int32")
-        if self.prompt_mask:
-            inputs["prompt_mask"] = (text, "bool")
+        inputs = input_specs(
+            InputLayout.of_preprocessor(self),
+            self.image_packer,
+            vision_length=self.vision_length,
+            text_length=text[0],
+        )
         return inputs, {"y": (text, "int32"), "weights": (text, "float32")}
 
     def frame_sizes(self, num_frames):
@@ -267,17 +254,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         Raises:
             ValueError: If a video, or its part of the sequence, is longer.
         """
-        sizes = self.frame_sizes(num_frames)
-        for name in ("frame_mask", "vision_mask"):
-            if np.any(inputs[name][:, sizes[name] :]):
-                longest = np.max(np.sum(inputs[name], axis=1))
-                raise ValueError(
-                    "Only padding can be left out of a batch. Received: "
-                    f"num_frames={num_frames}, which leaves room for "
-                    f"{sizes[name]} in `{name}`, of which {longest} are used."
-                )
-        cut = {name: inputs[name][:, :size] for name, size in sizes.items()}
-        return {**inputs, **cut}
+        return without_padding(inputs, self.frame_sizes(num_frames), num_frames)
 
     def _call_python(self, x, y=None, sample_weight=None, sequence_length=None):
         x, sizes, single = as_batch(
@@ -285,18 +262,36 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         )
         length = sequence_length or self.sequence_length
         vision, shown = self._vision_inputs(x, sizes)
-        heads, tails = self._sequences(x["prompts"], shown)
+        tokenizer = self._prompt_tokenizer
+        heads, tails = tokenizer(x["prompts"], shown)
+        rows = self._rows(sizes)
         frames = np.sum(vision.get("frame_mask", [0] * len(sizes)), axis=-1)
-        inputs = {**vision, **self._vision_part(heads, sizes, frames)}
+        most = self.num_frames * self.num_blocks
+        inputs = rows.vision_part(
+            heads,
+            frames * self.num_blocks,
+            length=self.vision_length,
+            room=self.vision_length - most,
+        )
+        inputs = {**vision, **inputs}
         responses = x.get("responses")
         if responses is None:
-            batch = {**inputs, **self._text_inputs(tails, sizes, length)}
+            batch = {**inputs, **rows.text_part(tails, length)}
         else:
-            text, *rest = self._labelled_inputs(tails, responses, sizes, length)
-            batch = ({**inputs, **text}, *rest)
+            texts, weights = tokenizer.with_responses(tails, responses)
+            labelled = rows.labelled_text_part(tails, texts, weights, length)
+            batch = ({**inputs, **labelled[0]}, *labelled[1:])
         if single:
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
+
+    def _rows(self, sizes):
+        return PaddedRows(
+            sizes=sizes,
+            num_segments=self.num_segments,
+            pad_id=self.tokenizer.pad_token_id,
+            prompt_mask=self.prompt_mask,
+        )
 
     def text_lengths(self, x):
         """Tokens that each sample's text takes, for `plan_rows`.
@@ -310,9 +305,10 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         """
         shown = {VIDEO: [([], [])]} if self.num_frames else {}
         prompts = list(x["prompts"])
-        _, texts = self._sequences(prompts, [shown] * len(prompts))
+        tokenizer = self._prompt_tokenizer
+        _, texts = tokenizer(prompts, [shown] * len(prompts))
         if "responses" in x:
-            texts, _ = self._with_responses(texts, list(x["responses"]))
+            texts, _ = tokenizer.with_responses(texts, list(x["responses"]))
         return [len(ids) for ids in texts]
 
     def _call_tf(self, x, y=None, sample_weight=None, sequence_length=None):
@@ -326,13 +322,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             _without_responses(x), sequence_length=sequence_length
         )
         check_alone(outputs)
-        if outputs["padding_mask"][..., -1].any():
-            raise ValueError(
-                "A prompt must leave room for an answer. Received: a prompt "
-                "that with its template fills all of "
-                f"{outputs['padding_mask'].shape[-1]} tokens. Make "
-                "`sequence_length` (or `max_length` of `generate`) larger."
-            )
+        check_room_for_answers(outputs)
         return outputs
 
     def _generate_preprocess_tf(self, x, sequence_length=None):
@@ -347,6 +337,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             Tuple of a dict of arrays and a list, one dict a sample, of
             `"<|image|>"` and `"<|video|>"` to the ids of each of them.
         """
+        placeholders = self._placeholders
+        tokenize = self._prompt_tokenizer.tokenize
         arrays, shown = {}, [{} for _ in x["prompts"]]
         if self.num_frames:
             arrays = self.video_converter(x["videos"], fps=x.get("fps"))
@@ -354,175 +346,16 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             subtitles = x.get("subtitles") or [None] * len(times)
             for item, seconds, lines in zip(shown, times, subtitles):
                 text = subtitle_text(lines, seconds)
-                ids = self._video_ids(seconds)
-                item[VIDEO] = [(ids, self._tokenize([text])[0])]
+                ids = placeholders.video(seconds, self.num_frames)
+                item[VIDEO] = [(ids, tokenize([text])[0])]
             if self.num_segments > 1:
                 arrays = join_videos(arrays, sizes)
         if self.num_images:
             images, tiles = self.image_packer(x["images"])
             arrays |= images
             for item, grids in zip(shown, tiles):
-                item[IMAGE] = [(self._image_ids(grid), []) for grid in grids]
+                item[IMAGE] = [(placeholders.image(g), []) for g in grids]
         return arrays, shown
-
-    def _video_ids(self, timestamps):
-        """Each frame's time and placeholders."""
-        tokenizer = self.tokenizer
-        frame = self._frame_ids()
-        texts = [
-            f"{' ' if i else ''}{seconds:.1f} "
-            for i, seconds in enumerate(timestamps)
-        ]
-        ids = []
-        for marks in tokenizer.tokenize(texts):
-            ids += [int(i) for i in marks] + frame
-        room = self.num_frames * (self._frame_length + self.time_tokens)
-        if len(ids) > room:
-            raise ValueError(
-                "The times of the frames need more tokens than `time_tokens` "
-                f"leaves room for. Received: {len(texts)} frames up to second "
-                f"{timestamps[-1]:.1f}, time_tokens={self.time_tokens}. Make "
-                "`time_tokens` larger."
-            )
-        return ids
-
-    def _frame_ids(self):
-        """Placeholders of a frame, row by row."""
-        tokenizer = self.tokenizer
-        if not self.video_use_col_tokens:
-            rows = [tokenizer.image_patch_token_id] * self.num_blocks
-        else:
-            side = math.isqrt(self.num_blocks)
-            rows = self._rows_of_ids(side, side, True)
-        if self.use_frame_special_tokens:
-            start, end = "frame_start_token_id", "frame_end_token_id"
-        else:
-            start, end = "image_start_token_id", "image_end_token_id"
-        return [getattr(tokenizer, start), *rows, getattr(tokenizer, end)]
-
-    def _image_ids(self, grid):
-        """Placeholders of the small view and of the crops, row by row."""
-        tokenizer = self.tokenizer
-        start = tokenizer.image_start_token_id
-        if self.use_single_crop_start_token:
-            start = tokenizer.low_res_image_start_token_id
-        end = tokenizer.image_end_token_id
-        columns = self.use_single_crop_col_tokens
-        if columns is None:
-            columns = self.image_use_col_tokens
-        small = self._rows_of_ids(*grid[:2], ends=columns)
-        large = self._rows_of_ids(*grid[2:], ends=self.image_use_col_tokens)
-        return [
-            *(start, *small, end),
-            *(tokenizer.image_start_token_id, *large, end),
-        ]
-
-    def _rows_of_ids(self, rows, columns, ends):
-        row = [self.tokenizer.image_patch_token_id] * columns
-        row += [self.tokenizer.image_col_token_id] * ends
-        return row * rows
-
-    def _sequences(self, prompts, shown):
-        """Token ids up to the last vision token, and those after it."""
-        heads, tails = [], []
-        for prompt, item in zip(prompts, shown):
-            item = {name: list(found) for name, found in item.items()}
-            counts = (len(item.get(name, ())) for name in (IMAGE, VIDEO))
-            check_text(prompt)
-            text = chat.render(
-                self.chat_template,
-                prompt,
-                *counts,
-                special_tokens=self.special_tokens,
-            )
-            # The start token is there once, whether a template has it or not.
-            text = text.removeprefix(self.tokenizer.start_token)
-            head, tail = [self.tokenizer.start_token_id], []
-            for piece in chat.pieces(text):
-                if piece in item:
-                    vision, after = item[piece].pop(0)
-                    head, tail = head + tail + vision, list(after)
-                else:
-                    tail = tail + self._tokenize([piece])[0]
-            heads.append(head)
-            tails.append(tail)
-        return heads, tails
-
-    def _vision_part(self, heads, sizes, frames):
-        rows = join(heads, sizes)
-        # What pruning may remove is no room for words: of a short video it
-        # removes little.
-        blocks = np.broadcast_to(frames * self.num_blocks, len(rows))
-        longest = max(len(ids) - n for ids, n in zip(rows, blocks.tolist()))
-        room = self.vision_length - self.num_frames * self.num_blocks
-        if longest > room:
-            raise ValueError(
-                "Vision tokens, and words between them, must fit the vision "
-                f"part of a sequence. Received: {longest} tokens beside the "
-                f"blocks of a video, room for {room}. Put the words after "
-                "images and video, or make `time_tokens` larger."
-            )
-        ids, mask = _pad(rows, self.vision_length, self._pad_id, "int32")
-        part = {"vision_token_ids": ids, "vision_mask": mask}
-        if self.num_segments > 1:
-            lengths = [len(ids) for ids in heads]
-            part["vision_segments"] = segments(
-                lengths, sizes, self.vision_length
-            )
-        return part
-
-    def _labelled_inputs(self, prompts, responses, sizes, length):
-        """Inputs of the text part, the next tokens and their weights."""
-        for response in responses:
-            check_text(response)
-        texts, weights = self._with_responses(prompts, responses)
-        padded = self._text_inputs(texts, sizes, length + 1, prompts)
-        inputs = {name: padded[name][:, :-1] for name in padded}
-        weights, _ = _pad(join(weights, sizes), length + 1, 0, "float32")
-        return inputs, padded["token_ids"][:, 1:], weights[:, 1:]
-
-    def _with_responses(self, prompts, responses):
-        """Join prompts and responses; weigh the response and its end.
-
-        The first token of a text is nobody's next.
-        """
-        end = self.tokenizer.end_token_id
-        answers = [ids + [end] for ids in self._tokenize(responses)]
-        texts = [p + a for p, a in zip(prompts, answers)]
-        weights = [
-            [0] * len(p) + [1] * len(a) for p, a in zip(prompts, answers)
-        ]
-        for weight in weights:
-            weight[0] = 0
-        return texts, weights
-
-    def _tokenize(self, texts):
-        return [[int(i) for i in ids] for ids in self.tokenizer.tokenize(texts)]
-
-    def _text_inputs(self, texts, sizes, length, prompts=None):
-        rows = join(texts, sizes)
-        longest = max(len(ids) for ids in rows)
-        if longest > length:
-            raise ValueError(
-                "A prompt, with its template and response, must fit "
-                "`sequence_length` tokens, and so must those of a row "
-                f"together; they are never cut. Received: {longest} tokens, "
-                f"room for {length}. Make `sequence_length` (or `max_length` "
-                "of `generate`) larger."
-            )
-        ids, mask = _pad(rows, length, self._pad_id, "int32")
-        inputs = {"token_ids": ids, "padding_mask": mask}
-        if self.num_segments > 1:
-            lengths = [len(ids) for ids in texts]
-            inputs["text_segments"] = segments(lengths, sizes, length)
-        if self.prompt_mask:
-            ends = [len(ids) for ids in prompts or texts]
-            inputs["prompt_mask"] = np.arange(length) < np.array(ends)[:, None]
-        return inputs
-
-    @property
-    def _pad_id(self):
-        return self.tokenizer.pad_token_id
 
     def generate_postprocess(self, x):
         """Token ids and padding mask of the text part to strings."""
@@ -558,26 +391,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return config
 
 
-def _special_tokens(tokenizer):
-    """What a template is given beside the messages."""
-    names = {"bos": "start", "eos": "end", "pad": "pad"}
-    tokens = {
-        f"{name}_token": getattr(tokenizer, f"{ours}_token")
-        for name, ours in names.items()
-    }
-    return {**tokens, "image_token": IMAGE, "video_token": VIDEO}
-
-
 def _without_responses(x):
     if not isinstance(x, dict):
         return x  # To be refused.
     return {name: x[name] for name in x if name != "responses"}
-
-
-def _pad(rows, length, value, dtype):
-    ids = np.full((len(rows), length), value, dtype)
-    mask = np.zeros((len(rows), length), bool)
-    for i, row in enumerate(rows):
-        ids[i, : len(row)] = row
-        mask[i, : len(row)] = True
-    return ids, mask

@@ -6,6 +6,7 @@ from keras_stts import _hub_compat as hub
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.memory import foresight
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.input_layout import InputLayout
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.preprocessing.video_vlm_video_converter import (
     VideoVLMVideoConverter,
@@ -55,11 +56,8 @@ def load_task(
             preset, load_weights=load_weights, **backbone
         )
     if "preprocessor" not in task:
-        shared = ("num_blocks", "num_images", "max_crops", "patch_size")
-        for name in (*shared, "num_segments"):
-            preprocessor.setdefault(name, getattr(task["backbone"], name))
-        prunes = task["backbone"].language_pruning is not None
-        preprocessor.setdefault("prompt_mask", prunes)
+        layout = InputLayout.of_backbone(task["backbone"])
+        preprocessor = {**layout.preprocessor_arguments(), **preprocessor}
         task["preprocessor"] = (
             _keras_preprocessor(preset, preprocessor, converter)
             if format is None

@@ -231,7 +231,8 @@ def test_only_the_response_counts(model, wanted, batch):
     got = evaluate(model, x, changed, weights)
     np.testing.assert_allclose(got["loss"], wanted["loss"], rtol=1e-6)
     assert weights.sum(-1).tolist() == [
-        len(ids) + 1 for ids in model.preprocessor._tokenize(tiny.RESPONSES)
+        len(ids) + 1
+        for ids in model.preprocessor.tokenizer.tokenize(tiny.RESPONSES)
     ]
 
 

@@ -270,7 +270,7 @@ def test_words_of_a_template_have_room_of_their_own():
     options["num_blocks"] = 64
     processor = tiny.preprocessor(chat_template=template, **options)
     plain = tiny.preprocessor(**options)
-    words = processor._tokenize([f"no. {i}: " for i in (1, 2, 3)])
+    words = processor.tokenizer.tokenize([f"no. {i}: " for i in (1, 2, 3)])
     words = sum(len(ids) for ids in words)
     assert processor.vision_length == plain.vision_length + words
     image = np.zeros((16, 16, 3), "uint8")
