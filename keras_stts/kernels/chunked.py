@@ -19,6 +19,7 @@ def chunked_attention(
     query,
     key,
     value,
+    *,
     mask=None,
     bias=None,
     reach=None,

@@ -22,13 +22,14 @@ MOST_QUERIES = 1024
 NOT_SEEN = -3e3
 
 
-def cudnn_attention(query, key, value, mask=None, bias=None, reach=None):
+def cudnn_attention(query, key, value, *, mask=None, bias=None, reach=None):
     """See `keras_stts.ops.attention`.
 
     Rows whose first keys are real are run by lengths; a key's bias, and
     whether it is seen at all, is a feature of it. Where each query sees
     something else, chunks of queries get masks of their own.
     """
+    given = {"mask": mask, "bias": bias, "reach": reach}
     by_query = mask is not None or differs_by_query(reach)
     of_keys, lengths = bias, None
     if reach is not None and not by_query:
@@ -36,10 +37,10 @@ def cudnn_attention(query, key, value, mask=None, bias=None, reach=None):
     reason = _unfit(query, of_keys)
     if reason:
         say_once(f"Attention runs in chunks, not fused: {reason}.")
-        return chunked_attention(query, key, value, mask, bias, reach)
+        return chunked_attention(query, key, value, **given)
     if by_query:
         return chunked_attention(
-            query, key, value, mask, bias, reach, _run, _chunks, "cudnn"
+            query, key, value, **given, run=_run, sizes=_chunks, name="cudnn"
         )
     note("cudnn", query.shape, key.shape[1])
     return _run(query, key, value, bias=of_keys, lengths=lengths)
@@ -75,7 +76,7 @@ def _chunks(shape, num_keys):
     return num_rows, even_chunk(length, MOST_QUERIES)
 
 
-def _run(query, key, value, mask=None, bias=None, lengths=None):
+def _run(query, key, value, *, mask=None, bias=None, lengths=None):
     import jax
 
     rows, length, _, head_dim = query.shape

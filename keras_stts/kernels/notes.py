@@ -51,7 +51,7 @@ def taken():
         _reasons.clear()
 
 
-def note(kernel, shape, num_keys, piece=None, run_keys=None, reason=None):
+def note(kernel, shape, num_keys, piece=None, *, run_keys=None, reason=None):
     """Note what runs attention; nothing, if nobody asks.
 
     Args:

@@ -6,14 +6,21 @@ from keras_stts.kernels.chunked import even_chunk
 from keras_stts.ops.reach import differs_by_query
 
 
-def torch_attention(query, key, value, mask=None, bias=None, reach=None):
+def torch_attention(query, key, value, *, mask=None, bias=None, reach=None):
     """See `keras_stts.ops.attention`.
 
     `scaled_dot_product_attention` makes no logits, but where each query sees
     something else it wants a square mask, so these are run in chunks.
     """
     return chunked_attention(
-        query, key, value, mask, bias, reach, sizes=_chunks(reach), name="torch"
+        query,
+        key,
+        value,
+        mask=mask,
+        bias=bias,
+        reach=reach,
+        sizes=_chunks(reach),
+        name="torch",
     )
 
 

@@ -91,7 +91,9 @@ class Loading:
         with preset_files.loading():
             spread = distributing.distributed(distribution, config)
             with spread, naming(preset):
-                return load_task(cls, preset, load_weights, **arguments)
+                return load_task(
+                    cls, preset, load_weights=load_weights, **arguments
+                )
 
 
 def _takers(cls, kwargs):

@@ -112,6 +112,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self,
         tokenizer,
         video_converter,
+        *,
         num_blocks=81,
         sequence_length=256,
         time_tokens=8,

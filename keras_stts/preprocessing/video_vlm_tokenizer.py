@@ -64,6 +64,7 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.BytePairTokenizer):
         self,
         vocabulary=None,
         merges=None,
+        *,
         split_pattern=QWEN3_SPLIT,
         normalization="NFC",
         start_token=None,

@@ -22,7 +22,7 @@ WEIGHTS_INDEX = "model.weights.json"
 CONVERTER = "video_converter.json"
 
 
-def check_backbone_files(preset, kwargs, load_weights=True):
+def check_backbone_files(preset, kwargs, *, load_weights=True):
     """Raise unless a preset's backbone can be made and its weights are whole.
 
     Args:

@@ -31,7 +31,7 @@ TOKENIZER_FILES = (
 
 
 def load_task(
-    cls, preset, load_weights, task, backbone, preprocessor, converter
+    cls, preset, *, load_weights, task, backbone, preprocessor, converter
 ):
     """A model from a preset.
 

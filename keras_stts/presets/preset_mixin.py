@@ -225,8 +225,9 @@ def _check_files(cls, preset, kwargs):
     config_file = kwargs.get("config_file")
     if issubclass(cls, keras_hub.models.Backbone):
         arguments = {n: kwargs[n] for n in kwargs if n != "load_weights"}
-        load_weights = kwargs.get("load_weights", True)
-        keras_format.check_backbone_files(preset, arguments, load_weights)
+        keras_format.check_backbone_files(
+            preset, arguments, load_weights=kwargs.get("load_weights", True)
+        )
     elif issubclass(cls, keras_hub.tokenizers.Tokenizer):
         name = config_file or hub.TOKENIZER_CONFIG_FILE
         keras_format.check_preprocessor(preset, name)

@@ -13,7 +13,7 @@ MODEL, DATA = "model", "data"
 _sizes = contextvars.ContextVar("sizes", default=None)
 
 
-def _dense(layer, width, units, roles, bias=True):
+def _dense(layer, width, units, roles, *, bias=True):
     """Rows for a kernel (width, units), and its bias."""
     rows = {f"{layer}/kernel": (roles, (width, units))}
     if bias:
@@ -54,21 +54,23 @@ def _table():
     pooler, pooled = "connector/pooler", "connector_hidden_dim"
     table |= _dense(f"{pooler}/(?:query|key|value)", "features", heads, first)
     table |= _dense(f"{pooler}/output_dense", heads, pooled, second)
-    table |= _dense("connector/(?:gate|up)", pooled, inner, first, False)
-    table |= _dense("connector/down", inner, "hidden_dim", second, False)
+    table |= _dense("connector/(?:gate|up)", pooled, inner, first, bias=False)
+    table |= _dense("connector/down", inner, "hidden_dim", second, bias=False)
 
     wide, units = "hidden_dim", "intermediate_dim"
     heads, shared = "num_query_heads", "num_key_value_heads"
     table["token_embedding/embeddings"] = (second, ("input_ids", wide))
-    table |= _dense(f"{layer}/query", wide, heads, first, False)
-    table |= _dense(f"{layer}/(?:key|value)", wide, shared, first, False)
-    table |= _dense(f"{layer}/attention_output", heads, wide, second, False)
-    table |= _dense(f"{layer}/mlp_(?:gate|up)", wide, units, first, False)
-    table |= _dense(f"{layer}/mlp_down", units, wide, second, False)
+    table |= _dense(f"{layer}/query", wide, heads, first, bias=False)
+    table |= _dense(f"{layer}/(?:key|value)", wide, shared, first, bias=False)
+    table |= _dense(
+        f"{layer}/attention_output", heads, wide, second, bias=False
+    )
+    table |= _dense(f"{layer}/mlp_(?:gate|up)", wide, units, first, bias=False)
+    table |= _dense(f"{layer}/mlp_down", units, wide, second, bias=False)
     names = "attention_norm|mlp_norm|query_norm|key_norm"
     table[f"{layer}/(?:{names})/scale"] = ((None,), (1,))
     table["layer_norm/scale"] = ((None,), (1,))
-    table |= _dense("lm_head", wide, "vocabulary_size", first, False)
+    table |= _dense("lm_head", wide, "vocabulary_size", first, bias=False)
     return table
 
 

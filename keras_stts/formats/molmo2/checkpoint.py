@@ -127,7 +127,7 @@ class Checkpoint:
     def has(self, prefix):
         return any(key.startswith(prefix) for key in self.tensors)
 
-    def assign(self, table, also=(), partial=False):
+    def assign(self, table, *, also=(), partial=False):
         """Fill the variables of a table.
 
         Args:

@@ -111,10 +111,12 @@ def _check_vocabulary(vocabulary, config, preset):
         )
 
 
-def load(cls, preset, load_weights=True, **kwargs):
+def load(cls, preset, *, load_weights=True, **kwargs):
     """`from_preset` of one of this package's classes."""
     if issubclass(cls, VideoVLMBackbone):
-        return load_backbone(preset, load_weights, cls=cls, **kwargs)
+        return load_backbone(
+            preset, load_weights=load_weights, cls=cls, **kwargs
+        )
     if issubclass(cls, VideoVLMTokenizer):
         return load_tokenizer(preset, cls=cls, **kwargs)
     if issubclass(cls, VideoVLMVideoConverter):
@@ -122,7 +124,7 @@ def load(cls, preset, load_weights=True, **kwargs):
     return load_preprocessor(preset, kwargs, cls=cls)
 
 
-def load_backbone(preset, load_weights=True, cls=VideoVLMBackbone, **kwargs):
+def load_backbone(preset, *, load_weights=True, cls=VideoVLMBackbone, **kwargs):
     """The backbone of a checkpoint, with changed arguments."""
     config = read_once(Files, preset).backbone
     checkpoint = Checkpoint(preset) if load_weights else None

@@ -21,6 +21,7 @@ def pallas_attention(
     query,
     key,
     value,
+    *,
     mask=None,
     bias=None,
     reach=None,
@@ -42,7 +43,7 @@ def pallas_attention(
         return otherwise(query, key, value, mask=mask, bias=bias, reach=reach)
     plan = make_plan(query.shape, key.shape, span)
     keys = plan.seen if span else plan.keys * plan.blocks[1]
-    note("pallas", query.shape, key.shape[1], plan.queries, keys)
+    note("pallas", query.shape, key.shape[1], plan.queries, run_keys=keys)
     run = _differentiable(span)
     return run(query, key, value, bias, tuple(reach or Reach()))
 
@@ -101,18 +102,20 @@ def _kinds(arguments):
     return ("heads", "heads", "heads", *kinds)
 
 
-def _prepared(query, key, value, bias, reach, span):
+def _prepared(query, key, value, bias, reach, *, span):
     """What the kernels read, which blocks they visit, and the plan."""
     plan = make_plan(query.shape, key.shape, span)
     ranges = None
     if any(x is not None for x in reach):
         ranges = ranges_of(reach, plan)
-    operands = operands_of(query, key, value, bias, reach, ranges, plan)
+    operands = operands_of(
+        query, key, value, plan, bias=bias, reach=reach, ranges=ranges
+    )
     return operands, visits(ranges, plan), plan
 
 
 def _forward(query, key, value, bias, *reach, span):
-    prepared = _prepared(query, key, value, bias, Reach(*reach), span)
+    prepared = _prepared(query, key, value, bias, Reach(*reach), span=span)
     out, size = run_forward(*prepared)
     return out.reshape(query.shape), size
 
@@ -122,7 +125,7 @@ def _backward(query, key, value, bias, *others, span):
 
     *reach, out, size, slope = others
     operands, bounds, plan = _prepared(
-        query, key, value, bias, Reach(*reach), span
+        query, key, value, bias, Reach(*reach), span=span
     )
     inner = jnp.sum(out.astype("float32") * slope.astype("float32"), axis=-1)
     operands["slope"] = flat(slope.astype(query.dtype))

@@ -39,12 +39,12 @@ def _gradient_of_queries(operands, bounds, plan):
         _kernel_of_queries,
         operands,
         {"query_slope": shape},
-        {"sums": (rows, plan.side * plan.width)},
-        bounds,
-        "queries",
         plan,
-        cost(plan, query.dtype, 3, (3, 0, 2, 0), 2),
-        OF_QUERIES,
+        scratch={"sums": (rows, plan.side * plan.width)},
+        bounds=bounds,
+        by="queries",
+        cost=cost(plan, query.dtype, 3, (3, 0, 2, 0), 2),
+        name=OF_QUERIES,
     )
     return {"query_slope": slope}
 
@@ -66,12 +66,12 @@ def _gradients_of_keys(operands, bounds, plan):
         _kernel_of_keys,
         operands,
         outputs,
-        scratch,
-        bounds,
-        "keys",
         plan,
-        cost(plan, key.dtype, 4, (0, 4, 0, 2), 2),
-        OF_KEYS,
+        scratch=scratch,
+        bounds=bounds,
+        by="keys",
+        cost=cost(plan, key.dtype, 4, (0, 4, 0, 2), 2),
+        name=OF_KEYS,
     )
     return dict(zip(outputs, slopes))
 
@@ -96,7 +96,7 @@ def _kernel_of_queries(*refs, names, plan):
                 sums = sums * plan.width**-0.5
                 tiles.put_queries(ref["query_slope"], part, head, sums, plan)
 
-    tiles.walk(refs[:4], "queries", plan, begin, run, end)
+    tiles.walk(refs[:4], "queries", plan, begin=begin, run=run, end=end)
 
 
 def _add_to_queries(ref, part, keys, plan):
@@ -106,7 +106,7 @@ def _add_to_queries(ref, part, keys, plan):
     seen = tiles.seen_by(ref, part, keys, plan)
     rows = tiles.rows_of(part, plan.groups * plan.part)
     for head in range(plan.side):
-        tile = _tile(ref, part, head, keys, seen, None, plan)
+        tile = _tile(ref, part, head, plan, keys=keys, seen=seen)
         ref["sums"][rows, tiles.lanes(head, plan)] += jax.lax.dot(
             tile.of_logits.astype(tile.key.dtype),
             tile.key,
@@ -114,7 +114,7 @@ def _add_to_queries(ref, part, keys, plan):
         )
 
 
-def _tile(ref, part, head, keys, seen, real, plan):
+def _tile(ref, part, head, plan, *, keys, seen, real=None):
     """The softmax' weights and the gradient of its logits, once more."""
     import jax.numpy as jnp
     from jax.experimental import pallas as pl
@@ -129,7 +129,7 @@ def _tile(ref, part, head, keys, seen, real, plan):
     size, inner = (
         ref[name][0, 0, rows, pl.ds(head, 1)] for name in ("size", "inner")
     )
-    logits = tiles.logits_of(ref, query, key, keys, seen, plan)
+    logits = tiles.logits_of(ref, query, key, plan, keys=keys, seen=seen)
     weights = jnp.exp(logits - size)
     of_logits = weights * (tiles.across(slope, value) - inner)
     if real is not None:
@@ -161,7 +161,7 @@ def _kernel_of_keys(*refs, names, plan):
         if "bias_sums" in ref:
             ref["bias_slope"][0, 0] = ref["bias_sums"][...]
 
-    tiles.walk(refs[:4], "keys", plan, begin, run, end)
+    tiles.walk(refs[:4], "keys", plan, begin=begin, run=run, end=end)
 
 
 def _add_to_keys(ref, part, block, keys, plan):
@@ -170,7 +170,7 @@ def _add_to_keys(ref, part, block, keys, plan):
     seen = tiles.seen_by(ref, part, keys, plan)
     real = tiles.real_queries(part, block, plan)
     for head in range(plan.side):
-        tile = _tile(ref, part, head, keys, seen, real, plan)
+        tile = _tile(ref, part, head, plan, keys=keys, seen=seen, real=real)
         place = tiles.lanes(head, plan)
         weights = tile.weights.astype(tile.slope.dtype)
         ref["value_sums"][keys.rows, place] += tiles.down(weights, tile.slope)

@@ -32,12 +32,12 @@ def run_forward(operands, bounds, plan):
             "out": jax.ShapeDtypeStruct(query.shape, query.dtype),
             "size": jax.ShapeDtypeStruct(numbers, "float32"),
         },
-        scratch_of_queries(plan),
-        bounds,
-        "queries",
         plan,
-        cost(plan, query.dtype, 2, (2, 0, 2, 0), 1),
-        NAME,
+        scratch=scratch_of_queries(plan),
+        bounds=bounds,
+        by="queries",
+        cost=cost(plan, query.dtype, 2, (2, 0, 2, 0), 1),
+        name=NAME,
     )
 
 
@@ -59,7 +59,7 @@ def _kernel(*refs, names, plan):
         for part in range(plan.queries // plan.part):
             _finish(ref, part, plan)
 
-    tiles.walk(refs[:4], "queries", plan, begin, run, end)
+    tiles.walk(refs[:4], "queries", plan, begin=begin, run=run, end=end)
 
 
 def _step(ref, part, keys, plan):
@@ -74,7 +74,7 @@ def _step(ref, part, keys, plan):
         query = tiles.of_queries(ref["query"], part, head, plan)
         key = tiles.of_keys(ref["key"], keys, head, plan)
         value = tiles.of_keys(ref["value"], keys, head, plan)
-        logits = tiles.logits_of(ref, query, key, keys, seen, plan)
+        logits = tiles.logits_of(ref, query, key, plan, keys=keys, seen=seen)
         before = ref["most"][rows, column]
         most = jnp.maximum(before, jnp.max(logits, -1, keepdims=True))
         weights, fade = jnp.exp(logits - most), jnp.exp(before - most)

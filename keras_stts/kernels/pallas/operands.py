@@ -9,7 +9,7 @@ VMEM_BYTES = 2**26
 OF_QUERIES = ("query", "out", "slope", "query_slope", "size", "inner", "ranges")
 
 
-def operands_of(query, key, value, bias, reach, ranges, plan):
+def operands_of(query, key, value, plan, *, bias, reach, ranges):
     """Dict of what all kernels read: heads in the lanes, and what is seen."""
     import jax.numpy as jnp
 
@@ -47,17 +47,17 @@ def stack_numbers(x, plan):
     return x.reshape(plan.rows, plan.sets, -1, plan.side)
 
 
-def call(kernel, inputs, outputs, scratch, bounds, by, plan, cost, name):
+def call(kernel, inputs, outputs, plan, *, scratch, bounds, by, cost, name):
     """Call a kernel on a grid of rows, sets of heads, blocks and visits.
 
     Args:
         kernel: Function of references, `names` and `plan`.
         inputs: Dict of tensors.
         outputs: Dict of `jax.ShapeDtypeStruct`.
+        plan: A `Plan`.
         scratch: Dict of tuples (rows, lanes) of float32.
         bounds: From `visits`.
         by: `"queries"` or `"keys"`, whose blocks visit the others.
-        plan: A `Plan`.
         cost: `pl.CostEstimate`.
         name: Str.
 
@@ -115,8 +115,15 @@ def _spec(name, by, plan):
     return pl.BlockSpec(shape, functools.partial(_place, name, by))
 
 
-def _place(name, by, row, head, i, j, *bounds):
-    """Where it lies, in blocks: of queries or of keys, and of heads."""
+def _place(name, by, *step):
+    """Where it lies, in blocks: of queries or of keys, and of heads.
+
+    Args:
+        name: Str, of what.
+        by: See `call`.
+        *step: Row, set of heads, block and visit; then the bounds.
+    """
+    row, head, i, j, *bounds = step
     own = "queries" if name in OF_QUERIES else "keys"
     block = i if own == by else _visited(row, i, j, *bounds[:2])
     places = {

@@ -13,7 +13,7 @@ Attributes:
 """
 
 
-def walk(bounds, by, plan, begin, run, end):
+def walk(bounds, by, plan, *, begin, run, end):
     """A step of the grid: a block visits one of the others.
 
     Args:
@@ -35,13 +35,13 @@ def walk(bounds, by, plan, begin, run, end):
 
     @pl.when(block < stop[row, i])
     def visit():
-        _each_part(run, bounds, row, queries, keys, plan)
+        _each_part(run, bounds, plan, row=row, queries=queries, keys=keys)
 
     steps = plan.steps[("queries", "keys").index(by)]
     pl.when(j == steps - 1)(end)
 
 
-def _each_part(run, bounds, row, queries, keys, plan):
+def _each_part(run, bounds, plan, *, row, queries, keys):
     """Run the parts of a block of queries on what they see of the keys."""
     import jax
     import jax.numpy as jnp
@@ -129,7 +129,7 @@ def of_keys(ref, keys, head, plan):
     return jnp.where(keys.base + place < plan.num_keys, x, 0)
 
 
-def logits_of(ref, query, key, keys, seen, plan):
+def logits_of(ref, query, key, plan, *, keys, seen):
     """(groups * part, keys), float32."""
     import jax.numpy as jnp
 
