@@ -15,6 +15,7 @@ from keras_hub.src.utils.preset_utils import load_json
 from keras_hub.src.utils.tensor_utils import any_equal
 
 __all__ = [
+    "ByteTokenizerHooks",
     "ClippingByVariable",
     "CONFIG_FILE",
     "PREPROCESSOR_CONFIG_FILE",
@@ -23,11 +24,13 @@ __all__ = [
     "TOKENIZER_CONFIG_FILE",
     "any_equal",
     "check_file_exists",
+    "flatten_layers",
     "get_file",
     "global_state",
     "has_value",
     "load_json",
     "load_renamed",
+    "own_variable",
     "read_by",
     "saving_lib",
 ]
@@ -57,6 +60,19 @@ def read_by(functions):
     finally:
         for variable, _ in functions:
             del variable._maybe_autocast
+
+
+def flatten_layers(layer, *, include_self=True):
+    """List of a layer and all in it, however deep."""
+    return list(layer._flatten_layers(include_self=include_self))
+
+
+def own_variable(layer, name):
+    """A layer's variable, such as `"kernel"`, without LoRA factors.
+
+    Under its public name a layer gives the sum of both.
+    """
+    return getattr(layer, f"_{name}")
 
 
 def load_renamed(model, filepath, rename, objects_to_skip=None, **kwargs):
@@ -117,3 +133,31 @@ class ClippingByVariable:
 
     def _clip_gradients(self, grads):
         return self.clip_gradients(grads, self._whose())
+
+
+class ByteTokenizerHooks:
+    """Mixin of `keras_hub.tokenizers.BytePairTokenizer`: its inner tokenizer.
+
+    KerasHub makes it when it is first used, always of one pattern.
+    """
+
+    def prepare(self, tokenizer):
+        """Change a `tokenizers.Tokenizer` that was just made."""
+
+    def inner_tokenizer(self):
+        """The `tokenizers.Tokenizer` that texts are cut up with."""
+        self._maybe_initialized_tokenizers()
+        return self._tokenizer
+
+    def add_special_token(self, token, name):
+        """Give a token and, once there is a vocabulary, its id an attribute.
+
+        Args:
+            token: Str.
+            name: Str; that of the id ends in `_id`.
+        """
+        self._add_special_token(token, name)
+
+    def _set_vocabulary_and_merges_tokenizers(self, vocabulary, merges):
+        super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
+        self.prepare(self._tokenizer)

@@ -138,8 +138,12 @@ class _Limited:
 
 
 class _Formatter(SandboxedFormatter):
+    def __init__(self, environment, **kwargs):
+        super().__init__(environment, **kwargs)
+        self.environment = environment
+
     def format_field(self, value, format_spec):
-        budget = self._env.budget
+        budget = self.environment.budget
         budget.make(value)
         chat_guards.field(budget, format_spec)
         return budget.make(super().format_field(value, format_spec))

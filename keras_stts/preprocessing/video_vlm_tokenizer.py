@@ -7,6 +7,7 @@ import tokenizers
 from tokenizers import normalizers
 from tokenizers import pre_tokenizers
 
+from keras_stts import _hub_compat as hub
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.presets.preset_mixin import PresetMixin
 
@@ -34,7 +35,11 @@ VISION_TOKENS = {
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
-class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.BytePairTokenizer):
+class VideoVLMTokenizer(
+    PresetMixin,
+    hub.ByteTokenizerHooks,
+    keras_hub.tokenizers.BytePairTokenizer,
+):
     """Byte pairs, by default Qwen3's, with Molmo2's vision tokens.
 
     Args:
@@ -81,11 +86,11 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.BytePairTokenizer):
         self.split_pattern = split_pattern
         self.normalization = normalization
         self.extra_special_tokens = list(extra_special_tokens)
-        self._add_special_token(start_token or end_token, "start_token")
-        self._add_special_token(end_token, "end_token")
-        self._add_special_token(pad_token, "pad_token")
+        self.add_special_token(start_token or end_token, "start_token")
+        self.add_special_token(end_token, "end_token")
+        self.add_special_token(pad_token, "pad_token")
         for name, token in VISION_TOKENS.items():
-            self._add_special_token(token, f"{name}_token")
+            self.add_special_token(token, f"{name}_token")
         if isinstance(vocabulary, (str, os.PathLike)):
             with open(vocabulary, encoding="utf-8") as file:
                 vocabulary = json.load(file)
@@ -100,8 +105,7 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.BytePairTokenizer):
         )
         self.built = True
 
-    def _set_vocabulary_and_merges_tokenizers(self, vocabulary, merges):
-        super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
+    def prepare(self, tokenizer):
         # KerasHub takes its pattern for a word, and so splits nowhere.
         split = pre_tokenizers.Split(
             tokenizers.Regex(self.split_pattern), "isolated"
@@ -109,14 +113,13 @@ class VideoVLMTokenizer(PresetMixin, keras_hub.tokenizers.BytePairTokenizer):
         level = pre_tokenizers.ByteLevel(
             add_prefix_space=False, use_regex=False
         )
-        self._tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, level])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, level])
         if self.normalization:
-            self._tokenizer.normalizer = normalizers.NFC()
+            tokenizer.normalizer = normalizers.NFC()
 
     def save_tokenizers_file(self, path):
         """Write `tokenizer.json`, as Hugging Face's tokenizers read it."""
-        self._maybe_initialized_tokenizers()
-        self._tokenizer.save(str(path))
+        self.inner_tokenizer().save(str(path))
 
     @property
     def special_token_ids(self):

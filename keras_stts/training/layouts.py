@@ -115,7 +115,7 @@ class VideoVLMLayoutMap(keras.distribution.LayoutMap):
         self._own = []  # A user may put others in their place.
         for pattern, row in _table().items():
             self[pattern] = self._named(row[0])
-            self._own.append((self._layout_map[pattern], *row))
+            self._own.append((super().__getitem__(pattern), *row))
 
     def _named(self, roles):
         return tuple(self._axes.get(role) for role in roles)

@@ -4,6 +4,7 @@ import h5py
 import keras
 from keras import ops
 
+from keras_stts import _hub_compat as hub
 from keras_stts.presets import migration
 from keras_stts.presets import safe_hdf5
 
@@ -34,7 +35,7 @@ def enable(model, scorer, rank, names, trains_scorer):
             f"{', '.join(unknown) or 'there is none'} is unknown. Known are "
             f"{', '.join(sorted({n.split('/')[-1] for n in known}))}."
         )
-    for layer in model._flatten_layers(include_self=False):
+    for layer in hub.flatten_layers(model, include_self=False):
         layer.trainable = False
     for path, layer in layers.items():
         if path in names or layer.name in names:
@@ -47,10 +48,10 @@ def enable(model, scorer, rank, names, trains_scorer):
 
 def _layers(model, scorer):
     """Dict of path to layer that can have factors."""
-    whole = {id(layer) for layer in scorer._flatten_layers()}
+    whole = {id(layer) for layer in hub.flatten_layers(scorer)}
     return {
         layer.path: layer
-        for layer in model._flatten_layers(include_self=False)
+        for layer in hub.flatten_layers(model, include_self=False)
         if hasattr(layer, "lora_enabled")
         and layer.weights
         and id(layer) not in whole

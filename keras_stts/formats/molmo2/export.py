@@ -8,6 +8,7 @@ import keras_hub
 import numpy as np
 from keras import ops
 
+from keras_stts import _hub_compat as hub
 from keras_stts.formats.molmo2 import saved as molmo2_saved
 from keras_stts.formats.molmo2.checkpoint import WEIGHTS
 from keras_stts.formats.molmo2.checkpoint import WEIGHTS_INDEX
@@ -157,7 +158,7 @@ def transformers_config(backbone):
 
 def _check_weights(model):
     """Raise if the weights are not those that a checkpoint holds."""
-    layers = [layer for layer in model._flatten_layers() if layer.weights]
+    layers = [x for x in hub.flatten_layers(model) if x.weights]
     for layer in layers:
         mode = getattr(layer, "quantization_mode", None)
         if mode is not None:
@@ -172,8 +173,8 @@ def _check_weights(model):
 def _adapted(model):
     """Layers whose LoRA factors are to be merged, by their weights' ids."""
     return {
-        id(getattr(layer, f"_{adapted_name(layer)}")): layer
-        for layer in model._flatten_layers()
+        id(hub.own_variable(layer, adapted_name(layer))): layer
+        for layer in hub.flatten_layers(model)
         if getattr(layer, "lora_enabled", False)
     }
 

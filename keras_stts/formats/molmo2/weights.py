@@ -2,6 +2,8 @@
 
 import re
 
+from keras_stts import _hub_compat as hub
+
 VISION = "model.vision_backbone.image_vit."
 TEXT = "model.transformer."
 SCORER = VISION + "transformer.temporal_token_scorer."
@@ -62,7 +64,7 @@ def backbone_table(backbone):
     table = {
         (VISION + "positional_embedding",): [vision.position_embedding],
         (TEXT + "wte.embedding", TEXT + "wte.new_embedding"): [
-            backbone.token_embedding._embeddings
+            hub.own_variable(backbone.token_embedding, "embeddings")
         ],
         (TEXT + "ln_f.weight",): [backbone.language_model.layer_norm.scale],
     }
@@ -82,8 +84,7 @@ def head_table(model):
 
 
 def _kernels(*layers):
-    # A layer with LoRA factors would compute their sum otherwise.
-    return [layer._kernel for layer in layers]
+    return [hub.own_variable(layer, "kernel") for layer in layers]
 
 
 def add_dense(table, name, layer):
