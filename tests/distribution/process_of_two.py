@@ -114,6 +114,14 @@ def saved_and_loaded(model, folder):
     )
 
 
+def refusal(model, folder):
+    """What is said where nothing can be saved."""
+    try:
+        model.save_to_preset(f"{folder}/table.jsonl/preset")
+    except OSError as error:
+        return str(error)
+
+
 def cut_off(index, count, folder, after):
     try:
         train("data", count, folder, [CutOff(after, interrupt)])
@@ -134,6 +142,7 @@ def main(port, index, count, folder, after=0):
     found["logits"] = logits(model, index, count)
     if count > 1:
         found["loaded"] = numbers(saved_and_loaded(model, folder), loss)
+        found["refusal"] = refusal(model, folder)
     print(json.dumps(found), flush=True)
 
 

@@ -5,10 +5,12 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
 
+from keras_stts.training import shared_saving
 from tests.data.reading_test import write
 from tests.distribution.on_devices_test import FLAGS
 
@@ -91,3 +93,13 @@ def test_one_is_killed_and_the_job_goes_on(folder):
     np.testing.assert_allclose(found, alone["logits"], rtol=1e-4, atol=1e-4)
     saved = {p.name for p in folder.iterdir()}
     assert {"saved.weights.h5", "molmo2", "preset"} <= saved
+    assert "table.jsonl/preset" in both[0]["refusal"]
+    assert "first process of a job writes" in both[1]["refusal"]
+
+
+@pytest.mark.once
+def test_one_that_waits_for_the_others_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(shared_saving, "PATIENCE", 0)
+    monkeypatch.setattr(shared_saving, "_send", lambda n: time.sleep(0.2))
+    shared_saving._meet("`save_to_preset`")
+    assert "all of them have to call it" in caplog.text
