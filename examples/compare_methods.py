@@ -115,7 +115,7 @@ def settings(method, ratio):
         return {"pruning": feather(ratio)}
     if method in INSIDE:
         rope = method == "FastV"
-        return {"pruning": pruning.FastV(STAGES[0], ratio, rope)}
+        return {"pruning": pruning.FastV(STAGES[0], ratio, rope=rope)}
     return {"pruning": RANKINGS[method], "prune_ratio": ratio}
 
 

@@ -60,6 +60,7 @@ class DecoderBlock(keras.layers.Layer):
         num_key_value_heads,
         head_dim,
         intermediate_dim,
+        *,
         rope_max_wavelength=5000000.0,
         layer_norm_epsilon=1e-6,
         activation="silu",
@@ -104,9 +105,9 @@ class DecoderBlock(keras.layers.Layer):
         hidden = self.intermediate_dim
         bias = self.attention_bias
         self.attention_norm = self._norm("attention_norm", width)
-        self.query = self._dense("query", width, queries, bias)
-        self.key = self._dense("key", width, keys, bias)
-        self.value = self._dense("value", width, keys, bias)
+        self.query = self._dense("query", width, queries, bias=bias)
+        self.key = self._dense("key", width, keys, bias=bias)
+        self.value = self._dense("value", width, keys, bias=bias)
         if self.query_key_norm == "head":
             queries_normed = keys_normed = self.head_dim
         else:
@@ -127,7 +128,7 @@ class DecoderBlock(keras.layers.Layer):
         layer.build((None, None, width))
         return layer
 
-    def _dense(self, name, width, units, bias=False):
+    def _dense(self, name, width, units, *, bias=False):
         layer = Dense(
             units,
             use_bias=bias,

@@ -59,6 +59,7 @@ class LanguageModel(keras.layers.Layer):
         vocabulary_size,
         num_layers,
         hidden_dim,
+        *,
         num_query_heads,
         num_key_value_heads,
         head_dim,
@@ -99,20 +100,22 @@ class LanguageModel(keras.layers.Layer):
         )
 
     def _block(self, i):
-        scaled = self.rope_scaling_layers
+        scaled, scaling = self.rope_scaling_layers, self.rope_scaling
+        if scaled is not None and i not in scaled:
+            scaling = None
         return DecoderBlock(
             self.num_query_heads,
             self.num_key_value_heads,
             self.head_dim,
             self.intermediate_dim,
-            self.rope_max_wavelength,
-            self.layer_norm_epsilon,
-            self.activation,
-            self.query_key_norm,
-            self.norm_after,
-            self.attention_bias,
-            self.rope_scaling if scaled is None or i in scaled else None,
-            self.rematerialize,
+            rope_max_wavelength=self.rope_max_wavelength,
+            layer_norm_epsilon=self.layer_norm_epsilon,
+            activation=self.activation,
+            query_key_norm=self.query_key_norm,
+            norm_after=self.norm_after,
+            attention_bias=self.attention_bias,
+            rope_scaling=scaling,
+            rematerialize=self.rematerialize,
             dtype=self.dtype_policy,
             name=f"transformer_layer_{i}",
         )

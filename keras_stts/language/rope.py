@@ -163,6 +163,7 @@ def _yarn(
     original_max_position_embeddings,
     beta_fast=32,
     beta_slow=1,
+    *,
     truncate=True,
     **_,
 ):

@@ -64,7 +64,9 @@ class AuxiliaryLoss(keras.layers.Layer):
         STTS (arXiv 2603.18004), temporal auxiliary loss.
     """
 
-    def __init__(self, coefficient=0.5, stop_gradient_target=False, **kwargs):
+    def __init__(
+        self, coefficient=0.5, *, stop_gradient_target=False, **kwargs
+    ):
         # The scores stay in float32 whatever the layer's policy is.
         super().__init__(autocast=False, **kwargs)
         if isinstance(coefficient, dict):

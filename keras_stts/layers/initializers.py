@@ -14,7 +14,7 @@ _loading = contextvars.ContextVar("loading", default=False)
 
 
 @contextlib.contextmanager
-def weights_to_be_loaded(loaded=True):
+def weights_to_be_loaded(loaded):
     """If `loaded`, layers built in here start with anything, in no time.
 
     Drawing the random weights of a large model takes longer than reading

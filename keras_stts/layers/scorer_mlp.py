@@ -50,6 +50,7 @@ class ScorerMLP(keras.layers.Layer):
         self,
         hidden_dim,
         aux_coefficient=0.5,
+        *,
         stop_gradient_target=False,
         **kwargs,
     ):
@@ -59,7 +60,9 @@ class ScorerMLP(keras.layers.Layer):
         self.auxiliary_loss = None
         if aux_coefficient is not None:
             self.auxiliary_loss = AuxiliaryLoss(
-                aux_coefficient, stop_gradient_target, name="auxiliary_loss"
+                aux_coefficient,
+                stop_gradient_target=stop_gradient_target,
+                name="auxiliary_loss",
             )
 
     def build(self, input_shape, *args, **kwargs):

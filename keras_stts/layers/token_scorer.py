@@ -55,6 +55,7 @@ class TokenScorer(keras.layers.Layer):
         window=3,
         grid=None,
         aux_coefficient=0.5,
+        *,
         stop_gradient_target=False,
         **kwargs,
     ):

@@ -10,14 +10,7 @@ def check_arguments(backbone, method):
     """Raise if a backbone's arguments contradict each other."""
     for name in ("vision_activation", "activation", "connector_activation"):
         get_activation(getattr(backbone, name), name)
-    _check_sizes(
-        backbone.num_frames,
-        backbone.num_images,
-        backbone.num_query_heads,
-        backbone.num_key_value_heads,
-        backbone.image_patch_id,
-        backbone.vision_token_ids,
-    )
+    _check_sizes(backbone)
     _check_segments(backbone.num_segments, backbone.num_images)
     if backbone.language_pruning is not None:
         check_language_pruning(
@@ -92,14 +85,12 @@ def after_connector(method):
     return getattr(method, "place", None) == "connector"
 
 
-def _check_sizes(
-    num_frames,
-    num_images,
-    num_query_heads,
-    num_key_value_heads,
-    patch_id,
-    vision_ids,
-):
+def _check_sizes(backbone):
+    num_frames, num_images = backbone.num_frames, backbone.num_images
+    num_query_heads = backbone.num_query_heads
+    num_key_value_heads = backbone.num_key_value_heads
+    patch_id = backbone.image_patch_id
+    vision_ids = backbone.vision_token_ids
     if num_frames < 0 or num_images < 0:
         raise ValueError(
             "`num_frames` and `num_images` must not be negative. Received: "

@@ -192,7 +192,7 @@ class Encoding:
             shown = ops.concatenate(shown, axis=1)
             x = add_vision(x, shown, sequence, self.image_patch_id)
         packed = segments is not None
-        reach = self.sequence_format.reach(sequence, packed)
+        reach = self.sequence_format.reach(sequence, packed=packed)
         seen = {"segments": sequence.segments, "length": length}
         return Prefix(x, sequence, reach), seen
 

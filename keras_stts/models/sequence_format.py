@@ -59,11 +59,11 @@ class SequenceFormat:
             mask,
             self.placeholder_id,
             vision.get("selection"),
-            self.positions,
-            vision.get("num_image_tokens"),
-            self.image_room,
-            segments,
-            self.num_segments,
+            positions=self.positions,
+            num_image_tokens=vision.get("num_image_tokens"),
+            image_room=self.image_room,
+            segments=segments,
+            num_segments=self.num_segments,
         )
         original = self.positions == "original"
         whole = mask if original else sequence.mask
@@ -72,7 +72,7 @@ class SequenceFormat:
         of_whole = segments if original else sequence.segments
         return sequence, segment_sizes(of_whole, whole, self.num_segments)
 
-    def reach(self, sequence, packed=False):
+    def reach(self, sequence, *, packed=False):
         """Who sees whom: `keras_stts.ops.sequence.vision_reach`."""
         number = self.num_segments if packed else 1
         return vision_reach(sequence, self.vision_token_ids, number)

@@ -102,6 +102,7 @@ class Counting:
         batch_size=1,
         prune_ratio=None,
         text_length=None,
+        *,
         phase="fit",
         trainable=None,
         optimizer=None,

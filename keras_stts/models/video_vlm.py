@@ -80,6 +80,7 @@ class VideoVLM(
         self,
         backbone,
         preprocessor=None,
+        *,
         aux_coefficient=0.5,
         stop_gradient_target=False,
         trainable_parts=None,
@@ -175,7 +176,7 @@ def _make_auxiliary_loss(backbone, coefficient, stop_gradient_target):
         return None
     return AuxiliaryLoss(
         coefficient,
-        stop_gradient_target,
+        stop_gradient_target=stop_gradient_target,
         dtype=backbone.dtype_policy,
         name="auxiliary_loss",
     )

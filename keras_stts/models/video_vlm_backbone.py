@@ -156,6 +156,7 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
         self,
         vocabulary_size,
         num_frames,
+        *,
         image_size,
         patch_size,
         vision_num_layers,

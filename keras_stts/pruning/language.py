@@ -121,7 +121,7 @@ class FastV(LanguagePruning):
         2412.13180).
     """
 
-    def __init__(self, layer=3, ratio=0.75, rope=True):
+    def __init__(self, layer=3, ratio=0.75, *, rope=True):
         super().__init__([Stage(layer, ratio)], rope)
         self.layer = layer
         self.ratio = ratio

@@ -36,6 +36,7 @@ class Connector(keras.layers.Layer):
         pooled_dim,
         intermediate_dim,
         output_dim,
+        *,
         activation="silu",
         **kwargs,
     ):

@@ -1,3 +1,4 @@
+import numpy as np
 from keras import ops
 
 
@@ -19,3 +20,15 @@ def patchify(frames, patch_size):
     return ops.reshape(
         x, (-1, num_frames, rows * columns, patch_size**2 * channels)
     )
+
+
+def by_pixel(value, patch_size):
+    """A number, or one for each value of a patch (patch_size**2 * 3,).
+
+    Args:
+        value: Number, or one for each of red, green and blue.
+        patch_size: Int.
+    """
+    if isinstance(value, (int, float)):
+        return value
+    return np.tile(np.array(value, "float32"), patch_size**2)

@@ -45,6 +45,7 @@ class VisionBlock(keras.layers.Layer):
         intermediate_dim,
         activation="gelu_pytorch_tanh",
         layer_norm_epsilon=1e-6,
+        *,
         rematerialize=False,
         **kwargs,
     ):

@@ -1,7 +1,6 @@
 import functools
 
 import keras
-import numpy as np
 from keras import ops
 
 from keras_stts.kernels.settled import settled
@@ -24,6 +23,7 @@ from keras_stts.ops import to_blocks
 from keras_stts.pruning import STTS
 from keras_stts.pruning import get as get_pruning
 from keras_stts.pruning import serialize
+from keras_stts.towers.patches import by_pixel
 from keras_stts.towers.patches import patchify
 from keras_stts.towers.vision_block import VisionBlock
 
@@ -94,6 +94,7 @@ class VisionEncoder(keras.layers.Layer):
         self,
         num_layers,
         hidden_dim,
+        *,
         num_heads,
         head_dim,
         intermediate_dim,
@@ -143,7 +144,7 @@ class VisionEncoder(keras.layers.Layer):
                 intermediate_dim,
                 activation,
                 layer_norm_epsilon,
-                rematerialize,
+                rematerialize=rematerialize,
                 dtype=self.dtype_policy,
                 name=f"block_{i}",
             )
@@ -247,16 +248,13 @@ class VisionEncoder(keras.layers.Layer):
         # Bytes are moved, not the numbers that they become.
         x = settled(patchify(frames, self.patch_size))
         x = ops.cast(x, "float32")
-        mean, std = map(self._by_pixel, (self.pixel_mean, self.pixel_std))
+        mean, std = (
+            by_pixel(value, self.patch_size)
+            for value in (self.pixel_mean, self.pixel_std)
+        )
         x = (x / 255.0 - mean) / std
         x = self.patch_embedding(ops.cast(x, self.compute_dtype))
         return x + ops.cast(self.position_embedding, x.dtype)
-
-    def _by_pixel(self, value):
-        """A number, or one for each value of a patch, (patch_size**2 * 3,)."""
-        if isinstance(value, (int, float)):
-            return value
-        return np.tile(np.array(value, "float32"), self.patch_size**2)
 
     def call(self, inputs, frame_mask=None, segments=None, whole=False):
         x = self.embed_patches(inputs)
