@@ -21,6 +21,7 @@ from keras_stts.pruning import get as get_pruning
 from keras_stts.pruning import serialize
 from keras_stts.training import layouts
 from keras_stts.training import lora
+from keras_stts.training.shared_saving import saved_together
 
 # What is no argument that a config holds.
 LOCALS = ("self", "dtype", "kwargs", "__class__", "method")
@@ -33,6 +34,7 @@ PARTS = (
 )
 
 
+@saved_together
 @keras.saving.register_keras_serializable(package="keras_stts")
 class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
     """Molmo2's video language model with STTS inside, without output head.
