@@ -10,6 +10,7 @@ from keras_stts.models.task_saving import Saving
 from keras_stts.models.task_training import Training
 from keras_stts.models.task_training import run_backbone
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.input_layout import check_agree
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.presets.built_in import PRESETS
 from keras_stts.training import layouts
@@ -89,7 +90,8 @@ class VideoVLM(
         max_new_tokens=None,
         **kwargs,
     ):
-        _check_preprocessor(backbone, preprocessor)
+        if isinstance(preprocessor, VideoVLMPreprocessor):
+            check_agree(backbone, preprocessor)
         _check_max_new_tokens(max_new_tokens)
         if trainable_parts is not None:
             check_parts(trainable_parts)
@@ -194,25 +196,3 @@ def _serialized_sampler(sampler):
     if isinstance(sampler, str):
         return sampler
     return keras_hub.samplers.serialize(sampler)
-
-
-def _check_preprocessor(backbone, preprocessor):
-    """Raise if a preprocessor makes other inputs than the backbone takes."""
-    if not isinstance(preprocessor, VideoVLMPreprocessor):
-        return
-    size = (backbone.image_size, backbone.image_size)
-    names = ("num_frames", "num_blocks", "num_segments")
-    if backbone.num_images:
-        names += ("num_images", "max_crops", "patch_size")
-    wanted = {name: getattr(backbone, name) for name in names}
-    given = {name: getattr(preprocessor, name) for name in names}
-    wanted["prompt_mask"] = backbone.language_pruning is not None
-    given["prompt_mask"] = preprocessor.prompt_mask
-    wanted["image_size"] = size
-    given["image_size"] = preprocessor.video_converter.image_size
-    if wanted != given:
-        raise ValueError(
-            "Backbone and preprocessor must agree on "
-            f"{', '.join(wanted)}. Received: {wanted} of the backbone, "
-            f"{given} of the preprocessor and its video converter."
-        )

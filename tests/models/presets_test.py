@@ -318,6 +318,9 @@ def test_backbone_and_preprocessor_must_agree(model):
         VideoVLM(model.backbone, tiny.preprocessor(num_frames=3))
     with pytest.raises(ValueError, match="must agree on num_frames"):
         VideoVLM(model.backbone, tiny.preprocessor(num_blocks=9))
+    images = tiny.preprocessor(num_images=2, max_crops=1, patch_size=1)
+    with pytest.raises(ValueError, match="'num_images': 0.*'num_images': 2"):
+        VideoVLM(model.backbone, images)
 
 
 @pytest.mark.once
