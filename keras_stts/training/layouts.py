@@ -33,7 +33,8 @@ def _table():
     first, second, alone = (DATA, MODEL), (MODEL, DATA), (None, DATA)
     encoder, pooler = "vision_encoder", "vision_encoder/scorer/pooler"
     mlp = "vision_encoder/scorer/mlp"
-    block, layer = rf"{encoder}/block_\d+", r"transformer_layer_\d+"
+    block, decoder = rf"{encoder}/block_\d+", "language_model"
+    layer = rf"{decoder}/transformer_layer_\d+"
     patches, wide = "vision_patches", "vision_hidden_dim"
     heads, units = "vision_num_heads", "vision_intermediate_dim"
     table = {f"{encoder}/position_embedding": (alone, (patches, wide))}
@@ -59,7 +60,10 @@ def _table():
 
     wide, units = "hidden_dim", "intermediate_dim"
     heads, shared = "num_query_heads", "num_key_value_heads"
-    table["token_embedding/embeddings"] = (second, ("input_ids", wide))
+    table[f"{decoder}/token_embedding/embeddings"] = (
+        second,
+        ("input_ids", wide),
+    )
     table |= _dense(f"{layer}/query", wide, heads, first, bias=False)
     table |= _dense(f"{layer}/(?:key|value)", wide, shared, first, bias=False)
     table |= _dense(
@@ -69,7 +73,7 @@ def _table():
     table |= _dense(f"{layer}/mlp_down", units, wide, second, bias=False)
     names = "attention_norm|mlp_norm|query_norm|key_norm"
     table[f"{layer}/(?:{names})/scale"] = ((None,), (1,))
-    table["layer_norm/scale"] = ((None,), (1,))
+    table[f"{decoder}/layer_norm/scale"] = ((None,), (1,))
     table |= _dense("lm_head", wide, "vocabulary_size", first, bias=False)
     return table
 

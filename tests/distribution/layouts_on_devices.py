@@ -73,13 +73,22 @@ def test_model_and_batch_axes():
         "vision_encoder/scorer/mlp/score/kernel": (None, None),
         "connector/gate/kernel": ("batch", "model"),
         "connector/down/kernel": ("model", "batch"),
-        "token_embedding/embeddings": ("model", "batch"),
-        "transformer_layer_1/query/kernel": ("batch", "model"),
-        "transformer_layer_1/key/kernel": ("batch", "model"),
-        "transformer_layer_1/attention_output/kernel": ("model", "batch"),
-        "transformer_layer_1/query_norm/scale": (None,),
-        "transformer_layer_1/mlp_gate/kernel": ("batch", "model"),
-        "transformer_layer_1/mlp_down/kernel": ("model", "batch"),
+        "language_model/token_embedding/embeddings": ("model", "batch"),
+        "language_model/transformer_layer_1/query/kernel": ("batch", "model"),
+        "language_model/transformer_layer_1/key/kernel": ("batch", "model"),
+        "language_model/transformer_layer_1/attention_output/kernel": (
+            "model",
+            "batch",
+        ),
+        "language_model/transformer_layer_1/query_norm/scale": (None,),
+        "language_model/transformer_layer_1/mlp_gate/kernel": (
+            "batch",
+            "model",
+        ),
+        "language_model/transformer_layer_1/mlp_down/kernel": (
+            "model",
+            "batch",
+        ),
         "lm_head/kernel": ("batch", "model"),
     }
     assert {path: found[path] for path in expected} == expected
@@ -89,7 +98,7 @@ def test_vocabulary_that_does_not_divide_is_cut_along_the_width():
     with parallel(2, 4).scope():
         model = tiny_model(vocabulary_size=45)  # And 8 more.
     found = spread(model)
-    assert found["token_embedding/embeddings"] == (None, "model")
+    assert found["language_model/token_embedding/embeddings"] == (None, "model")
     assert found["lm_head/kernel"] == ("model", None)
 
 
