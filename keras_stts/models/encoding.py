@@ -125,7 +125,7 @@ class Encoding:
             {**seen, "masks": [prefix.sequence.mask]},
             segments=inputs.get("text_segments"),
         )
-        prune = self._pruning_of_tokens(vision, inputs.get("prompt_mask"))
+        prune = self._pruning_of_tokens(inputs, vision)
         return self.language_model.run(text, prefix, seen, prune=prune)
 
     def encode_prefix(self, token_ids, mask, vision, segments=None):
@@ -217,7 +217,7 @@ class Encoding:
         x = self.token_embedding(token_ids)
         return Text(x, positions, mask, seen)
 
-    def _pruning_of_tokens(self, vision, prompt_mask):
+    def _pruning_of_tokens(self, inputs, vision):
         """What prunes inside the language model, after which layers."""
         if self.language_pruning is None:
             return None
@@ -226,5 +226,5 @@ class Encoding:
             vision["embeddings"].shape[1],
             None if selection is None else selection.index,
             self.sequence_format,
-            prompt_mask,
+            inputs["prompt_mask"],
         )
