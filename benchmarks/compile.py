@@ -46,6 +46,13 @@ def parse(argv=None):
     add("--quantization", choices=("int8",), help="of what is not trained")
     add("--attention", default="auto", help="see keras_stts.config")
     add("--quick", action="store_true", help="TPU: memory is right, not time")
+    add(
+        "--xla",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another option of the compiler",
+    )
     add("--top", type=int, default=8, help="buffers to print")
     return parser.parse_args(argv)
 
@@ -62,6 +69,27 @@ def sizes(model, depth=None):
     return found
 
 
+def options_of(pairs):
+    """Dict of compiler options; numbers and booleans are such.
+
+    Raises:
+        ValueError: If there is no "=" in one.
+    """
+    found = {}
+    for pair in pairs:
+        name, separator, value = pair.partition("=")
+        if not separator:
+            raise ValueError(
+                "An option of the compiler is NAME=VALUE. Received: "
+                f"--xla {pair}."
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
 def run(args):
     """Dict of what was asked for and what came of it."""
     from aot.abstract import make_model
@@ -71,7 +99,7 @@ def run(args):
     from aot.report import compile_step
     from aot.steps import make_step
 
-    target = targets.get(args.target)
+    target, options = targets.get(args.target), options_of(args.xla)
     devices = targets.devices(target, args.chips)
     distribution = make_distribution(devices, args.layout)
     trainable = args.trainable
@@ -93,7 +121,13 @@ def run(args):
     with targets.force_kernels(target, args.attention):
         step = make_step(model, args.phase, batch_size, args.text)
     report = compile_step(
-        step, target, args.chips, distribution, args.quick, args.attention
+        step,
+        target,
+        args.chips,
+        distribution,
+        args.quick,
+        args.attention,
+        options,
     )
     lengths = token_lengths(model)
     report["forbidden"] = forbidden(report["buffers"], lengths)

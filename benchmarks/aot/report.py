@@ -30,7 +30,13 @@ LARGEST = re.compile(
 
 
 def compile_step(
-    step, target, chips=1, distribution=None, quick=False, kernels="auto"
+    step,
+    target,
+    chips=1,
+    distribution=None,
+    quick=False,
+    kernels="auto",
+    options=None,
 ):
     """Compile a step and read the program.
 
@@ -44,6 +50,7 @@ def compile_step(
         quick: Bool. Whether the TPU compiler may spend a quarter of the time:
             memory and kernels are good then, times are not.
         kernels: Str. See `targets.force_kernels`.
+        options: Optional dict of other options of the compiler.
 
     Returns:
         Dict of figures, JSON can hold it. `"fits"` says whether they do;
@@ -51,7 +58,7 @@ def compile_step(
     """
     devices = targets.devices(target, chips)
     args = layouts.place(step, devices, distribution)
-    options = targets.compiler_options(target)
+    options = {**targets.compiler_options(target), **(options or {})}
     if quick and target.kind == "tpu":
         options["exec_time_optimization_effort"] = -1.0
     start = time.perf_counter()

@@ -91,6 +91,7 @@ def test_training_keeps_its_state_in_place(reports):
     [
         ("--target v4", "must be one of v5e, v6e, v5p, h100, a100, l4"),
         ("--target h100 --chips 3", "topology of h100: 1, 2, 4, 8"),
+        ("--target h100 --xla fast", "NAME=VALUE. Received: --xla fast"),
         ("--target h100 --trainable heads --depth 2 6", "must be a list of"),
     ],
 )
