@@ -26,12 +26,7 @@ from keras_stts.training.shared_saving import saved_together
 # What is no argument that a config holds.
 LOCALS = ("self", "dtype", "kwargs", "__class__", "method")
 # What weights lie in.
-PARTS = (
-    "vision_encoder",
-    "connector",
-    "connector_pruning",
-    "language_model",
-)
+PARTS = ("vision_encoder", "connector", "connector_pruning", "language_model")
 
 
 @saved_together
