@@ -103,6 +103,7 @@ def whole(clip):
     "after",
     [3, pytest.param(1, marks=in_full), pytest.param(6, marks=in_full)],
 )
+@pytest.mark.filterwarnings("ignore:Your input ran out of data")
 def test_interrupted(clip, whole, tmp_path, after):
     with pytest.raises(KeyboardInterrupt):
         train(clip, tmp_path, (after, interrupt))
@@ -168,6 +169,7 @@ def test_bad_use(clip, tmp_path):
 
 
 @in_full
+@pytest.mark.filterwarnings("ignore:Skipping variable loading")
 def test_damaged_backups_are_named(clip, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         train(clip, tmp_path, (1, interrupt))

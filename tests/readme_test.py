@@ -20,6 +20,7 @@ pytestmark = [
         keras.config.backend() != "torch", reason="One is enough."
     ),
     pytest.mark.filterwarnings("ignore:.*was published with"),
+    pytest.mark.filterwarnings("ignore:.*holds no token scorer"),
 ]
 TINY_MOLMO2 = pathlib.Path(__file__).parent / "models/golden/molmo2_tiny"
 WORDS = {

@@ -109,6 +109,7 @@ def damaged(good, tmp_path_factory):
     return files
 
 
+@pytest.mark.filterwarnings("ignore:The video .* may be damaged")
 def test_hundreds_of_damaged_files(good, damaged):
     assert len(damaged) >= 200
     options = {"num_frames": 4, "sampling": "uniform_last_frame", "size": 32}

@@ -88,6 +88,7 @@ def test_the_plugin_gives_the_same(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["a.mp4", "a.mkv", "a.webm"])
+@pytest.mark.filterwarnings("ignore:.*where its header says")
 def test_variable_frame_rate(tmp_path, name):
     codec = "libvpx-vp9" if name.endswith("webm") else "libx264"
     # A second in full, then every tenth frame.

@@ -119,6 +119,7 @@ WHOLE = {
 
 
 @pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.filterwarnings("ignore:.*where its header says")
 def test_whole_videos_are_read(tmp_path, name):
     make, count = WHOLE[name]
     path = make(tmp_path)

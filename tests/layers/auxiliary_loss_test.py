@@ -52,6 +52,7 @@ def scheduled_model(coefficient):
     return model
 
 
+@pytest.mark.filterwarnings("ignore:.*any trainable weights")
 def test_coefficient_falls_as_training_goes():
     model = scheduled_model(schedule())
     inputs = [np.repeat(SCORES, 2, axis=0), np.repeat(SIMILARITY, 2, axis=0)]
@@ -114,6 +115,7 @@ def test_coefficient_that_does_not_do(coefficient):
         AuxiliaryLoss(coefficient)
 
 
+@pytest.mark.filterwarnings("ignore:.*any trainable weights")
 def test_value_is_never_a_tracer():
     layer = AuxiliaryLoss()
     assert layer.value is None

@@ -96,6 +96,7 @@ def plain(value):
     return value
 
 
+@pytest.mark.filterwarnings("ignore:.*holds no token scorer")
 def test_every_setting_comes_back(tmp_path):
     """None of them at its default."""
     vlm = VideoVLM.from_preset(
@@ -141,6 +142,7 @@ def test_every_setting_comes_back(tmp_path):
         {"preprocessor": None, "pixel_std": 0.25, "num_frames": 7},
     ],
 )
+@pytest.mark.filterwarnings("ignore:.*holds no token scorer")
 def test_other_settings_come_back(options, tmp_path):
     options = {"prune_ratio": 0.5, **options}
     vlm = VideoVLM.from_preset(published_test.CHECKPOINT, **options)

@@ -280,6 +280,7 @@ def test_lora_weights(old, tmp_path):
         backbone.load_lora_weights(tmp_path / "b.weights.h5")
 
 
+@pytest.mark.filterwarnings("ignore:Skipping nested container")
 def test_weights_of_another_model(old, tmp_path):
     path = str(tmp_path / "a.weights.h5")
     tiny.model(num_layers=3, hidden_dim=24).save_weights(path)
