@@ -32,7 +32,6 @@ MOST_LINES, MEDIAN_LINES, MEDIAN_FUNCTION, MOST_POSITIONAL = 400, 140, 12, 5
 REACHING_IN = {
     "_call_python": 3,
     "_call_tf": 2,
-    "_flatten_layers": 1,
     "_foreach_copy_": 1,
     "_generate_postprocess_python": 1,
     "_generate_preprocess_python": 1,

@@ -2,6 +2,7 @@
 
 import keras
 
+from keras_stts import _hub_compat as hub
 from keras_stts._collection import cheap_collection
 from keras_stts.formats import registry
 from keras_stts.presets import migration
@@ -164,4 +165,4 @@ class Saving:
     def _objects_to_skip(self):
         """What is saved elsewhere, or belongs to a training run alone."""
         run = [self.optimizer, *self.metrics] if self.compiled else []
-        return [*self.backbone._flatten_layers(), *run]
+        return [*hub.flatten_layers(self.backbone), *run]
