@@ -87,9 +87,9 @@ class Program:
         """Bytes by part that TPUs hold of weights cut over chips, in training.
 
         Their compiler brings weights together sooner than they are needed,
-        and cuts gradients later than they are made. Of v5p and v6e: for v5e
-        products are cut into loops over chips, which hold more if all
-        weights are trained, see docs/memory.md.
+        and cuts gradients later than they are made. Of 4 chips: on 8 it
+        cuts products into loops over chips, which hold more if all weights
+        are trained, see docs/memory.md.
         """
         if self.is_gpu or not self.trains or self.shared <= self.split:
             return {}
