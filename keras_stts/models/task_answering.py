@@ -187,9 +187,9 @@ class Answering:
         x = model.preprocessor.generate_preprocess(
             {"videos": [clip.frames], "prompts": [question]}
         )
-        x = {k: keras.ops.convert_to_tensor(v) for k, v in x.items()}
-        hidden, prefix, cache = model.prefill(x)
         index = int(x["padding_mask"].sum()) - 1
+        x = {k: keras.ops.convert_to_tensor(v) for k, v in x.items()}
+        _, prefix, cache = model.prefill(x)
         token = x["token_ids"][:, index : index + 1]
         for index in (index, index + 1):
             logits, _, cache = model.decode(token, index, cache, prefix)
