@@ -75,15 +75,18 @@ def own_variable(layer, name):
     return getattr(layer, f"_{name}")
 
 
-def load_renamed(model, filepath, rename, objects_to_skip=None, **kwargs):
+def load_renamed(
+    model, filepath, rename, *, skip_mismatch=False, objects_to_skip=None
+):
     """`keras.Model.load_weights` from a file with other names.
 
     Args:
         model: Keras model.
         filepath: Path of a `.weights.h5`, or of the index of several.
         rename: Function of the name of a group to the name in the file.
+        skip_mismatch: Bool. Whether to warn of weights that do not fit, and
+            leave them as they are.
         objects_to_skip: Optional list of layers that are not in it.
-        **kwargs: Of `load_weights`, without effect here.
     """
     sharded = str(filepath).endswith(".json")
     base = saving_lib.ShardedH5IOStore if sharded else saving_lib.H5IOStore
@@ -95,19 +98,20 @@ def load_renamed(model, filepath, rename, objects_to_skip=None, **kwargs):
         def has_path(self, path):
             return super().has_path(rename(path))
 
-    store, failed, errors = Renamed(filepath, mode="r"), set(), {}
-    saving_lib._load_state(
-        model,
-        weights_store=store,
-        assets_store=None,
-        inner_path="",
-        visited_saveables={id(x) for x in objects_to_skip or ()},
-        failed_saveables=failed,
-        error_msgs=errors,
-    )
-    store.close()
+    failed, errors = set(), {}
+    with contextlib.closing(Renamed(filepath, mode="r")) as store:
+        saving_lib._load_state(
+            model,
+            weights_store=store,
+            assets_store=None,
+            inner_path="",
+            skip_mismatch=skip_mismatch,
+            visited_saveables={id(x) for x in objects_to_skip or ()},
+            failed_saveables=failed,
+            error_msgs=errors,
+        )
     if failed:
-        saving_lib._raise_loading_failure(errors)
+        saving_lib._raise_loading_failure(errors, warn_only=skip_mismatch)
 
 
 class ClippingByVariable:

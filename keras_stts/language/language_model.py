@@ -45,10 +45,11 @@ class LanguageModel(keras.layers.Layer):
         intermediate_dim: Int. Width of the MLPs.
         additional_vocabulary_size: Int. Ids above `vocabulary_size` that can
             only be put in.
-        rope_scaling: Optional dict, see `keras_stts.language.rope`.
-        rope_scaling_layers: Optional ints. Blocks with that scaling. Defaults
-            to all.
-        **kwargs: Those of `DecoderBlock`, and `dtype`, `name`.
+        rope_max_wavelength, layer_norm_epsilon, activation, query_key_norm,
+            norm_after, attention_bias, rope_scaling, rematerialize: See
+            `DecoderBlock`.
+        rope_scaling_layers: Optional ints. Blocks with `rope_scaling`.
+            Defaults to all.
 
     Reference:
         Qwen3 (arXiv 2505.09388), OLMo 2 (arXiv 2501.00656).

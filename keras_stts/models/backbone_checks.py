@@ -82,7 +82,8 @@ def methods_of(pruning, prune_ratio, language_pruning):
 
 
 def after_connector(method):
-    return getattr(method, "place", None) == "connector"
+    """Whether a method before the language model prunes behind the tower."""
+    return method.place == "connector"
 
 
 def _check_sizes(backbone):

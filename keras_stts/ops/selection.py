@@ -70,7 +70,7 @@ def _most_kept(table, num_segments):
     return _search_most_kept(table, num_segments)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=256)
 def _search_most_kept(table, num_segments):
     """The largest sum over videos of `len(table) - 1` frames in all."""
     best = table

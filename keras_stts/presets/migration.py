@@ -30,7 +30,8 @@ def load_weights(model, filepath, **kwargs):
 
     Args:
         model: Keras model.
-        filepath: Path that ends in `.h5` or `.json`.
+        filepath: Path. Only local ones that end in `.h5` or `.json` can be of
+            version 0.1.
         **kwargs: See `keras.Model.load_weights`.
 
     Returns:
@@ -44,12 +45,12 @@ def load_weights(model, filepath, **kwargs):
 
 def _is_old(filepath):
     filepath = os.fspath(filepath)
+    if "://" in filepath or not filepath.endswith((".h5", ".json")):
+        return False
     old = re.compile(rf"/?({BACKBONE}/)?layers/decoder_block(/|$)")
     if filepath.endswith(".json"):
         index = parse_json(text_of(filepath, filepath), filepath)
         return any(old.match(name) for name in index["weight_map"])
-    if not filepath.endswith(".h5"):
-        return False
     with h5py.File(filepath) as file:
         names = ("layers/decoder_block", f"{BACKBONE}/layers/decoder_block")
         return any(name in file for name in names)

@@ -134,6 +134,6 @@ def _kept_table(stage, num_tokens, grid):
     return _make_kept_table(stage, num_tokens, grid)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.lru_cache(maxsize=256)
 def _make_kept_table(stage, num_tokens, grid):
     return [stage.num_kept(n, grid) for n in range(num_tokens + 1)]

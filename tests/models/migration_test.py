@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import keras_stts
+from keras_stts.presets import migration
 from tests.models import tiny
 
 OLD = pathlib.Path(__file__).parent / "golden" / "presets_0_1"
@@ -41,6 +42,25 @@ def test_weights_alone(cls):
     else:
         model.load_weights(OLD / "whole.weights.h5")
     tiny.close(answer(model), WANTED["plain"], 1e-5)
+
+
+def test_weights_that_do_not_fit():
+    """Said, or left as they are, as with files of today."""
+    model = tiny.model(vocabulary_size=321)
+    path = OLD / "plain" / "model.weights.h5"
+    with pytest.raises(ValueError, match="1 objects could not be loaded"):
+        model.backbone.load_weights(path)
+    with pytest.warns(UserWarning, match="1 objects could not be loaded"):
+        model.backbone.load_weights(path, skip_mismatch=True)
+    scale = model.backbone.language_model.layer_norm.scale
+    wanted = keras_stts.VideoVLM.from_preset(str(OLD / "plain")).backbone
+    tiny.same(scale, wanted.language_model.layer_norm.scale)
+
+
+@pytest.mark.once
+def test_files_of_elsewhere_are_left_to_keras():
+    for path in ("gs://bucket/a.weights.h5", "a.keras"):
+        assert not migration.load_weights(None, path)
 
 
 def test_lora():

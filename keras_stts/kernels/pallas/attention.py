@@ -57,7 +57,7 @@ def _unfit(query, mask, bias):
     return None
 
 
-@functools.cache
+@functools.lru_cache(maxsize=256)
 def _differentiable(span):
     import jax
 
