@@ -3,11 +3,13 @@
 A compiled step runs one shape. Images and videos of any size give grids of
 any size, and each new one would be compiled anew. So samples are padded to one
 of a few shapes, the buckets, which are chosen once, of the sizes of a data
-set. These sizes are known from headers, with nothing decoded: an image has one
-temporal patch, a video one for each pair of frames, and the largest frame of a
-sample says how many patches all its frames are padded to. A data set is then
-compiled as often as it has buckets, once for each kind of step, whatever is in
-it.
+set. A data set is then compiled as often as it has buckets, once for each kind
+of step, whatever is in it.
+
+The sizes are known from headers, with nothing decoded. What a sample's are is
+for its layout to say: temporal patches and patches of the largest frame, where
+each frame has a row of its own; or all patches, where they stand in one line,
+which needs far less padding for as many buckets.
 """
 
 import numpy as np
