@@ -75,8 +75,8 @@ def _bands(old, new):
         List of (slice of old rows, float64 (new rows, old rows)).
     """
     if old == new:
-        chunks = range(0, old, NUM_ROWS)
-        chunks = [slice(i, min(i + NUM_ROWS, old)) for i in chunks]
+        starts = range(0, old, NUM_ROWS)
+        chunks = [slice(i, min(i + NUM_ROWS, old)) for i in starts]
         return [(seen, np.eye(seen.stop - seen.start)) for seen in chunks]
     first, weights = _weights(old, new)
     bands = []

@@ -40,8 +40,8 @@ def normalize(pixels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)):
 
     Example:
 
-    >>> normalize(np.array([[0, 255, 51]], "uint8")).round(2).tolist()
-    [[-1.0, 1.0, -0.6]]
+    >>> normalize(np.array([[0, 255, 255]], "uint8")).tolist()
+    [[-1.0, 1.0, 1.0]]
     """
     # All in float32, as in transformers: the last bits are the same.
     mean, std = np.float32(mean), np.float32(std)
