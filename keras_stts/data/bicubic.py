@@ -1,5 +1,6 @@
 """Bicubic resizing with antialiasing, bit for bit as torchvision does it."""
 
+import functools
 import math
 
 import numpy as np
@@ -68,6 +69,7 @@ def _weighted(pixels, bands):
     )
 
 
+@functools.lru_cache(16)
 def _bands(old, new):
     """Weights of neighbouring new rows, each with the old rows they see.
 

@@ -9,7 +9,13 @@ from keras_stts.data.resize import resize_frames
 
 
 class Frames:
-    """Room for so many frames, all of the size of the first or of `size`."""
+    """Room for so many frames, all of the size of the first or of `size`.
+
+    Args:
+        count: Int. Frames.
+        size: See `keras_stts.data.read_video`.
+        damage: `Damage`.
+    """
 
     def __init__(self, count, size, damage):
         self.count, self.size, self.damage = count, size, damage
@@ -22,7 +28,9 @@ class Frames:
         self.put_array(slot, _upright(pixels, frame, self.damage))
 
     def put_array(self, slot, pixels):
-        if self.size is not None:
+        if callable(self.size):
+            pixels = self.size(pixels, self.count)
+        elif self.size is not None:
             pixels = resize_frames(pixels[None], self.size)[0]
         if self.array is None:
             self.array = np.zeros((self.count, *pixels.shape), "uint8")

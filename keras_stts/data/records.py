@@ -114,7 +114,7 @@ def settings_text(settings):
     for name in ("max_fps", "fps"):
         if name in values:
             values[name] = float(values[name])
-    if "size" in values:
+    if "size" in values and not callable(values["size"]):
         size = values["size"]
         size = (size, size) if np.ndim(size) == 0 else size
         values["size"] = tuple(map(int, size))

@@ -2,7 +2,9 @@
 
 import numpy as np
 
-RULES = ("molmo2_hf", "molmo2", "uniform_last_frame", "all")
+RULES = ("molmo2_hf", "molmo2", "uniform_last_frame", "qwen3_vl", "all")
+# Qwen3-VL takes that many of a short video, if it has them.
+MIN_FRAMES = 4
 
 
 def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
@@ -16,8 +18,11 @@ def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
     the first frame to the last, or, where that is fewer, a frame every
     `1 / max_fps` seconds and the last. `"uniform_last_frame"` is how Molmo2's
     authors evaluate: `num_frames` times from 0 to the end, both included, or,
-    where that is fewer, every `1 / max_fps` seconds and the end. `"all"`
-    takes every frame of a video, which may have `num_frames` at most.
+    where that is fewer, every `1 / max_fps` seconds and the end.
+    `"qwen3_vl"` is transformers' `Qwen3VLVideoProcessor.sample_frames`: even
+    steps from the first frame to the last, `max_fps` a second but four at
+    least. `"all"` takes every frame of a video, which may have `num_frames`
+    at most.
 
     Args:
         num_total, fps: the video's frames, in all and a second.
@@ -43,6 +48,9 @@ def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
         return _all(num_total, num_frames)
     if rule == "molmo2":
         return _molmo2(num_total, fps, num_frames, max_fps)
+    if rule == "qwen3_vl":
+        wanted = max(int(num_total / fps * max_fps), MIN_FRAMES)
+        return even_indices(num_total, min(wanted, num_frames, num_total))
     if rule == "uniform_last_frame":
         times = np.linspace(0.0, duration, num_frames)
         if duration <= (num_frames - 1) / max_fps:
@@ -66,7 +74,8 @@ def choose_frames(times, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
     video, or, where that is fewer, every `1 / max_fps` seconds and the end.
     The frame that is shown at a time is taken, and the time that was asked
     for is what a prompt says of it, as in the processor published with
-    Molmo2.
+    Molmo2. `"qwen3_vl"` counts seconds by frames, `fps` of them in each, as
+    transformers does.
 
     Args:
         times: float (n,), seconds of the frames, rising from 0.
@@ -82,7 +91,7 @@ def choose_frames(times, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
     """
     if rule != "molmo2":
         index = sample_indices(len(times), fps, num_frames, max_fps, rule)
-        return index, times[index]
+        return index, index / fps if rule == "qwen3_vl" else times[index]
     check_rule(rule, num_frames=num_frames, max_fps=max_fps)
     duration = len(times) / fps
     if duration > (num_frames - 1) / max_fps:
@@ -92,6 +101,24 @@ def choose_frames(times, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
     # A time that should be a frame's own may differ in its last bits.
     shown = np.searchsorted(times, asked + 1e-6, "right") - 1
     return shown, asked
+
+
+def even_indices(num_total, num_frames):
+    """So many indices from the first frame to the last, in even steps.
+
+    Args:
+        num_total: Int. Frames that there are.
+        num_frames: Int. Frames to take; more than there are repeat some.
+
+    Returns:
+        Int64 (num_frames,), never falling.
+
+    Example:
+
+    >>> even_indices(100, 8).tolist()
+    [0, 14, 28, 42, 57, 71, 85, 99]
+    """
+    return np.linspace(0, num_total - 1, num_frames).round().astype("int64")
 
 
 def _molmo2(num_total, fps, num_frames, max_fps):

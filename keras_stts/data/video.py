@@ -79,7 +79,9 @@ def read_video(
         max_fps: Number. See `choose_frames`.
         sampling: Str. See `choose_frames`.
         size: Optional int or (height, width). Frames are resized to it one by
-            one.
+            one. Or a callable of a frame, uint8 (H, W, 3), and the number of
+            frames, that returns the frame in another size; its `repr` should
+            tell what it does, as caches and shards know it by that.
         fps: Optional number. Frames a second of a folder. Defaults to
             `max_fps`.
         clip: Optional (start, end), seconds. Only frames of this part of the

@@ -5,11 +5,17 @@ import json
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 import tokenizers
 
+from keras_stts.data import DecodePool
+from keras_stts.data import FrameCache
+from keras_stts.data import read_video
+from keras_stts.data import sample_indices
 from keras_stts.data.bicubic import resize_bicubic
+from keras_stts.data.records import settings_text
 from keras_stts.preprocessing.qwen3_vl import patches
 from keras_stts.preprocessing.qwen3_vl import positions
 from keras_stts.preprocessing.qwen3_vl import prompt
@@ -69,7 +75,7 @@ def see_video(num_frames, height, width, fps):
     )
     frames = cases.clip(num_frames, height, width)[chosen]
     cut, grid = _cut(resize_bicubic(frames, size))
-    return cut, grid, sampling.patch_times(chosen, fps)
+    return cut, grid, sampling.patch_times(chosen / fps)
 
 
 def _cut(frames):
@@ -173,6 +179,44 @@ def test_frames_as_transformers(tables):
         [len(each) for each in chosen], tables["num_chosen"]
     )
     np.testing.assert_array_equal(np.concatenate(chosen), tables["chosen"])
+    # The rule by which files are read.
+    for (num_total, fps), frames in zip(cases.lengths(), chosen):
+        read = sample_indices(num_total, fps, 768, rule="qwen3_vl")
+        np.testing.assert_array_equal(read, frames)
+
+
+def test_file_as_array(tmp_path):
+    path = str(tmp_path / "clip.mp4")
+    with av.open(path, "w") as file:
+        stream = file.add_stream("mpeg4", rate=10, width=160, height=96)
+        for image in cases.clip(37, 96, 160):
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
+            file.mux(stream.encode(frame))
+        file.mux(stream.encode())
+    resizing = sizes.VideoResizing(**limits(cases.VIDEO_LIMITS))
+    whole, _ = read_video(path, 37, sampling="all")
+    given = {"sampling": "qwen3_vl", "size": resizing}
+    frames, times = read_video(path, 768, **given)
+    chosen = sampling.frame_indices(37, 10.0)
+    assert times.tolist() == (chosen / 10.0).tolist()
+    size = sizes.video_size(len(chosen), 96, 160, **limits(cases.VIDEO_LIMITS))
+    assert size != (96, 160)
+    np.testing.assert_array_equal(
+        frames, resize_bicubic(whole[chosen], size), strict=True
+    )
+    # In another process, which is handed the resizing.
+    with DecodePool(1) as pool:
+        again, seconds = pool.submit(path, 768, **given).result()
+    np.testing.assert_array_equal(again, frames)
+    assert seconds.tolist() == times.tolist()
+    # Caches and shards tell one resizing from another.
+    same = sizes.VideoResizing(**limits(cases.VIDEO_LIMITS))
+    other = sizes.VideoResizing(**limits(cases.IMAGE_LIMITS))
+    cache = FrameCache(tmp_path / "cache")
+    keys = [cache.key(path, size=each) for each in (resizing, same, other)]
+    assert keys[0] == keys[1] != keys[2]
+    texts = [settings_text({"size": each}) for each in (resizing, same, other)]
+    assert texts[0] == texts[1] != texts[2]
 
 
 def test_order_of_patches_by_hand():
@@ -254,7 +298,7 @@ def test_frames_and_times():
     with pytest.raises(ValueError, match="positive and finite.*fps=0"):
         sampling.frame_indices(5, 0)
     with pytest.raises(ValueError, match="one frame or more"):
-        sampling.patch_times([], 2.0)
+        sampling.patch_times([])
 
 
 def test_sizes_refused():

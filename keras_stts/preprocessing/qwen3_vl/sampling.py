@@ -4,6 +4,9 @@ import warnings
 
 import numpy as np
 
+from keras_stts.data.sampling import MIN_FRAMES
+from keras_stts.data.sampling import even_indices
+
 # Of a video that does not tell.
 DEFAULT_FPS = 24.0
 
@@ -41,10 +44,13 @@ def frame_indices(
     *,
     max_fps=2.0,
     num_frames=None,
-    min_frames=4,
+    min_frames=MIN_FRAMES,
     max_frames=768,
 ):
     """Says which frames of a video to take, in even steps from first to last.
+
+    Of files, `keras_stts.data.read_video` with the sampling `"qwen3_vl"` reads
+    the same ones.
 
     Args:
         num_total: Int. Frames of the video.
@@ -80,38 +86,40 @@ def frame_indices(
     if num_frames is None:
         wanted = int(num_total / known_fps(fps) * max_fps)
         num_frames = min(max(wanted, min_frames), max_frames, num_total)
-    return np.linspace(0, num_total - 1, num_frames).round().astype("int64")
+    return even_indices(num_total, num_frames)
 
 
-def patch_times(indices, fps, *, temporal_size=2):
+def patch_times(times, *, temporal_size=2):
     """Seconds of temporal patches: midway between first and last frame.
 
     Where the last patch lacks frames, the last frame is repeated.
 
     Args:
-        indices: Ints (T,). Places of the frames in the video.
-        fps: Number. Frames a second of the video, or None, see `known_fps`.
+        times: Numbers (T,), seconds of the frames: their places in the video
+            by its frames a second, as `keras_stts.data.read_video` gives them
+            with the sampling `"qwen3_vl"`.
         temporal_size: Int. Frames of a patch.
 
     Returns:
         Float64 (ceil(T / temporal_size),), seconds.
 
     Raises:
-        ValueError: If there is no frame, or `fps` is not positive.
+        ValueError: If there is no frame.
 
     Example:
 
-    >>> patch_times([0, 14, 28], 25.0).tolist()
+    >>> patch_times(np.array([0, 14, 28]) / 25.0).tolist()
     [0.28, 1.12]
     """
-    indices = np.asarray(indices)
-    if indices.ndim != 1 or not len(indices):
+    times = np.asarray(times, "float64")
+    if times.ndim != 1 or not len(times):
         raise ValueError(
-            "`indices` must be the places of one frame or more. Received: an "
-            f"array of shape {indices.shape}."
+            "`times` must be the seconds of one frame or more. Received: an "
+            f"array of shape {times.shape}."
         )
-    times = indices / known_fps(fps)
     times = np.pad(times, (0, -len(times) % temporal_size), mode="edge")
-    return (
-        times[::temporal_size] + times[temporal_size - 1 :: temporal_size]
-    ) / 2
+    first, last = (
+        times[::temporal_size],
+        times[temporal_size - 1 :: temporal_size],
+    )
+    return (first + last) / 2

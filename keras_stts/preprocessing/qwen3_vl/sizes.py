@@ -1,6 +1,9 @@
 """To which size images and videos are resized: "smart resize"."""
 
+import dataclasses
 import math
+
+from keras_stts.data.bicubic import resize_bicubic
 
 MAX_ASPECT = 200
 # What a short video's budget is raised to where frames have a limit.
@@ -97,6 +100,32 @@ def video_size(
         limits=(min_pixels, max_pixels),
         factor=factor,
     )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VideoResizing:
+    """Resizes frames while they are read: `read_video(..., size=this)`.
+
+    Args: those of `video_size`.
+
+    Example:
+
+    >>> resizing = VideoResizing(min_pixels=4096, max_pixels=4 * 10**6)
+    >>> resizing(np.zeros((480, 640, 3), "uint8"), 32).shape
+    (288, 384, 3)
+    """
+
+    min_pixels: int
+    max_pixels: int
+    factor: int = 32
+    temporal_size: int = 2
+    max_frame_blocks: int | None = None
+
+    def __call__(self, frame, num_frames):
+        """One of so many frames, uint8 (H, W, 3), in the size for all."""
+        limits = dataclasses.asdict(self)
+        size = video_size(num_frames, *frame.shape[:2], **limits)
+        return resize_bicubic(frame[None], size)[0]
 
 
 def _fit(height, width, num_frames, *, rounded, limits, factor):
