@@ -156,7 +156,27 @@ def write_tables():
     arrays["num_chosen"] = [len(each) for each in chosen]
     arrays["chosen"] = np.concatenate(chosen)
     arrays = {name: np.asarray(x, "int32") for name, x in arrays.items()}
+    arrays |= grid_tables()
     np.savez_compressed(cases.GOLDEN / "tables.npz", **arrays)
+
+
+def grid_tables():
+    """Where patches are in a frame, and in a table of positions of side 7."""
+    from transformers import vision_utils
+
+    arrays = {}
+    for number, size in enumerate(cases.GRIDS):
+        grid = torch.tensor([[1, *size]])
+        indices, weights = (
+            vision_utils.get_vision_interpolation_indices_and_weights(
+                grid, 7, align_corners=True, spatial_merge_size=2
+            )
+        )
+        places = vision_utils.get_vision_position_ids(grid, 2)
+        arrays[f"grid{number}/places"] = places.numpy().astype("int16")
+        arrays[f"grid{number}/indices"] = indices.numpy().astype("int16")
+        arrays[f"grid{number}/weights"] = weights.numpy()
+    return arrays
 
 
 def main():

@@ -11,6 +11,8 @@ IMAGE_LIMITS = (4096, 12288)
 VIDEO_LIMITS = (4096, 40000)
 # Of so many patches the pixels of one are kept, beside a hash of all.
 PIXELS_STEP = 7
+# Rows and columns of patches of a frame.
+GRIDS = ((2, 2), (4, 10), (14, 8), (2, 6))
 SPECIAL = ("<|endoftext|>", "<|vision_start|>", "<|vision_end|>")
 SPECIAL += ("<|image_pad|>", "<|video_pad|>")
 

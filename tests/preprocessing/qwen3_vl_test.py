@@ -21,6 +21,7 @@ from keras_stts.preprocessing.qwen3_vl import positions
 from keras_stts.preprocessing.qwen3_vl import prompt
 from keras_stts.preprocessing.qwen3_vl import sampling
 from keras_stts.preprocessing.qwen3_vl import sizes
+from keras_stts.preprocessing.qwen3_vl import vision_positions
 from tests.preprocessing import qwen3_vl_cases as cases
 
 pytestmark = pytest.mark.once
@@ -219,6 +220,32 @@ def test_file_as_array(tmp_path):
     assert texts[0] == texts[1] != texts[2]
 
 
+def test_vision_positions_as_transformers(tables):
+    for number, (height, width) in enumerate(cases.GRIDS):
+        places = vision_positions.patch_places(height, width)
+        indices, weights = vision_positions.interpolation(height, width, 7)
+        wanted = {
+            name: tables[f"grid{number}/{name}"]
+            for name in ("places", "indices", "weights")
+        }
+        np.testing.assert_array_equal(places, wanted["places"])
+        np.testing.assert_array_equal(indices, wanted["indices"])
+        np.testing.assert_array_equal(weights, wanted["weights"])
+    with pytest.raises(ValueError, match="multiples of merge_size=2.*width=3"):
+        vision_positions.patch_places(2, 3)
+    with pytest.raises(ValueError, match="`side` must be positive.*side=0"):
+        vision_positions.interpolation(2, 2, 0)
+
+
+def test_interpolation_by_hand():
+    # A table as large as the grid is taken as it is.
+    indices, weights = vision_positions.interpolation(4, 4, 4)
+    table = np.arange(16.0)
+    seen = (table[indices] * weights).sum(axis=1)
+    places = vision_positions.patch_places(4, 4)
+    assert seen.tolist() == (places @ [4, 1]).tolist()
+
+
 def test_order_of_patches_by_hand():
     # Each pixel says its patch, counted row by row in a frame of 4 x 6.
     rows, columns = np.indices((64, 96)) // 16
@@ -317,6 +344,17 @@ def test_sizes_refused():
         resize_bicubic(np.zeros((1, 48, 64, 3), "uint8"), (0, 4))
 
 
+def test_outer_marks():
+    text = f"{cases.IMAGE_TOKEN}{cases.VIDEO_TOKEN}<|video_pad|>"
+    given = {"image_grids": [(1, 2, 2)], "videos": [((1, 2, 2), [3.0])] * 2}
+    bare = f"<3.0 seconds>{cases.VIDEO_TOKEN}"
+    marked = f"{prompt.VISION_START}{bare}{prompt.VISION_END}"
+    made = prompt.expand_prompt(text, **given)
+    assert made == f"{cases.IMAGE_TOKEN}{marked}{bare}"
+    made = prompt.expand_prompt(text, **given, outer_marks=False)
+    assert made == f"{cases.IMAGE_TOKEN}{bare}{bare}"
+
+
 def test_prompt_refused():
     with pytest.raises(ValueError, match="one <.image_pad.> for each image"):
         prompt.expand_prompt("Hm.", image_grids=[(1, 2, 2)])
@@ -332,7 +370,14 @@ def test_neither_torch_nor_tensorflow():
     rooms = "keras_stts.data.bicubic", "keras_stts.preprocessing.buckets"
     rooms += tuple(
         f"keras_stts.preprocessing.qwen3_vl.{name}"
-        for name in ("patches", "positions", "prompt", "sampling", "sizes")
+        for name in (
+            "patches",
+            "positions",
+            "prompt",
+            "sampling",
+            "sizes",
+            "vision_positions",
+        )
     )
     code = (
         "import sys; sys.modules['torch'] = sys.modules['tensorflow'] = None\n"

@@ -10,14 +10,16 @@ IMAGE_PAD = "<|image_pad|>"
 VIDEO_PAD = "<|video_pad|>"
 
 
-def expand_prompt(text, *, image_grids=(), videos=(), merge_size=2):
+def expand_prompt(
+    text, *, image_grids=(), videos=(), merge_size=2, outer_marks=True
+):
     """Write out what stands for images and videos in a prompt.
 
     A chat template leaves one `<|image_pad|>` for an image and one
     `<|video_pad|>` for a video, both between `<|vision_start|>` and
     `<|vision_end|>`. An image becomes as many as it has merged patches; a
     video becomes, for each temporal patch, its time and its own placeholders
-    between marks of its own. The outer marks stay, as in transformers.
+    between marks of its own.
 
     Args:
         text: Str.
@@ -25,6 +27,8 @@ def expand_prompt(text, *, image_grids=(), videos=(), merge_size=2):
         videos: Pairs (grid, times) of the videos, in order: t, h and w, and t
             seconds, see `patch_times`.
         merge_size: Int. Side of what a token stands for, in patches.
+        outer_marks: Bool. Whether the template's own marks stay around a video,
+            as in transformers 5.23. In transformers 4.57 they did not.
 
     Returns:
         Str.
@@ -54,6 +58,9 @@ def expand_prompt(text, *, image_grids=(), videos=(), merge_size=2):
                 f"{'image' if pad == IMAGE_PAD else 'video'}. Received: "
                 f"{text.count(pad)} in the prompt, {len(replacements)} given."
             )
+    if not outer_marks:
+        marked = f"{VISION_START}{VIDEO_PAD}{VISION_END}"
+        text = text.replace(marked, VIDEO_PAD)
     queues = {pad: iter(replacements) for pad, replacements in parts.items()}
     pattern = "|".join(map(re.escape, parts))
     return re.sub(pattern, lambda match: next(queues[match[0]]), text)
