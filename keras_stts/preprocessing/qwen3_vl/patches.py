@@ -43,11 +43,18 @@ def normalize(pixels, mean=(0.5, 0.5, 0.5), std=(0.5, 0.5, 0.5)):
     >>> normalize(np.array([[0, 255, 255]], "uint8")).tolist()
     [[-1.0, 1.0, 1.0]]
     """
-    # All in float32, as in transformers: the last bits are the same.
-    mean, std = np.float32(mean), np.float32(std)
-    return (np.float32(pixels) - mean * np.float32(255)) / (
-        std * np.float32(255)
+    pixels = np.asarray(pixels)
+    # All in float32, as in transformers: the last bits are the same. Rows are
+    # taken whole, as NumPy is slow along an axis of three.
+    count = pixels.shape[-2] if pixels.ndim > 1 else 1
+    mean, std = (
+        np.tile(np.float32(value) * np.float32(255), count)
+        for value in (mean, std)
     )
+    rows = pixels.reshape(-1, 3 * count).astype("float32")
+    rows -= mean
+    rows /= std
+    return rows.reshape(pixels.shape)
 
 
 def cut_patches(frames, *, patch_size=16, merge_size=2, temporal_size=2):
