@@ -159,11 +159,11 @@ def _llama3(
 def _yarn(
     plain,
     max_wavelength,
+    *,
     factor,
     original_max_position_embeddings,
     beta_fast=32,
     beta_slow=1,
-    *,
     truncate=True,
     **_,
 ):
