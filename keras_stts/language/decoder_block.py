@@ -14,9 +14,9 @@ from keras_stts.ops.places import write_at
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class DecoderBlock(keras.layers.Layer):
-    """A Qwen3 or OLMo-3 decoder block that leaves attention open.
+    """A decoder layer of Qwen3 or OLMo-3 that takes attention as a function.
 
-    KerasHub's blocks take neither positions nor attention both ways.
+    KerasHub's layers take neither positions nor bidirectional attention.
 
     Args:
         num_query_heads: Int.
@@ -32,23 +32,24 @@ class DecoderBlock(keras.layers.Layer):
             run (OLMo-2, -3) instead of before.
         attention_bias: Bool. Whether query, key and value have a bias.
         rope_scaling: Optional dict, see `keras_stts.language.rope`.
-        rematerialize: Bool. Whether training computes the block again for
-            its gradient instead of keeping what is inside of it.
+        rematerialize: Bool. Whether training computes the layer again for its
+            gradient instead of keeping its intermediate values.
 
     Call arguments:
         inputs: Tensor (B, S, D).
         positions: Int tensor (B, S).
-        attend: Function of query (B, S, heads, head_dim), of keys and values
-            (B, S2, key-value heads, head_dim), and of what `context` holds;
-            what the queries make of them. Defaults to attention both ways.
-        context: Tuple of tensors that `attend` takes and that have gradients.
+        attend: Function of query (B, S, heads, head_dim), key and value
+            (B, S2, key-value heads, head_dim) and the tensors of `context`,
+            which returns a tensor of the shape of the query. Defaults to
+            bidirectional attention.
+        context: Tuple of further tensors for `attend`, with gradients.
         cache: Optional tuple (key, value, index): tensors (B, S2, key-value
-            heads, head_dim) that the keys and values of `inputs` are written
-            into, from the int scalar tensor `index` on, before `attend`.
+            heads, head_dim) and an int scalar tensor. The keys and values of
+            `inputs` are written into them, from `index` on, before `attend`.
 
     Returns:
-        Tuple (outputs, key, value): outputs (B, S, D), and what `attend` took
-        as keys and values.
+        Tuple (outputs, key, value): outputs (B, S, D), and the keys and values
+        that `attend` took.
 
     Reference:
         Qwen3 (arXiv 2505.09388), OLMo 2 (arXiv 2501.00656).
@@ -144,7 +145,7 @@ class DecoderBlock(keras.layers.Layer):
             self._run, positions=positions, attend=attend, cache=cache
         )
         if self.rematerialize and cache is None:
-            # TensorFlow needs what has a gradient by place.
+            # TensorFlow needs positional arguments for gradients.
             run = keras.remat(run)
         return run(inputs, *context)
 
@@ -168,16 +169,16 @@ class DecoderBlock(keras.layers.Layer):
         return x, key, value
 
     def keys_and_values(self, inputs, positions):
-        """Of tokens whose outputs nobody reads: see `call`."""
+        """Keys and values of tokens whose outputs are not needed."""
         return self._keys_and_values(self._attention_inputs(inputs), positions)
 
     def query_of(self, inputs, positions=None):
-        """Queries (B, S, heads, head_dim), turned if there are positions."""
+        """Queries (B, S, heads, head_dim), rotated if positions are given."""
         query = self._queries(self._attention_inputs(inputs))
         return query if positions is None else self._rotated(query, positions)
 
     def plain_keys(self, inputs):
-        """Keys (B, S, key-value heads, head_dim) that are not turned."""
+        """Keys (B, S, key-value heads, head_dim) that are not rotated."""
         return self._normed(
             self.key(self._attention_inputs(inputs)), self.key_norm
         )

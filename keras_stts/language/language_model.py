@@ -22,33 +22,33 @@ Text = namedtuple("Text", ["x", "positions", "mask", "prefix_mask"])
 Text.__doc__ = """The text part, on its way through the layers.
 
 Attributes:
-    x: Tensor (B * R, S, D), R texts a prefix.
+    x: Tensor (B * R, S, D), R texts for each prefix.
     positions: Int32 tensor (B * R, S).
     mask: Bool tensor that broadcasts to (B * R, 1, S, S2), which tokens of
-        the text each sees.
-    prefix_mask: Optional bool tensor (B, S, S1), which of the prefix each
-        sees, if not all that is real.
+        the text each token sees.
+    prefix_mask: Optional bool tensor (B, S, S1), which tokens of the prefix
+        each token sees. Defaults to all but padding.
 """
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class LanguageModel(keras.layers.Layer):
-    """A decoder that runs a prefix both ways, and texts after it.
+    """A decoder with bidirectional attention in a prefix before the text.
 
     Args:
-        vocabulary_size: Int V. Ids that can be put out.
-        num_layers: Int. Number of decoder blocks.
+        vocabulary_size: Int V. Number of token ids that can be generated.
+        num_layers: Int. Number of decoder layers.
         hidden_dim: Int. Width D.
         num_query_heads: Int.
         num_key_value_heads: Int.
         head_dim: Int.
         intermediate_dim: Int. Width of the MLPs.
-        additional_vocabulary_size: Int. Ids above `vocabulary_size` that can
-            only be put in.
+        additional_vocabulary_size: Int. Number of token ids above these that
+            are inputs only.
         rope_max_wavelength, layer_norm_epsilon, activation, query_key_norm,
             norm_after, attention_bias, rope_scaling, rematerialize: See
             `DecoderBlock`.
-        rope_scaling_layers: Optional ints. Blocks with `rope_scaling`.
+        rope_scaling_layers: Optional ints. Layers with `rope_scaling`.
             Defaults to all.
 
     Reference:
@@ -130,25 +130,26 @@ class LanguageModel(keras.layers.Layer):
         self.built = True
 
     def run(self, text=None, prefix=None, seen=None, cache=None, prune=None):
-        """The one walk through the layers: whole sequences, a prefix alone,
-        or texts after one that was seen before.
+        """Run all layers: on whole sequences, on a prefix alone, or on texts
+        after a prefix that was run before.
 
         Args:
             text: Optional `Text`.
             prefix: Optional `Prefix`.
             seen: Dict of `"layers"`, keys and values of the prefix in each
-                layer, and `"masks"`, which of them are real. With a `prefix`
-                it is begun here, with `"positions"`, too.
-            cache: Optional tuple of what `run` returned for a longer text, a
-                list of (key, value), and an index, into which and where the
-                keys and values of this text are written.
-            prune: Optional dict of the number of a layer to a function of it,
-                of the text and the prefix before it, of the prefix and its
-                keys after it; it returns a shorter prefix, and places.
+                layer, and `"masks"`, False for their padding. With a `prefix`
+                it is filled here, together with `"positions"`.
+            cache: Optional tuple of the list of (key, value) that `run`
+                returned for a longer text, and the index from which the keys
+                and values of this text are written into them.
+            prune: Optional dict of layer number to a function of the layer,
+                of text and prefix before it, and of the prefix and its keys
+                after it. The function returns a shorter prefix and the places
+                of its tokens.
 
         Returns:
             Tuple (hidden states of the text (B * R, S, D) or `None`, `seen`,
-            list of the text's (key, value), one a layer).
+            list of the text's (key, value) in each layer).
         """
         fresh, written = prefix is not None, []
         if fresh:
@@ -168,7 +169,7 @@ class LanguageModel(keras.layers.Layer):
         return hidden, seen, written
 
     def _see(self, i, prefix, seen):
-        """One layer of the prefix; nothing reads what the last makes of it."""
+        """Run one layer on the prefix; of the last only keys and values."""
         block, sequence = self.transformer_layers[i], prefix.sequence
         if i == len(self.transformer_layers) - 1:
             own = block.keys_and_values(prefix.x, sequence.positions)
@@ -188,7 +189,7 @@ class LanguageModel(keras.layers.Layer):
 
 
 def _say(block, text, seen, i, cache):
-    """One layer of the text: it, with new `x`, and its keys and values."""
+    """Run one layer on the text; its keys and values, too."""
     mask = text.prefix_mask
     attend = functools.partial(
         _after_prefix,

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 from keras import ops
 
-# What each type must be given, and what it may be given.
+# Required and optional fields of each type.
 FIELDS = {
     "default": ((), ()),
     "linear": (("factor",), ()),
@@ -34,26 +34,26 @@ FIELDS = {
         ),
     ),
 }
-# Rotated by the longest text of the batch, and by what was generated so far.
+# Their rotations depend on the longest text of the batch so far.
 OF_RUN_LENGTH = ("dynamic", "longrope")
 
 
 def frequencies(head_dim, max_wavelength, scaling=None):
-    """Angles that a step of one position turns the pairs of a head by.
+    """Frequencies of a rotary embedding, in radians per position.
 
     Args:
         head_dim: Int, even.
         max_wavelength: Number. Base of the frequencies.
-        scaling: Optional dict of `"rope_type"` and of the numbers of that
-            type, see `FIELDS`; names and meanings are transformers'.
+        scaling: Optional dict of `"rope_type"` and the fields of that type,
+            see `FIELDS`; names and meanings are those of transformers.
 
     Returns:
         Tuple (frequencies, factor): float32 NumPy array (head_dim / 2,), and
-        what cosines and sines are multiplied with.
+        the factor by which cosines and sines are multiplied.
 
     Raises:
-        ValueError: If `head_dim` is odd, or the scaling is of another type,
-            lacks a number or holds another one.
+        ValueError: If `head_dim` is odd, or if the scaling has an unknown
+            type, lacks a field or has an unknown one.
 
     Reference:
         RoFormer (arXiv 2104.09864), YaRN (arXiv 2309.00071), Llama 3
@@ -61,7 +61,7 @@ def frequencies(head_dim, max_wavelength, scaling=None):
     """
     if head_dim % 2:
         raise ValueError(
-            "`head_dim` must be even, as pairs are rotated. Received: "
+            "`head_dim` must be even: pairs are rotated. Received: "
             f"head_dim={head_dim}."
         )
     if not _is_good(max_wavelength) or max_wavelength <= 1:
@@ -93,8 +93,8 @@ def _checked(scaling, max_wavelength):
         reason = ""
         if kind in OF_RUN_LENGTH:
             reason = (
-                " Rotations by the length of each run would make an answer "
-                "depend on its batch."
+                " Rotations that depend on the length of a batch would make "
+                "answers depend on it, too."
             )
         raise ValueError(
             f"`rope_scaling` must be of one type, {', '.join(FIELDS)}. "
@@ -122,7 +122,7 @@ def _checked(scaling, max_wavelength):
             f"{', '.join(bad) or 'nothing'} is no positive number."
         )
     if "truncate" in (scaling or {}):
-        given["truncate"] = bool(scaling["truncate"])  # As null is False.
+        given["truncate"] = bool(scaling["truncate"])  # None counts as False.
     return kind, given
 
 
@@ -132,7 +132,7 @@ def _is_good(value):
 
 
 def _proportional(plain, factor=1.0, partial_rotary_factor=1.0):
-    """The last pairs of a head are not rotated."""
+    """Leave the last pairs of a head unrotated."""
     rotated = int(partial_rotary_factor * 2 * len(plain) // 2)
     return np.where(np.arange(len(plain)) < rotated, plain / factor, 0.0)
 
@@ -144,7 +144,7 @@ def _llama3(
     high_freq_factor,
     original_max_position_embeddings,
 ):
-    """Low frequencies by the factor, high ones whole, a ramp in between."""
+    """Divide low frequencies by the factor, keep high ones, ramp between."""
     if high_freq_factor <= low_freq_factor:
         raise ValueError(
             "`high_freq_factor` must be greater than `low_freq_factor`. "
@@ -167,11 +167,11 @@ def _yarn(
     truncate=True,
     **_,
 ):
-    """Pairs that turn often whole, others by the factor, a ramp in between."""
+    """Keep high frequencies, divide low ones by the factor, ramp between."""
     head_dim = 2 * len(plain)
 
     def place(turns):
-        """The pair, as a fraction, that turns so often in the training."""
+        """The (fractional) pair that turns so often in a training context."""
         length = original_max_position_embeddings / (turns * 2 * math.pi)
         return head_dim * math.log(length) / (2 * math.log(max_wavelength))
 
@@ -202,7 +202,7 @@ def _yarn_factor(
 class RotaryEmbedding(keras.layers.Layer):
     """Rotates the pairs (i, i + d / 2) of heads by their positions.
 
-    KerasHub's knows fewer types, and not all their numbers.
+    KerasHub's layer knows fewer types of scaling and fewer of their fields.
 
     Args:
         head_dim: Int d.
@@ -215,6 +215,9 @@ class RotaryEmbedding(keras.layers.Layer):
 
     Returns:
         Tensor (B, S, heads, d).
+
+    Reference:
+        RoFormer (arXiv 2104.09864).
     """
 
     def __init__(
@@ -252,10 +255,10 @@ class RotaryEmbedding(keras.layers.Layer):
 
 
 def _on_device(numbers, beside):
-    """float32 numbers where another tensor lies.
+    """float32 numbers on the device of another tensor.
 
-    Under PyTorch a copy to a GPU waits for all that it still has to do, so
-    there they stay.
+    Under PyTorch a copy to a GPU waits until the GPU has finished its work, so
+    the copies are kept.
     """
     if keras.config.backend() != "torch" or _is_traced():
         return ops.convert_to_tensor(numbers, "float32")

@@ -61,15 +61,15 @@ ACTIVATIONS = {
 
 
 def get_activation(name, argument="activation"):
-    """The activation of this name, a function of a tensor.
+    """The activation with this name, a function of a tensor.
 
     Args:
         name: Str, one of `ACTIVATIONS`.
-        argument: Str. What an error calls it.
+        argument: Str. Name of the argument for the error message.
 
     Raises:
-        ValueError: If it is none of those. `prelu` and `xielu`, which
-            transformers knows too, have weights of their own.
+        ValueError: If the name is unknown. `prelu` and `xielu` of
+            transformers are refused, as they have weights of their own.
     """
     if isinstance(name, str) and name in ACTIVATIONS:
         return ACTIVATIONS[name]

@@ -6,7 +6,7 @@ from keras_stts.ops.scoring import frame_pairs
 
 
 def is_traced(tensor):
-    """Whether a tensor has no value of its own."""
+    """Whether a tensor is symbolic, without a value."""
     if keras.config.backend() == "jax":
         import jax
 
@@ -22,15 +22,16 @@ def is_traced(tensor):
 class AuxiliaryLoss(keras.layers.Layer):
     """Adds the temporal auxiliary loss of STTS to a model's loss.
 
-    The layer hands its first input on unchanged, so that it can lie on the
-    way from the scores to a model's outputs.
+    The layer returns its first input unchanged, so that it can be part of the
+    graph from the scores to a model's outputs.
 
     Args:
         coefficient: Float, or a schedule: a function of the number of
             training steps so far, such as
             `keras.optimizers.schedules.PolynomialDecay`. Defaults to `0.5`.
-        stop_gradient_target: Bool. Whether `1 - similarity` is a constant to
-            the gradient. Defaults to `False`, as in the published code.
+        stop_gradient_target: Bool. Whether to stop the gradient at the
+            target, `1 - similarity`. Defaults to `False`, as in the published
+            code.
 
     Call arguments:
         inputs: Tensor (or structure of tensors) of any shape.
@@ -38,22 +39,23 @@ class AuxiliaryLoss(keras.layers.Layer):
         similarity: Tensor (B, T, P), from
             `keras_stts.ops.neighbor_similarity`.
         frame_mask: Optional bool tensor (B, T), False for padding frames.
-        segments: Optional int tensor (B, T): which of several videos that
-            share a row a frame belongs to, see
+        segments: Optional int tensor (B, T): the number of each frame's
+            video in rows that several videos share, see
             `keras_stts.ops.select_blocks`.
 
     Returns:
         `inputs`.
 
     Attributes:
-        value: The mean squared error of the last call, without coefficient,
-            that was not traced to be compiled; `None` if there was none.
-        last: Tuple of that of the last call, traced or not, and of the number
-            of frames with a frame before them, over which it is the mean.
+        value: The mean squared error of the last eager call, without the
+            coefficient; `None` before the first.
+        last: Tuple of the mean squared error of the last call, eager or
+            traced, and the number of frames over which it is the mean: those
+            with a previous frame.
 
     Example:
     ```python
-    scores = np.array([[[0.5], [0.75]]])  # One video, two frames, a block.
+    scores = np.array([[[0.5], [0.75]]])  # One video, two frames, one block.
     similarity = np.array([[[0.0], [0.5]]])
     layer = keras_stts.layers.AuxiliaryLoss(coefficient=0.5)
     layer(scores, scores, similarity)

@@ -15,10 +15,10 @@ _loading = contextvars.ContextVar("loading", default=False)
 
 @contextlib.contextmanager
 def weights_to_be_loaded(loaded):
-    """If `loaded`, layers built in here start with anything, in no time.
+    """If `loaded`, layers built within start with uninitialized weights.
 
-    Drawing the random weights of a large model takes longer than reading
-    those that replace them.
+    Drawing random weights for a large model takes longer than reading the
+    weights that replace them.
     """
     token = _loading.set(loaded)
     try:
@@ -28,10 +28,10 @@ def weights_to_be_loaded(loaded):
 
 
 def host_array(shape, dtype):
-    """An array that takes no memory until written, for `assign`.
+    """An array that takes no memory until it is written, for `assign`.
 
     JAX and TensorFlow take over arrays that are aligned to 64 bytes. NumPy
-    would ask for huge pages, and to find them can take longer than to read.
+    would ask for huge pages, and finding them can take longer than reading.
     """
     dtype = ml_dtypes.bfloat16 if dtype == "bfloat16" else np.dtype(dtype)
     size = math.prod(shape) * np.dtype(dtype).itemsize
@@ -39,7 +39,7 @@ def host_array(shape, dtype):
 
 
 def assign(variable, array):
-    """Give a variable the value of an array that is not used again."""
+    """Assign an array to a variable, which may take over its memory."""
     layout = getattr(variable, "_layout", None)
     if keras.config.backend() == "jax" and layout is not None:
         variable.assign(_cut(array, variable.dtype, layout.backend_layout))
@@ -54,11 +54,11 @@ def assign(variable, array):
 
 
 def _cut(array, dtype, sharding):
-    """A JAX array of which each device gets its piece, and no device all."""
+    """A JAX array of which each device gets only its own piece."""
     import jax
 
     def piece(index):
-        return np.array(array[index], dtype)  # The whole is not kept for it.
+        return np.array(array[index], dtype)  # A copy frees the whole array.
 
     return jax.make_array_from_callback(array.shape, sharding, piece)
 
@@ -66,8 +66,8 @@ def _cut(array, dtype, sharding):
 def _from_host(array):
     """A tensor of an array that is not used again.
 
-    On a CPU it takes over the array's memory, where Keras would copy it, and
-    bfloat16 by way of float32.
+    On a CPU the tensor takes over the array's memory. Keras would copy it, and
+    convert bfloat16 by way of float32.
     """
     backend = keras.config.backend()
     if backend == "jax":
@@ -91,7 +91,7 @@ def _empty(shape, dtype=None, layout=None):
     if layout is not None:
         import jax
 
-        # Keras says so of weights that lie on several devices, under JAX.
+        # Keras passes one for weights on several devices, under JAX.
         return jax.numpy.zeros(shape, dtype, out_sharding=layout)
     return _from_host(host_array(shape, keras.backend.standardize_dtype(dtype)))
 

@@ -19,12 +19,12 @@ from keras_stts.ops.packing import pack_patches
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class RaggedPacking(keras.layers.Layer):
-    """Runs transformer blocks on kept patches alone, with static shapes.
+    """Runs transformer layers on the kept patches only, with static shapes.
 
-    Calling the layer takes the kept patches of each video, flat and in the
-    order of their frames. Everything but attention works on these as it is;
-    `attention` lets each patch see the kept patches of its own frame;
-    `unpack` puts them back on the grid.
+    Calling the layer gathers the kept patches of each video into one sequence,
+    in the order of their frames. Everything but attention works on it as it
+    is; `attention` lets each patch see the kept patches of its own frame;
+    `unpack` puts the patches back on the grid.
 
     Args:
         window: Int. Side of a block in patches. Defaults to `3`.
@@ -37,7 +37,11 @@ class RaggedPacking(keras.layers.Layer):
 
     Returns:
         Tensor (B, K * g, D), g = window squared: the blocks of
-        `selection.index`, in each its patches in row order.
+        `selection.index`, each with its patches in row order.
+
+    Raises:
+        ValueError: If `inputs` have another rank, or if `selection` was made
+            for another number of frames or blocks.
 
     Example:
     ```python
@@ -45,11 +49,14 @@ class RaggedPacking(keras.layers.Layer):
     selection = keras_stts.layers.TokenPruning(0.5)(np.random.rand(1, 4, 9))
     packing = keras_stts.layers.RaggedPacking(window=3)
     x = packing(patches, selection)  # (1, 162, 16)
-    layout = packing.layout(selection)  # Once, for all blocks.
+    layout = packing.layout(selection)  # Once, for all layers.
     heads = keras.ops.reshape(x, (1, 162, 2, 8))
     y = packing.attention(heads, heads, heads, layout)
     packing.unpack(x, selection).shape  # (1, 4, 81, 16)
     ```
+
+    Reference:
+        STTS (arXiv 2603.18004), whose bin packing it replaces.
     """
 
     def __init__(self, window=3, grid=None, **kwargs):
@@ -83,7 +90,7 @@ class RaggedPacking(keras.layers.Layer):
         return ops.where(mask, flat, ops.zeros_like(flat))
 
     def layout(self, selection):
-        """Where kept patches stand for attention; once a forward pass."""
+        """The `Layout` that `attention` takes, once per forward pass."""
         groups = self._groups(selection)
         patch_mask = self.patch_mask(selection)
         return frame_layout(selection, groups), groups, patch_mask
@@ -93,7 +100,7 @@ class RaggedPacking(keras.layers.Layer):
         return plan_groups(num_frames, num_blocks, selection.index.shape[1])
 
     def patch_mask(self, selection):
-        """Bool (B, K, g), where blocks hold patches; None if everywhere."""
+        """Bool (B, K, g), False for padding in blocks; None without any."""
         if self._patch_mask is None:
             return None
         mask = ops.convert_to_tensor(self._patch_mask, "bool")
@@ -141,7 +148,7 @@ def _checked(selection, num_frames, num_blocks):
     selection = Selection(*selection)  # A loaded model holds a plain tuple.
     if selection.kept.shape[1:] != (num_frames, num_blocks):
         raise ValueError(
-            "`selection` must be of the frames and blocks of the patches. "
+            "`selection` must fit the frames and blocks of the patches. "
             f"Received: a selection of {selection.kept.shape[1]} frames of "
             f"{selection.kept.shape[2]} blocks, and patches of {num_frames} "
             f"frames of {num_blocks}. Check `window` and `grid`."

@@ -9,30 +9,34 @@ from keras_stts.ops.scoring import check_rescale
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class ScoreBias(keras.layers.Layer):
-    """Turns scores into a bias for the attention of the next block.
+    """Turns scores into a bias for the attention of the next layer.
 
-    Added to the attention logits, one value a key for all heads and queries,
-    it lets a low-scoring patch be seen less, and the gradient of whatever
-    loss comes later reach the scorer. It belongs to training and to
-    inference alike.
+    The bias is added to the attention logits: one value for each key, the same
+    for all heads and queries. Low-scoring patches are attended to less, and
+    the gradient of any later loss reaches the scorer. Use it in training and
+    in inference.
 
     Args:
         window: Int. Side of a block in patches. Defaults to `3`.
         grid: Optional (rows, columns) of a frame's patches. Defaults to a
             square whose side `window` divides.
-        rescale_axis: `"row"` or `"frame"`: over what the scores are min-max
-            rescaled. Defaults to `"row"`, as in the published code.
+        rescale_axis: `"row"` (of blocks) or `"frame"`: the scores of each are
+            min-max rescaled. Defaults to `"row"`, as in the published code.
         rescale_min: Float in (0, 1]. What the lowest score becomes. Defaults
             to `exp(-2)`.
 
     Call arguments:
         inputs: Tensor (B, T, P) of scores.
-        segments: Optional int tensor (B, T): which of several videos that
-            share a row a frame belongs to, see
+        segments: Optional int tensor (B, T): the number of each frame's
+            video in rows that several videos share, see
             `keras_stts.ops.select_blocks`.
 
     Returns:
         Float32 tensor (B, T, N) in [log(rescale_min), 0]; 0 in frame 0.
+
+    Raises:
+        ValueError: If `rescale_axis` or `rescale_min` is not one of these
+            values, or if `grid` and `window` do not fit the scores.
 
     Example:
     ```python
@@ -79,8 +83,8 @@ class ScoreBias(keras.layers.Layer):
         rows, columns = block_grid(grid, self.window)
         if rows * columns != num_blocks:
             raise ValueError(
-                "`grid` and `window` must make as many blocks as there are "
-                f"scores a frame. Received: {num_blocks} scores a frame, "
+                "`grid` and `window` must make as many blocks as a frame has "
+                f"scores. Received: {num_blocks} scores per frame, "
                 f"window={self.window}, grid={self.grid}."
             )
         return grid

@@ -10,7 +10,7 @@ from keras_stts.ops import neighbor_similarity
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class ScorerMLP(keras.layers.Layer):
-    """Scores pooled blocks from their frame and the one before.
+    """Scores pooled blocks from their own and the previous frame.
 
     Args:
         hidden_dim: Int. Width of the two hidden layers; STTS takes the MLP
@@ -21,13 +21,13 @@ class ScorerMLP(keras.layers.Layer):
         stop_gradient_target: Bool. See `keras_stts.layers.AuxiliaryLoss`.
 
     Call arguments:
-        inputs: Tensor (B, T, P, D), one vector a block.
-        features: Optional tensor (B, T, P, F). What neighbouring frames are
-            compared by in the auxiliary loss. Defaults to `inputs`.
+        inputs: Tensor (B, T, P, D), one vector for each block.
+        features: Optional tensor (B, T, P, F), by which the auxiliary loss
+            compares neighbouring frames. Defaults to `inputs`.
         frame_mask: Optional bool tensor (B, T), False for padding frames,
-            which take no part in the loss.
-        segments: Optional int tensor (B, T): which of several videos that
-            share a row a frame belongs to, see
+            which the loss leaves out.
+        segments: Optional int tensor (B, T): the number of each frame's
+            video in rows that several videos share, see
             `keras_stts.ops.select_blocks`.
 
     Returns:

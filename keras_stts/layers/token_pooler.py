@@ -11,8 +11,8 @@ from keras_stts.layers.initializers import scorer_initializer
 class TokenPooler(keras.layers.Layer):
     """Pools the patches of each block into one vector by attention.
 
-    The query is the mean of the block's patches, keys and values are the
-    patches.
+    The query is the mean of the block's patches; the patches are keys and
+    values.
 
     Args:
         num_heads: Int. Number of attention heads.
@@ -23,11 +23,15 @@ class TokenPooler(keras.layers.Layer):
     Call arguments:
         inputs: Tensor (..., g, D), the g patches of each block, see
             `keras_stts.ops.to_blocks`.
-        mask: Optional bool tensor broadcast to (..., g), False where a place
-            holds no patch. Each block has at least one patch.
+        mask: Optional bool tensor broadcast to (..., g), False for padding.
+            Each block has at least one patch.
 
     Returns:
         Tensor (..., output_dim).
+
+    Raises:
+        ValueError: If `num_heads` does not divide the width of the inputs and
+            `head_dim` is not given.
 
     Example:
     ```python
@@ -54,7 +58,7 @@ class TokenPooler(keras.layers.Layer):
         if self.head_dim is None and width % self.num_heads:
             raise ValueError(
                 "`num_heads` must divide the width of the input, or `head_dim`"
-                f" be given. Received: num_heads={self.num_heads} and inputs "
+                f" is needed. Received: num_heads={self.num_heads} and inputs "
                 f"of shape {tuple(input_shape)}."
             )
         self._head_dim = self.head_dim or width // self.num_heads
@@ -81,8 +85,8 @@ class TokenPooler(keras.layers.Layer):
         query = self._split_heads(self.query(mean))  # (..., h, d)
         key = self._split_heads(self.key(inputs))  # (..., g, h, d)
         value = self.value(inputs)  # (..., g, h * d)
-        # One query a block: a product and a sum, no matrix multiplication.
-        # In float32, as features that nothing normalised can be large.
+        # One query for each block: a product and a sum are enough. They are in
+        # float32, as features that are not normalized can be large.
         query = ops.cast(ops.expand_dims(query, -3), "float32")
         *rows, size = inputs.shape[:-1]
         note("elementwise", (tuple(rows), 1, *query.shape[-2:]), size)
@@ -97,8 +101,8 @@ class TokenPooler(keras.layers.Layer):
     def _sum_of_patches(self, share, value):
         """Shares (..., g, h) of values (..., g, h * d) -> (..., h * d)."""
         if chosen_kernel() == "pallas":
-            # TPUs spread a number over lanes by a product, cheaper than by a
-            # reshape to (h, d) and back.
+            # On TPUs this product is cheaper than a reshape to (h, d) and
+            # back.
             share = ops.matmul(share, self._lanes_of_heads(share.dtype))
             return ops.sum(share * value, axis=-2)
         share = ops.expand_dims(share, -1)
@@ -107,7 +111,7 @@ class TokenPooler(keras.layers.Layer):
         return ops.reshape(pooled, shape)
 
     def _lanes_of_heads(self, dtype):
-        """(h, h * d), 1 where a lane is of a head."""
+        """(h, h * d), 1 where a column belongs to a head."""
         eye = ops.eye(self.num_heads, dtype=dtype)
         return ops.repeat(eye, self._head_dim, axis=-1)
 
@@ -116,7 +120,7 @@ class TokenPooler(keras.layers.Layer):
         return ops.reshape(x, shape)
 
     def compute_mask(self, inputs, previous_mask=None):
-        return None  # Each block has a vector.
+        return None  # Every block has a vector.
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-2], self.output_dim or input_shape[-1])
@@ -134,7 +138,7 @@ class TokenPooler(keras.layers.Layer):
 
 
 def _mean_of_patches(x, mask):
-    """Mean over the patches that are there, and their weights (..., g)."""
+    """Mean over the patches without padding, and their weights (..., g)."""
     if mask is None:
         return ops.mean(x, axis=-2), None
     weights = ops.cast(mask, x.dtype)

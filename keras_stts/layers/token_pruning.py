@@ -9,33 +9,34 @@ from keras_stts.ops import select_blocks
 class TokenPruning(keras.layers.Layer):
     """Chooses which blocks of a video stay: the highest-scoring, and frame 0.
 
-    The choice is over the whole video at once, so a frame can keep anything
-    from nothing to all its blocks; how many the video keeps is known before
-    the run.
+    The blocks of a whole video compete with each other, so a frame can keep
+    none, some or all of its blocks. The number of blocks that the video keeps
+    is known before the run.
 
     Args:
         prune_ratio: Float in [0, 1). Share of the blocks removed.
-        num_segments: Int. Most videos of a row, if `segments` are given.
+        num_segments: Int. Most videos in a row, if `segments` are given.
             Defaults to `1`.
 
     Call arguments:
         inputs: Tensor (B, T, P) of scores.
         frame_mask: Optional bool tensor (B, T), False for padding frames,
             which come after the real ones and are never kept. A shorter
-            video has a budget of its own.
-        segments: Optional int tensor (B, T): which of several videos that
-            share a row a frame belongs to, see
+            video has a smaller budget.
+        segments: Optional int tensor (B, T): the number of each frame's
+            video in rows that several videos share, see
             `keras_stts.ops.select_blocks`.
 
     Returns:
         A `keras_stts.ops.Selection`: `index` (B, K), `mask` (B, K) and
         `kept` (B, T, P), K = `P * T - int(P * prune_ratio * T)`, see
-        `keras_stts.ops.num_kept_blocks`. Of equal scores the earlier block is
-        removed first.
+        `keras_stts.ops.num_kept_blocks`. Of blocks with equal scores the
+        earlier one is removed first.
 
     Raises:
-        ValueError: If `prune_ratio` is outside [0, 1), or so large for the
-            number of frames that frame 0 could not stay whole.
+        ValueError: If `prune_ratio` is outside [0, 1), or too large for the
+            number of frames to keep the whole frame 0; or if T or P is
+            unknown.
 
     Example:
     ```python
@@ -50,7 +51,7 @@ class TokenPruning(keras.layers.Layer):
 
     def __init__(self, prune_ratio, num_segments=1, **kwargs):
         super().__init__(autocast=False, **kwargs)
-        # Ratio alone; whether the frames suffice is known in `build`.
+        # Checks the ratio; `build` checks it for the number of frames.
         num_kept_blocks(1, 10**9, prune_ratio)
         self.prune_ratio = prune_ratio
         self.num_segments = num_segments
@@ -64,8 +65,8 @@ class TokenPruning(keras.layers.Layer):
         _, num_frames, num_blocks = input_shape
         if num_frames is None or num_blocks is None:
             raise ValueError(
-                "`TokenPruning` must know the number of frames and of blocks "
-                "before the run: how many blocks stay follows from them. "
+                "`TokenPruning` must know the numbers of frames and blocks: "
+                "they determine how many blocks stay. "
                 f"Received: shape {tuple(input_shape)}."
             )
         num_kept_blocks(num_blocks, num_frames, self.prune_ratio)

@@ -11,9 +11,9 @@ from keras_stts.ops.grid import check_window
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class TokenScorer(keras.layers.Layer):
-    """Scores the blocks of a video's frames: what is worth keeping.
+    """Scores the blocks of a video's frames by how much they matter.
 
-    Put it after an early block of a vision transformer (STTS: the fourth).
+    Put it after an early layer of a vision transformer (in STTS the fourth).
 
     Args:
         num_heads: Int. Heads of the pooling attention; STTS takes those of
@@ -30,12 +30,17 @@ class TokenScorer(keras.layers.Layer):
     Call arguments:
         inputs: Tensor (B, T, N, D), patches in row order.
         frame_mask: Optional bool tensor (B, T), False for padding frames.
-        segments: Optional int tensor (B, T): which of several videos that
-            share a row a frame belongs to, see
+        segments: Optional int tensor (B, T): the number of each frame's
+            video in rows that several videos share, see
             `keras_stts.ops.select_blocks`.
 
     Returns:
-        Float32 tensor (B, T, P) in (0, 1), P blocks a frame in row order.
+        Float32 tensor (B, T, P) in (0, 1), for the P blocks of each frame in
+        row order.
+
+    Raises:
+        ValueError: If the patches of a frame do not fill `grid`, or a square
+            without it.
 
     Example:
     ```python

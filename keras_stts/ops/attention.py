@@ -16,8 +16,8 @@ from keras_stts.kernels.torch import torch_attention
 def attention(query, key, value, mask=None, bias=None, reach=None):
     """Scaled dot-product attention.
 
-    Its memory grows with the length and not with its square, forward and
-    backward. `keras_stts.config.set_attention` says what runs it.
+    Its memory grows linearly with the sequence length, forward and backward.
+    `keras_stts.config.set_attention` chooses the kernel that runs it.
 
     Args:
         query: Tensor (B, S, heads, head_dim).
@@ -28,7 +28,8 @@ def attention(query, key, value, mask=None, bias=None, reach=None):
             a query may see a key; each query sees at least one.
         bias: Optional tensor broadcast to (B, heads, S, S2), added to the
             logits. Not together with `mask`.
-        reach: Optional `keras_stts.ops.Reach`, a mask that takes no square.
+        reach: Optional `keras_stts.ops.Reach`, a mask whose memory is linear
+            in S and S2.
 
     Returns:
         Tensor (B, S, heads, head_dim).
@@ -59,19 +60,19 @@ def _four_axes(x):
 
 
 def prefix_attention(query, prefix, key, value, prefix_mask, mask):
-    """Attention to a shared prefix and to a sequence of one's own.
+    """Attention of each sequence to a shared prefix and to itself.
 
-    One softmax over both, without joining their keys and values: the prefix
+    One softmax covers both, without joining their keys and values: the prefix
     of a video is long, and decoding would copy it at every step.
 
     Args:
-        query: Tensor (B * R, S, heads, head_dim), R sequences a prefix, those
-            of one prefix side by side.
+        query: Tensor (B * R, S, heads, head_dim): R sequences for each prefix,
+            with the sequences of one prefix side by side.
         prefix: Tuple (key, value) of tensors (B, S1, key_heads, head_dim).
         key: Tensor (B * R, S2, key_heads, head_dim).
         value: Tensor of the shape of `key`.
-        prefix_mask: Bool tensor (B, S1), True where the prefix is real; or
-            (B, R * S, S1), which of it each query may see.
+        prefix_mask: Bool tensor (B, S1), False for padding of the prefix; or
+            (B, R * S, S1), which prefix tokens each query may see.
         mask: Bool tensor broadcast to (B * R, 1, S, S2).
 
     Returns:
@@ -91,7 +92,7 @@ def prefix_attention(query, prefix, key, value, prefix_mask, mask):
 
 
 def _why(kernel):
-    """Why not the kernel, or `None`."""
+    """Why the kernel cannot be used, or `None`."""
     if kernel == "chunked":
         return None
     return f"no kernel of {kernel!r} joins a prefix that texts share"

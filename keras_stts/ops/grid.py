@@ -44,7 +44,7 @@ def block_grid(grid, window):
 def _padding(grid, window):
     """Patches to add around the grid (before, after) along each axis.
 
-    Centred, the odd one after: what Molmo2's pooling does.
+    The grid is centred; an odd patch goes after it, as in Molmo2's pooling.
     """
     pads = []
     for length, blocks in zip(grid, block_grid(grid, window)):
@@ -74,9 +74,9 @@ def to_blocks(x, window, grid=None):
         grid: Optional (rows, columns) of a frame. Defaults to a square.
 
     Returns:
-        Tensor (B, T, P, g, D): blocks in row order, in each its patches in
-        row order. Where `window` does not divide the grid, the grid is padded
-        with zeros on all sides, as `block_mask` tells.
+        Tensor (B, T, P, g, D): the blocks in row order, and the patches of
+        each block in row order. Where `window` does not divide the grid, it
+        is padded with zeros on all sides; `block_mask` says where.
     """
     grid = grid_size(x.shape[-2], grid)
     num_frames, width = x.shape[1], x.shape[-1]
@@ -97,13 +97,14 @@ def patches_of_blocks(index, window, grid):
     """Where the patches of blocks lie.
 
     Args:
-        index: Int32 tensor (B, K), flat places of blocks, (B, T * P).
+        index: Int32 tensor (B, K), indices into the T * P blocks of a video.
         window: Int. Side of a block in patches.
         grid: Tuple (rows, columns) of a frame.
 
     Returns:
-        Int32 tensor (B, K, g), flat places of patches, (B, T * N), in the
-        order of `to_blocks`; any patch at places of a block that hold none.
+        Int32 tensor (B, K, g), indices into the T * N patches of a video, in
+        the order of `to_blocks`. Where a block holds padding instead of a
+        patch, the index is arbitrary.
     """
     rows, columns = block_grid(grid, window)
     (top, _), (left, _) = _padding(grid, window)

@@ -7,35 +7,49 @@ from keras import ops
 from keras_stts.ops.packing import pack_blocks
 
 Merged = namedtuple("Merged", ["size", "place"])
-Merged.__doc__ = """What the tokens (rows, n) of a frame stand for.
+Merged.__doc__ = """Which patches were merged into which tokens.
+
+Each row is a frame of N patches that were merged into n tokens.
 
 Attributes:
-    size: Float32 tensor (rows, n), how many patches are in a token.
-    place: Int32 tensor (rows, N), which token each patch is in.
+    size: Float32 tensor (rows, n), number of patches in each token.
+    place: Int32 tensor (rows, N), index of the token that holds each patch.
+
+Example:
+```python
+x = np.array([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]], "float32")
+merged = keras_stts.ops.unmerged(x)
+x, merged = keras_stts.ops.merge_tokens(x, merged, metric=x, num_merged=1)
+merged.size  # [[1, 2, 1]]
+merged.place  # [[1, 1, 0, 2]]: patches 0 and 1 are one token.
+```
+
+Reference:
+    ToMe (arXiv 2210.09461).
 """
 
 
 def unmerged(x):
-    """The `Merged` of patches (rows, N, D) of which none is merged yet."""
+    """The `Merged` of patches (rows, N, D) before any merge."""
     size = ops.ones_like(x[..., 0], dtype="float32")
     place = ops.arange(x.shape[1], dtype="int32")[None]
     return Merged(size, ops.broadcast_to(place, ops.shape(size)))
 
 
 def merge_schedule(num_patches, num_layers, prune_ratio):
-    """Tokens merged in each block, as evenly as can be.
+    """Number of tokens that each layer merges, spread as evenly as possible.
 
     Args:
         num_patches: Int N.
         num_layers: Int.
         prune_ratio: Float in [0, 1). Share of the tokens that are gone after
-            the last block.
+            the last layer.
 
     Returns:
-        List of ints, whose sum is `int(N * prune_ratio)`.
+        List of `num_layers` ints, whose sum is `int(N * prune_ratio)`.
 
     Raises:
-        ValueError: If a block would have to merge more than half its tokens.
+        ValueError: If a layer would have to merge more than half its tokens.
     """
     total = int(num_patches * prune_ratio + 1e-6)
     merged = [
@@ -46,9 +60,9 @@ def merge_schedule(num_patches, num_layers, prune_ratio):
     for count in merged:
         if count > left // 2:
             raise ValueError(
-                "A block can merge at most half of its tokens. Received: "
-                f"prune_ratio={prune_ratio}, by which one of {num_layers} "
-                f"blocks would merge {count} of {left}. Lower `prune_ratio`."
+                "A layer can merge at most half of its tokens. Received: "
+                f"prune_ratio={prune_ratio}, with which one of {num_layers} "
+                f"layers would merge {count} of {left}. Lower `prune_ratio`."
             )
         left -= count
     return merged
@@ -58,11 +72,11 @@ def match_tokens(metric):
     """Find the odd token that each even token is most similar to.
 
     Args:
-        metric: Tensor (rows, n, d), compared by cosine.
+        metric: Tensor (rows, n, d), compared by cosine similarity.
 
     Returns:
-        Tuple of int32 tensors (rows, ceil(n / 2)): the even tokens' partners,
-        and their order, the most similar first.
+        Tuple of int32 tensors (rows, ceil(n / 2)): the partner of each even
+        token, and the order of the even tokens, the most similar one first.
     """
     x = ops.stop_gradient(ops.cast(metric, "float32"))
     squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
@@ -85,9 +99,9 @@ def merge_tokens(x, merged, metric, num_merged):
 
     Returns:
         Tuple (tokens (rows, n - num_merged, D), `Merged`): the even tokens
-        that were left alone, the most similar first, then the odd ones. A
-        token is the mean of the patches in it. No gradient flows through
-        the matching.
+        that were not merged, the most similar one first, then the odd tokens.
+        A token is the mean of its patches. No gradient flows through the
+        matching.
 
     Reference:
         ToMe (arXiv 2210.09461), bipartite soft matching.
@@ -117,7 +131,7 @@ def _new_places(partner, order, num_merged):
     num_alone = num_even - num_merged
     rank = ops.cast(ops.argsort(order, axis=-1), "int32")
     even = ops.where(rank < num_merged, num_alone + partner, rank - num_merged)
-    # One odd token too many, if there is one less; nobody asks where it is.
+    # If n is odd this is one place too many; it is never read.
     odd = ops.arange(num_even, dtype="int32") + num_alone
     odd = ops.broadcast_to(odd[None], ops.shape(even))
     return ops.reshape(ops.stack([even, odd], axis=-1), (-1, 2 * num_even))

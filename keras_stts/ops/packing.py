@@ -1,12 +1,12 @@
 """Attention inside frames of unequal length, with static shapes.
 
-Pruning leaves frame t with n_t blocks, unknown before the run, but their sum
-K is known. So the kept blocks lie flat, (B, K, ...), and everything but
-attention runs on exactly these. For attention the frames are ranked by n_t:
-frame 0 keeps P, and the i-th largest of the others keeps at most
-`min(P, (K - P) // i)`, because the i largest are each at least that and sum
-to at most K - P. These caps hold for any scores. Neighbouring ranks share a
-group padded to its largest cap; the groups are chosen once, in Python.
+Pruning leaves frame t with n_t blocks. The n_t are unknown before the run, but
+their sum K is known. So the kept blocks are stored flat, (B, K, ...), and
+everything but attention runs on exactly these. For attention the frames are
+ranked by n_t: frame 0 keeps P blocks, and the i-th largest of the others keeps
+at most `min(P, (K - P) // i)`, because the i largest sum to at most K - P.
+These caps hold for any scores. Neighbouring ranks share a group that is padded
+to its largest cap; the groups are chosen once, in Python.
 """
 
 import functools
@@ -23,16 +23,28 @@ from keras_stts.ops.attention import attention
 from keras_stts.ops.reach import Reach
 
 Layout = namedtuple("Layout", ["rows", "counts", "slots", "start", "stop"])
-Layout.__doc__ = """Where each kept block stands in the padded groups.
+Layout.__doc__ = """Where each kept block is in the padded groups of frames.
+
+A group has a number of slots for each of its frames; `slots` and `rows` count
+the slots of all groups one after the other.
 
 Attributes:
-    rows: Int32 tensor (B, places): the flat place of the block at each
-        place of the groups, those of all groups one after the other.
-    counts: List of int32 tensors (B, frames) or None (no padding): how many
-        blocks of each frame a group holds, which come first; at least 1.
-    slots: Int32 tensor (B, K): the place of each flat block among those.
-    start: Int32 tensor (B, K): the first flat block of its frame.
-    stop: Int32 tensor (B, K): the one after the last.
+    rows: Int32 tensor (B, slots): index of the kept block in each slot.
+    counts: List with an int32 tensor (B, frames) for each group: how many
+        slots of each frame, the first ones, are filled; at least 1. `None`
+        for a group without padding.
+    slots: Int32 tensor (B, K): slot of each kept block.
+    start: Int32 tensor (B, K): index of the first kept block of its frame.
+    stop: Int32 tensor (B, K): index after the last one.
+
+Example:
+```python
+scores = np.array([[[0.1, 0.2], [0.9, 0.3], [0.4, 0.8]]])
+selection = keras_stts.ops.select_blocks(scores, prune_ratio=0.34)
+groups = keras_stts.ops.plan_groups(3, 2, 4)  # 3 frames of 2 blocks, 4 kept.
+layout = keras_stts.ops.frame_layout(selection, groups)
+layout.start  # [[0, 0, 2, 3]]: frames 0, 1 and 2 keep 2, 1 and 1 blocks.
+```
 """
 
 
@@ -44,18 +56,19 @@ def rank_caps(num_frames, num_blocks, num_kept):
 
 
 def plan_groups(num_frames, num_blocks, num_kept, num_groups=6):
-    """Cut the ranks into groups so that attention costs least.
+    """Cut the ranks into groups so that attention costs the least.
 
     Args:
         num_frames: Int T.
         num_blocks: Int P.
         num_kept: Int K, at least P.
-        num_groups: Int. Most groups to cut, frame 0's own not counted.
+        num_groups: Int. Largest number of groups, beside that of frame 0.
 
     Returns:
-        Tuple of (frames, cap), the sizes of the groups from the highest rank
-        down. Ranks that can keep nothing are in none. The first is
-        `(1, num_blocks)`: frame 0, which needs no padding.
+        Tuple of (frames, cap) for each group, from the highest rank down:
+        its number of frames and the most blocks of each. Ranks that can keep
+        nothing are in no group. The first group is `(1, num_blocks)`: frame
+        0, which needs no padding.
 
     Raises:
         ValueError: If `num_groups` is less than 1.
@@ -84,7 +97,7 @@ def known_before_the_run(function):
 
 @known_before_the_run
 def _best_cuts(caps, num_groups):
-    """The rank at which each group begins, for the least cost in all."""
+    """The rank at which each group begins, for the least total cost."""
     return _search_cuts(caps, num_groups)
 
 
@@ -112,7 +125,7 @@ def _one_more_group(squares, costs, cuts):
 
 
 def frame_layout(selection, groups):
-    """Find each kept block's place in the groups; once a forward pass.
+    """Find each kept block's slot in the groups, once per forward pass.
 
     Args:
         selection: A `Selection`.
@@ -159,8 +172,8 @@ def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
         count = count_of_rank[:, rank : rank + frames, None]
         flat = ops.minimum(start + place, num_kept - 1)
         rows.append(ops.reshape(flat, (-1, frames * cap)))
-        # A frame with nothing left sees one block, so that no row of the
-        # softmax is empty; nobody reads what it gets.
+        # A frame with no kept block sees one block, so that no row of the
+        # softmax is empty; the result is never read.
         counts.append(ops.maximum(count[..., 0], 1) if rank else None)
         offsets += [slot + i * cap for i in range(frames)]
         rank += frames
@@ -173,10 +186,10 @@ def _take_rows(x, index):
     if keras.config.backend() == "jax":
         import jax.numpy as jnp
 
-        # A gather inside of each row stays on the device that has the row.
+        # A gather within each row stays on the device that has the row.
         index = ops.reshape(index, (*index.shape, *(1 for _ in x.shape[2:])))
         return jnp.take_along_axis(x, index, axis=1, mode="clip")
-    # Elsewhere it would go element by element: up to twenty times as long.
+    # Elsewhere it would copy single elements: up to twenty times as slow.
     batch, size = ops.shape(x)[0], x.shape[1]
     base = ops.arange(batch, dtype="int32")[:, None] * size
     flat = ops.reshape(x, (-1, *x.shape[2:]))
@@ -188,7 +201,7 @@ def pack_patches(x, index):
 
     Args:
         x: Tensor (B, T, N, D).
-        index: Int32 tensor (B, M), flat places, T * N a video.
+        index: Int32 tensor (B, M), indices into the T * N patches of a video.
     """
     num_frames, num_patches, width = x.shape[1:]
     if keras.config.backend() == "jax":
@@ -205,16 +218,15 @@ def pack_patches(x, index):
 
 
 def _move_rows(x, there, back):
-    """`_take_rows(x, there)`, whose gradient takes rows, too.
+    """`_take_rows(x, there)`, whose gradient is a gather as well.
 
-    Of a scatter XLA would begin with zeros, made for all layers at once.
+    For a scatter XLA would allocate zeros, for all layers at once.
 
     Args:
         x: Tensor (B, M, ...).
-        there: Int tensor (B, N): which row of `x` stands at each place.
-        back: Int tensor (B, M): where each row of `x` went. What went
-            elsewhere, or stands at several places, has the gradient of that
-            one, or none.
+        there: Int tensor (B, N): index into `x` of each element of the result.
+        back: Int tensor (B, M): index into the result of each element of `x`,
+            whose gradient is read from there alone.
     """
     if keras.config.backend() != "jax":
         return _take_rows(x, there)
@@ -259,8 +271,8 @@ def unpack_blocks(x, selection):
     """
     num_frames, num_blocks = selection.kept.shape[1:]
     kept = ops.reshape(selection.kept, (-1, num_frames * num_blocks))
-    # The kept blocks stand in order, so a block's flat place is how many
-    # were kept before it.
+    # The kept blocks are in order, so a block's index is the number of blocks
+    # kept before it.
     place = ops.cumsum(ops.cast(kept, "int32"), axis=-1) - 1
     place = ops.clip(place, 0, x.shape[1] - 1)
     trailing = x.shape[2:]
@@ -283,8 +295,8 @@ def ragged_attention(
         layout: From `frame_layout`.
         groups: From `plan_groups`.
         window: Int. g is its square.
-        patch_mask: Optional bool tensor (B, K, g), False for places of a
-            block that hold no patch (at the rim of a padded grid).
+        patch_mask: Optional bool tensor (B, K, g), False for the padding in
+            blocks at the edge of a padded grid.
 
     Returns:
         Tensor (B, K * g, heads, head_dim).
@@ -299,7 +311,7 @@ def ragged_attention(
         return in_groups(query, key, value)
     from keras_stts.kernels.pallas import pallas_attention
 
-    # The kernel finds each frame where it lies.
+    # The kernel needs no padded groups.
     return pallas_attention(
         query,
         key,

@@ -1,15 +1,15 @@
-"""Where what stays of a sequence stands."""
+"""Indices of the elements that stay in a sequence."""
 
 import keras
 from keras import ops
 
 
 def places_of(stay, length):
-    """The places of what stays in order, then others.
+    """Indices of the elements that stay, in order, then others.
 
     Args:
         stay: Bool tensor (B, S).
-        length: Int. How many places, at least as many as stay.
+        length: Int. Number of indices, at least as many as elements stay.
 
     Returns:
         Int32 tensor (B, length).
@@ -25,12 +25,12 @@ def places_of(stay, length):
 
 
 def write_at(x, place, new):
-    """Write into sequences.
+    """Write into sequences from an index on.
 
     Args:
         x: Tensor (B, S, ...).
-        place: Int scalar tensor.
-        new: Tensor (B, S2, ...), for the places from that one on.
+        place: Int scalar tensor, the first index that is written.
+        new: Tensor (B, S2, ...).
 
     Returns:
         Tensor of the shape of `x`.
@@ -40,14 +40,14 @@ def write_at(x, place, new):
         return ops.slice_update(x, [0, place, *rest], new)
     import torch
 
-    # `slice_update` names each single number that it writes.
+    # `slice_update` makes an index for each single element that it writes.
     place = torch.as_tensor(place, device=x.device)
     places = torch.arange(new.shape[1], device=x.device) + place
     return x.index_copy(1, places, new)
 
 
 def _scattered(stay, place, length):
-    """Without a sort, which accelerators are slow to compile and to run."""
+    """No sort: accelerators are slow to compile and to run one."""
     import jax
     import jax.numpy as jnp
 
@@ -58,5 +58,5 @@ def _scattered(stay, place, length):
         places = jnp.zeros(length, "int32")
         return places.at[target].set(place, mode="drop", unique_indices=True)
 
-    # Row by row: on several devices each stays where it lies.
+    # Row by row: on several devices each row stays on its own.
     return jax.vmap(scattered)(target)

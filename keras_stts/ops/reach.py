@@ -1,4 +1,4 @@
-"""Which keys a query sees, as numbers of a query instead of a square mask."""
+"""Which keys each query sees, as ranges instead of a square mask."""
 
 from collections import namedtuple
 
@@ -9,33 +9,41 @@ Reach = namedtuple(
     ["start", "stop", "marked_start", "marked_stop", "marked"],
     defaults=[None, None, None, None, None],
 )
-Reach.__doc__ = """Which keys each query sees; linear in their number.
+Reach.__doc__ = """Which keys each query sees; its memory is linear in S and S2.
 
-A query sees the keys from `start` to before `stop`, and of those from
-`marked_start` to before `marked_stop` the marked ones. `None` stands for the
-first key as a start, for all keys as a stop. Without `marked` there is the
-first range alone; with `marked` and neither `start` nor `stop`, the second.
+A query sees the keys from `start` up to but without `stop`, and the marked keys
+from `marked_start` up to but without `marked_stop`. `None` stands for the first
+key as a start and for all keys as a stop. Without `marked` only the first range
+counts; with `marked` and neither `start` nor `stop`, only the second.
 
 Attributes:
-    start: Optional int32 tensor (B, S), or (B, 1) if all queries see alike.
-    stop: As `start`.
-    marked_start: As `start`.
-    marked_stop: As `start`.
+    start: Optional int32 tensor (B, S), or (B, 1) if all queries see the same.
+    stop: Like `start`.
+    marked_start: Like `start`.
+    marked_stop: Like `start`.
     marked: Optional bool tensor (B, S2).
+
+Example:
+```python
+stop = keras.ops.convert_to_tensor([[1, 2, 3]], "int32")
+causal = keras_stts.ops.Reach(stop=stop)
+keras_stts.ops.reach_mask(causal, size=3)[0, 0]
+# [[True, False, False], [True, True, False], [True, True, True]]
+```
 """
 
 
 def differs_by_query(reach):
-    """Whether queries of a row see different keys; `None` sees all."""
+    """Whether queries of a row see different keys; `None` is all keys."""
     numbers = () if reach is None else reach[:4]
     return any(x is not None and x.shape[1] != 1 for x in numbers)
 
 
 def reach_mask(reach, size):
-    """The square that a reach stands for: bool (B, 1, S or 1, size).
+    """The square mask of a reach: bool (B, 1, S or 1, size).
 
     Args:
-        reach: A `Reach`, all of it or of some of its queries.
+        reach: A `Reach`, of all queries or of some of them.
         size: Int S2, the number of keys.
     """
     place = ops.arange(size, dtype="int32")
@@ -50,7 +58,7 @@ def reach_mask(reach, size):
 
 
 def _within(seen, place, start, stop):
-    """(B, S, S2): what is seen, and of the keys from start to stop."""
+    """(B, S, S2): `seen`, and only the keys from start to stop."""
     for inside in (
         None if start is None else place >= start[..., None],
         None if stop is None else place < stop[..., None],

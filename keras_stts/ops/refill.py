@@ -4,18 +4,19 @@ from keras_stts.ops.packing import pack_blocks
 
 
 def alone_in_row(counts, capacity, segments=None):
-    """Which frames the published packer gives a row of their own.
+    """Which frames the published packer puts alone into a row.
 
-    It fills rows of one whole frame first-fit-descending: the frame with the
-    most kept patches first, each into the first row with room. A frame that
-    ends up alone gets all its patches back ("refill").
+    The rows of that packer hold as many patches as a whole frame. It fills
+    them by the first-fit-decreasing rule: the frame with the most kept patches
+    first, each into the first row with room for it. A frame that ends up alone
+    gets all its patches back ("refill").
 
     Args:
-        counts: Int tensor (B, T), patches that each frame keeps. Of equal
-            ones the earlier is first.
-        capacity: Int N, patches of a row.
-        segments: Optional int tensor (B, T), which video a frame is of, see
-            `select_blocks`. Frames of several share no row.
+        counts: Int tensor (B, T), patches that each frame keeps. Of frames
+            with equal counts the earlier one is packed first.
+        capacity: Int N, patches that fit into a row.
+        segments: Optional int tensor (B, T), the video of each frame, see
+            `select_blocks`. Frames of different videos share no row.
 
     Returns:
         Bool tensor (B, T); False for frames that keep nothing.
@@ -23,7 +24,7 @@ def alone_in_row(counts, capacity, segments=None):
     Reference:
         The code published with STTS (arXiv 2603.18004). There the videos of a
         batch share rows, so that an answer depends on the batch; here each
-        has its own, as there in a batch of one.
+        video has rows of its own, as in a batch of one there.
     """
     counts = ops.cast(counts, "int32")
     num_frames = counts.shape[1]

@@ -1,6 +1,6 @@
 """The scores of blocks: neighbours in time, loss and attention bias.
 
-Everything here is computed in float32, whatever the inputs are.
+Everything here is computed in float32, whatever the dtype of the inputs is.
 """
 
 import math
@@ -34,12 +34,12 @@ def concat_previous_frame(x, segments=None):
 
 
 def neighbor_similarity(x, epsilon=1e-12, segments=None):
-    """Cosine of each block with the same block of the previous frame.
+    """Cosine similarity of each block and that block in the previous frame.
 
     Args:
-        x: Tensor (B, T, P, D), a block's patch vectors side by side.
-        epsilon: Float. Least squared length, so that a zero vector has
-            similarity 0 and a finite gradient.
+        x: Tensor (B, T, P, D), the concatenated patch vectors of each block.
+        epsilon: Float. Lower bound of squared lengths, so that a zero vector
+            has similarity 0 and a finite gradient.
         segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
@@ -64,7 +64,7 @@ def auxiliary_loss(
     stop_gradient_target=False,
     segments=None,
 ):
-    """Squared error of the scores against what changed since last frame.
+    """Mean squared error of the scores against the change between frames.
 
     Args:
         scores: Tensor (B, T, P) in (0, 1).
@@ -76,8 +76,8 @@ def auxiliary_loss(
 
     Returns:
         Float32 scalar: the mean of `(score - (1 - similarity)) ** 2` over the
-        blocks of all real frames but the first of each video; 0 if there
-        are none.
+        blocks of all real frames but the first of each video; 0 if there are
+        no such frames.
 
     Reference:
         STTS (arXiv 2603.18004), temporal auxiliary loss.
@@ -92,7 +92,7 @@ def auxiliary_loss(
 
 
 def frame_pairs(scores, frame_mask=None, segments=None):
-    """Which frames but the first are real and follow one of their video.
+    """Which frames are real and follow another frame of the same video.
 
     Args:
         scores: Tensor (B, T, P).
@@ -100,7 +100,7 @@ def frame_pairs(scores, frame_mask=None, segments=None):
         segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
-        Float32 tensor (B, T - 1), 1 or 0.
+        Float32 tensor (B, T - 1), 1 or 0 for each frame but frame 0.
     """
     real = ops.ones_like(scores[:, 1:, 0], dtype="float32")
     if frame_mask is not None:
@@ -135,15 +135,15 @@ def rescale_scores(
         block_rows: Int. Rows of blocks in a frame.
         axis: `"row"` (each row of a frame by itself, as the published code
             does) or `"frame"`.
-        minimum: Float in (0, 1]. What the lowest score becomes; a constant
-            row becomes it throughout, and has no gradient.
+        minimum: Float in (0, 1]. What the lowest score becomes. If all scores
+            of a row are equal, they all become `minimum`, without gradient.
         segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
         Float32 tensor (B, T, P).
 
     Raises:
-        ValueError: If `axis` or `minimum` is none of those.
+        ValueError: If `axis` or `minimum` is not one of these values.
     """
     check_rescale(axis, minimum)
     scores = ops.cast(scores, "float32")
@@ -153,7 +153,7 @@ def rescale_scores(
     low = ops.amin(x, axis=-1, keepdims=True)
     high = ops.amax(x, axis=-1, keepdims=True)
     spread = high - low
-    # The slope of a constant row would be a million times nothing.
+    # The gradient of a constant row would be a huge number times 0.
     scale = ops.where(spread > 0, 1.0 / (spread + 1e-6), 0.0)
     x = minimum + (1.0 - minimum) * (x - low) * scale
     x = ops.reshape(x, (-1, num_frames, num_blocks))
@@ -163,7 +163,7 @@ def rescale_scores(
 def score_bias(
     scores, window, grid, axis="row", minimum=RESCALE_MIN, segments=None
 ):
-    """Scores as a bias on the attention logits of the next block.
+    """Scores as a bias on the attention logits of the next layer.
 
     Args:
         scores: Tensor (B, T, P).
@@ -174,11 +174,12 @@ def score_bias(
         segments: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
-        Float32 tensor (B, T, N), one bias a key patch, in [log(minimum), 0].
+        Float32 tensor (B, T, N) in [log(minimum), 0], the bias of each patch
+        as a key.
 
     Reference:
-        STTS (arXiv 2603.18004): the only road by which the language model's
-        loss reaches the scorer.
+        STTS (arXiv 2603.18004): the gradient of the language model's loss
+        reaches the scorer through this bias only.
     """
     block_rows = block_grid(grid, window)[0]
     rescaled = rescale_scores(scores, block_rows, axis, minimum, segments)

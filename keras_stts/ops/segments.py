@@ -1,8 +1,8 @@
 """Rows that several samples share, one after the other.
 
 `segments` says which sample of its row each frame or token belongs to: ids
-from 0 that never fall along a row, those of padding included. `None` stands
-for rows of one sample.
+from 0 that never decrease along a row, padding included. `None` stands for
+rows of one sample.
 """
 
 from keras import ops
@@ -11,7 +11,7 @@ from keras_stts.ops.packing import pack_blocks
 
 
 def fill_first_frames(x, value, segments=None):
-    """Put a number in the place of the first frame of each video.
+    """Replace the values of the first frame of each video by a number.
 
     Args:
         x: Tensor (B, T, ...).
@@ -46,7 +46,7 @@ def segment_sizes(segments, mask, num_segments):
 
 
 def places_in_segments(place, segments, sizes):
-    """Count from the start of each sample instead of the row's.
+    """Turn positions in a row into positions in each sample.
 
     Args:
         place: Int32 tensor (B, S), or one that broadcasts to it.
@@ -61,16 +61,18 @@ def places_in_segments(place, segments, sizes):
 
 
 def same_video(frame_mask, segments=None):
-    """Which frames are of a video: float32 (B, M, T).
+    """Which frames belong to the same video: float32 (B, M, T).
 
     Args:
-        frame_mask: Bool tensor (B, T), False for padding, which is of none.
+        frame_mask: Bool tensor (B, T), False for padding, which belongs to no
+            video.
         segments: Optional int tensor (B, T).
 
     Returns:
-        M is 1 without `segments`; with them it is T, a video for each frame,
-        the one that it is of. So `einsum("bmt,bt...->bm...")` sums over
-        videos, and what it gives broadcasts to the frames.
+        M is 1 without `segments`. With them M is T: entry (m, t) says whether
+        frame t belongs to the video of frame m. So
+        `einsum("bmt,bt...->bm...")` sums over videos, and its result
+        broadcasts to the frames.
     """
     real = ops.cast(frame_mask, "float32")[:, None, :]
     if segments is None:

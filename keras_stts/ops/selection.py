@@ -1,4 +1,4 @@
-"""Which blocks stay: budgets known before the run, ties settled alike."""
+"""Which blocks stay: static budgets, and ties that all backends break alike."""
 
 import functools
 import math
@@ -19,26 +19,38 @@ Selection = namedtuple("Selection", ["index", "mask", "kept"])
 Selection.__doc__ = """The blocks of each video that stay.
 
 Attributes:
-    index: Int32 tensor (B, K), places in the T * P blocks of the video,
-        ascending; places that a shorter video leaves empty hold T * P - 1.
-    mask: Bool tensor (B, K), False at those empty places.
-    kept: Bool tensor (B, T, P).
+    index: Int32 tensor (B, K), ascending indices into the T * P blocks of the
+        video; the entries that a shorter video does not need are T * P - 1.
+    mask: Bool tensor (B, K), False for these entries.
+    kept: Bool tensor (B, T, P), which blocks stay.
+
+Example:
+```python
+scores = np.array([[[0.1, 0.2], [0.9, 0.3], [0.4, 0.8]]])
+selection = keras_stts.ops.select_blocks(scores, prune_ratio=0.34)
+selection.index  # [[0, 1, 2, 5]]
+selection.kept  # [[[True, True], [True, False], [False, True]]]
+```
+
+Reference:
+    STTS (arXiv 2603.18004), token pruning.
 """
 
 
 def num_pruned_blocks(num_blocks, num_frames, prune_ratio):
     """Blocks removed from a video: `int(P * prune_ratio * T)`.
 
-    Guarded against round-off: 0.29 of 100 is 29.
+    Round-off is corrected: 0.29 of 100 is 29.
     """
     return math.floor(num_blocks * num_frames * prune_ratio + 1e-6)
 
 
 def num_kept_blocks(num_blocks, num_frames, prune_ratio, num_segments=1):
-    """Blocks that stay of a video of `num_frames` frames.
+    """Number of blocks that a row of `num_frames` frames keeps.
 
-    Of up to `num_segments` videos of as many frames in all, the most that can
-    stay: the shorter a video, the more of it is its frame 0.
+    With several videos in a row it is the largest number that up to
+    `num_segments` videos can keep: every video keeps its frame 0, which is a
+    larger share of a shorter video.
 
     Raises:
         ValueError: If `prune_ratio` is outside [0, 1), or so large that not
@@ -72,7 +84,7 @@ def _most_kept(table, num_segments):
 
 @functools.lru_cache(maxsize=256)
 def _search_most_kept(table, num_segments):
-    """The largest sum over videos of `len(table) - 1` frames in all."""
+    """The largest sum over videos that have `len(table) - 1` frames in all."""
     best = table
     for _ in range(num_segments - 1):
         best = [
@@ -83,7 +95,7 @@ def _search_most_kept(table, num_segments):
 
 
 def _kept_table(num_blocks, num_frames, prune_ratio):
-    """Blocks that stay of a video with 0, 1, ... num_frames real frames.
+    """Numbers of blocks that videos of 0, 1, ... num_frames frames keep.
 
     A video too short for the ratio keeps frame 0 and nothing else.
     """
@@ -120,19 +132,18 @@ def select_blocks(
         frame_mask: Optional bool tensor (B, T), False for padding frames,
             which come after the real ones. A shorter video has a budget of
             its own, and its padding is never kept.
-        segments: Optional int tensor (B, T): several short videos share a
-            row, and this is which of them, from 0, a frame belongs to. Their
-            frames stand one video after the other; padding, at the end, has
-            the last one's number. Each keeps what it would keep alone.
-        num_segments: Int. Most videos of a row, 1 without `segments`.
+        segments: Optional int tensor (B, T), for rows that several short
+            videos share: the number of each frame's video, from 0. The videos
+            of a row follow each other; padding, at the end, has the number of
+            the last one. Each video keeps the blocks it would keep alone.
+        num_segments: Int. Most videos in a row, 1 without `segments`.
 
     Returns:
-        A `Selection`. K is `num_kept_blocks(P, T, prune_ratio, num_segments)`:
-        known before the run, whatever the scores are. No gradient flows
-        through it.
+        A `Selection`. K is `num_kept_blocks(P, T, prune_ratio, num_segments)`,
+        which does not depend on the scores. No gradient flows through it.
 
     Raises:
-        ValueError: If `prune_ratio` does not fit, see `num_kept_blocks`.
+        ValueError: If `prune_ratio` is too large, see `num_kept_blocks`.
     """
     _, num_frames, num_blocks = scores.shape
     total = num_frames * num_blocks
@@ -159,7 +170,7 @@ def select_blocks(
         order = _one_video_after_the_other(order, _repeat(real, num_blocks))
         least = pack_blocks(order, first)
         least = pack_blocks(least, _repeat(segments, num_blocks))
-    # What is not before the first to stay of its video stays.
+    # A block stays unless it is before the first of its video that stays.
     place = ops.arange(total, dtype="int32")
     bar = pack_blocks(ranking, least)
     kept = (ranking > bar) | ((ranking == bar) & (place >= least))
@@ -172,8 +183,8 @@ def select_blocks(
 
 
 def _first_to_stay(frames, table, num_blocks):
-    """Where in the order of removal, one video after the other, what stays
-    of each begins: (B, videos), as their numbers of `frames`."""
+    """Index of the first block of each video that stays, (B, videos), in the
+    order of removal, in which the videos follow each other."""
     total = (len(table) - 1) * num_blocks
     kept_count = ops.take(ops.convert_to_tensor(table, "int32"), frames)
     later = ops.sum(frames, axis=-1, keepdims=True) - ops.cumsum(frames, -1)
@@ -181,7 +192,7 @@ def _first_to_stay(frames, table, num_blocks):
 
 
 def _one_video_after_the_other(order, segment_of_block):
-    """Padding first, then each video's blocks in the order they had."""
+    """Padding first, then the blocks of each video in their former order."""
     total = order.shape[1]
     # Unique keys, so every backend sorts them alike.
     key = pack_blocks(segment_of_block, order) * total
@@ -190,6 +201,6 @@ def _one_video_after_the_other(order, segment_of_block):
 
 
 def _repeat(frames, num_blocks):
-    """What a frame has, for each block of it: (B, T) -> (B, T * P)."""
+    """Repeat the values of frames for their blocks: (B, T) -> (B, T * P)."""
     x = ops.broadcast_to(frames[..., None], (*ops.shape(frames), num_blocks))
     return ops.reshape(x, (-1, frames.shape[1] * num_blocks))

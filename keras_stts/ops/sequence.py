@@ -1,4 +1,4 @@
-"""Token sequences whose placeholders of pruned blocks are taken out."""
+"""Token sequences without the placeholders of pruned blocks."""
 
 from collections import namedtuple
 
@@ -23,10 +23,10 @@ Attributes:
     token_ids: Int32 tensor (B, S).
     mask: Bool tensor (B, S), False for padding, which is at the end.
     positions: Int32 tensor (B, S).
-    block: Int32 tensor (B, S): which of the image tokens and, after the room
-        for them, of the kept blocks belongs to a placeholder; 0 at other
+    block: Int32 tensor (B, S): index of the image token or kept block that a
+        placeholder stands for, where M image tokens come first; 0 at other
         tokens.
-    segments: Int32 tensor (B, S): which sample of the row a token is of.
+    segments: Int32 tensor (B, S): which sample of the row a token belongs to.
 """
 
 
@@ -51,21 +51,21 @@ def prune_sequence(
         selection: `Selection` of the blocks that stay; `None` if all do.
         positions: `"consecutive"` (as the published preprocessor makes them)
             or `"original"` (those of the unpruned sequence).
-        num_image_tokens: Optional int tensor (B,), how many placeholders are
-            images'.
-        image_room: Int M. Room for them; `block` counts the blocks of the
-            video from there on.
-        segments: Optional int tensor (B, S): several samples share a row, and
-            this is which of them, from 0, a token belongs to, one after the
-            other; padding has the last one's number. Positions start anew in
-            each.
-        num_segments: Int. Most samples of a row, 1 without `segments`.
+        num_image_tokens: Optional int tensor (B,), how many placeholders
+            stand for tokens of images.
+        image_room: Int M. The most image tokens of a row; `block` counts the
+            blocks of the video from M on.
+        segments: Optional int tensor (B, S), for rows that several samples
+            share: the number of each token's sample, from 0. The samples
+            follow each other; padding has the number of the last one.
+            Positions start anew in each sample.
+        num_segments: Int. Most samples in a row, 1 without `segments`.
 
     Returns:
         A `Sequence` of static length S - (T * P - K).
 
     Raises:
-        ValueError: If `positions` is none of those.
+        ValueError: If `positions` is neither of these.
     """
     if positions not in POSITIONS:
         raise ValueError(
@@ -103,7 +103,7 @@ def prune_sequence(
     if num_image_tokens is not None:
         count = num_image_tokens[:, None]
         block = ops.where(block < count, block, block + image_room - count)
-    # A place that there is, even without images and frames.
+    # An index that exists, even without images and frames.
     block = ops.where(is_block, block, 0)
     return Sequence(token_ids, mask, place, block, segments)
 
@@ -121,15 +121,15 @@ def _stays(is_block, selection, num_image_tokens=None):
 
 
 def vision_reach(sequence, vision_token_ids, num_segments=1):
-    """Who may see whom in the vision part.
+    """Which tokens of the vision part attend to which.
 
-    Causal, and all vision tokens see each other.
+    Attention is causal, but all vision tokens also see each other.
 
     Args:
         sequence: A `Sequence`.
         vision_token_ids: Ints.
-        num_segments: Int. Most samples of a row; of several, each sees
-            itself alone.
+        num_segments: Int. Most samples in a row. Tokens of one sample do not
+            see those of another.
 
     Returns:
         A `Reach` of (B, S) queries and (B, S) keys.

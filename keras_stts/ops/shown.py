@@ -1,4 +1,4 @@
-"""What images and frames show, as the language model's tokens take it."""
+"""Image and video features, put into the language model's embeddings."""
 
 from keras import ops
 
@@ -6,7 +6,7 @@ from keras_stts.ops.packing import pack_blocks
 
 
 def add_vision(x, vision, sequence, placeholder_id):
-    """Add what images and frames show to their placeholders' embeddings.
+    """Add vision features to the embeddings of their placeholders.
 
     Args:
         x: Tensor (B, S, D), embeddings of the tokens.
@@ -28,13 +28,13 @@ def gather_patches(features, pooling):
 
     Args:
         features: Tensor (B, N, F), of all patches of all crops.
-        pooling: Int tensor (B, M, g), patches of a token, -1 where there is
-            none; a token without patches is padding, which comes last.
+        pooling: Int tensor (B, M, g), the patches of each token, -1 for none.
+            A token without patches is padding, which comes last.
 
     Returns:
         Tuple (patches, mask, count): tensor (B, M, g, F), bool tensor
-        (B, M, g) with at least one True a token, and int32 tensor (B,), the
-        number of tokens that are no padding.
+        (B, M, g) with at least one True for each token, and int32 tensor
+        (B,), the number of tokens that are not padding.
     """
     pooling = ops.convert_to_tensor(pooling)
     _, num_tokens, size = pooling.shape

@@ -8,15 +8,15 @@ from keras_stts.ops.segments import segment_sizes
 
 
 def text_places(token_ids, start, index=0, length=None):
-    """Where texts stand, and which of their own tokens they see.
+    """Positions of texts, and which of their own tokens they see.
 
     Args:
-        token_ids: Int tensor (B * R, S), R texts a prefix, those of one
-            prefix side by side.
+        token_ids: Int tensor (B * R, S): R texts for each prefix, with the
+            texts of one prefix side by side.
         start: Int32 tensor (B,), the position at which a text begins.
-        index: Int scalar tensor, where in a longer text the tokens stand.
-            Defaults to its beginning.
-        length: Optional int, of that longer text. Defaults to S.
+        index: Int scalar tensor, the index of the first token in a longer
+            text of which these tokens are a part.
+        length: Optional int, length of that longer text. Defaults to S.
 
     Returns:
         Tuple (positions, mask): int32 tensor (B * R, S) and bool tensor
@@ -40,9 +40,9 @@ def packed_text_places(
         token_ids: Int tensor (B, S).
         start: Int32 tensor (B, M), the position at which the text of each
             sample begins.
-        segments: Int tensor (B, S), which sample a token is of.
-        prefix_segments: Int tensor (B, S1), and a token of the prefixes.
-        prefix_mask: Bool tensor (B, S1), which of these are real.
+        segments: Int tensor (B, S), the sample of each token.
+        prefix_segments: Int tensor (B, S1), the sample of each prefix token.
+        prefix_mask: Bool tensor (B, S1), False for padding of the prefixes.
 
     Returns:
         Tuple (positions, mask, prefix mask): int32 tensor (B, S), and bool

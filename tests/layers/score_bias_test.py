@@ -40,7 +40,7 @@ def test_arguments():
 
 @pytest.mark.parametrize("num_blocks, grid", [(5, None), (4, (9, 9))])
 def test_grid_mismatch(num_blocks, grid):
-    message = rf"`grid` and `window`.*Received: {num_blocks} scores a frame"
+    message = rf"`grid` and `window`.*Received: {num_blocks} scores per frame"
     with pytest.raises(ValueError, match=message):
         ScoreBias(3, grid)(scores(num_blocks))
 
