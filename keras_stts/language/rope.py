@@ -93,8 +93,8 @@ def _checked(scaling, max_wavelength):
         reason = ""
         if kind in OF_RUN_LENGTH:
             reason = (
-                " Rotations that depend on the length of a batch would make "
-                "answers depend on it, too."
+                " Rotations by the length of each run would make an answer "
+                "depend on its batch."
             )
         raise ValueError(
             f"`rope_scaling` must be of one type, {', '.join(FIELDS)}. "
