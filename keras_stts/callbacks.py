@@ -47,9 +47,16 @@ class Backup(keras.callbacks.Callback):
             full disk. The previous backup is kept.
 
     Example:
-
-    >>> backup = Backup("backup", every=500)  # doctest: +SKIP
-    >>> model.fit(data, epochs=3, callbacks=[backup])  # doctest: +SKIP
+    ```python
+    keras_stts.datasets.shapes.generate("clips", "train", 1)
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+    data = keras_stts.data.video_dataset_from_manifest(
+        "clips/train.jsonl", model.preprocessor, batch_size=8
+    )
+    backup = keras_stts.callbacks.Backup("backup", every=500)
+    with data:
+        model.fit(data, epochs=2, callbacks=[backup])
+    ```
     """
 
     def __init__(self, folder, every=100):
@@ -85,7 +92,7 @@ class Backup(keras.callbacks.Callback):
         return epoch, batch
 
     def _settings(self):
-        """What the order of the batches depends on, for all processes."""
+        """The settings of the order of the batches, for all processes."""
         settings = self.data.settings()
         if jobs.this_process()[1] > 1:
             settings["shard"] = settings["shard"][1:]
@@ -94,9 +101,9 @@ class Backup(keras.callbacks.Callback):
     def _check_agreed(self, places):
         if any(place != places[0] for place in places):
             raise ValueError(
-                "All processes of a job go on from one backup. Received: "
-                f"{str(self.path)!r}, of epoch and batch {places} for the "
-                "processes. Choose a `folder` that all of them see."
+                "All processes of a job resume from the same backup. Received: "
+                f"{str(self.path)!r}, which the processes read at epoch and "
+                f"batch {places}. Choose a `folder` that all of them share."
             )
 
     def _place(self):
@@ -113,19 +120,19 @@ class Backup(keras.callbacks.Callback):
                     return saved
         raise ValueError(
             "A backup must be a file that `Backup` wrote. Received: "
-            f"{str(self.path)!r}, which says no place in the data. Delete it "
-            "to begin anew."
+            f"{str(self.path)!r}, which holds no position in the data. Delete "
+            "it to start anew."
         )
 
     def _check_same(self, saved, given):
         different = [
-            f"{name} {saved.get(name)} there and {given[name]} here"
+            f"{name}={given[name]} instead of {saved.get(name)}"
             for name in given
             if saved.get(name) != given[name]
         ]
         if different:
             raise ValueError(
-                "A backup goes on with the data it was made with. Received: "
+                "A backup resumes with the data it was made with. Received: "
                 f"{str(self.path)!r} and data with {', '.join(different)}. "
                 "Use another folder."
             )
@@ -133,9 +140,9 @@ class Backup(keras.callbacks.Callback):
     def _check_shapes(self, saved, model):
         if saved not in (None, _shapes(model)):
             raise ValueError(
-                "A backup goes on with the model it was made with. Received: "
-                f"{str(self.path)!r}, of {len(saved)} weights, and a model "
-                f"of {len(model.weights)} with other shapes. Use another "
+                "A backup resumes with the model it was made with. Received: "
+                f"{str(self.path)!r} with {len(saved)} weights, and a model "
+                f"with {len(model.weights)} of other shapes. Use another "
                 "folder."
             )
 
@@ -180,7 +187,7 @@ class DataProgress(keras.callbacks.Callback):
 
     Args:
         data: A `keras_stts.data.VideoDataset`.
-        epoch, batch: Ints, where training begins.
+        epoch, batch: Ints, at which training begins.
     """
 
     async_safe = True

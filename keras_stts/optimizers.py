@@ -31,6 +31,9 @@ class PartwiseAdamW(ClippingByVariable, keras.optimizers.AdamW):
         **kwargs: See `keras.optimizers.AdamW`; `beta_2` is 0.95 by default,
             as in the paper.
 
+    Raises:
+        ValueError: If `multipliers` names an unknown part.
+
     Example:
     ```python
     model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
@@ -120,7 +123,7 @@ def default_learning_rate(hidden_dim):
 
 
 def _dense(gradient):
-    """TensorFlow's gradient of an embedding names rows, some repeatedly."""
+    """Make TensorFlow's sparse gradient of an embedding dense."""
     if hasattr(gradient, "indices") and hasattr(gradient, "dense_shape"):
         import tensorflow as tf
 
@@ -129,7 +132,7 @@ def _dense(gradient):
 
 
 def _scale(grads, clipnorm):
-    """What gradients are multiplied by, to have this norm together at most."""
+    """The factor that limits the joint norm of gradients."""
     squares = [ops.sum(ops.square(ops.cast(g, "float32"))) for g in grads]
     norm = ops.sqrt(ops.sum(ops.stack(squares)))
     return clipnorm / ops.maximum(norm, clipnorm)

@@ -1,5 +1,6 @@
 """The public surface, pinned: a change here is a change for users."""
 
+import inspect
 import os
 import pathlib
 import subprocess
@@ -125,3 +126,13 @@ def test_public_signatures():
     """After a change that is meant: `python -m tests.public_api`."""
     pinned = public_api.PINNED.read_text("utf-8").splitlines()
     assert list(public_api.lines()) == pinned
+
+
+@pytest.mark.once
+def test_public_classes_have_an_example():
+    modules = (keras_stts.layers, keras_stts.ops, keras_stts.data)
+    modules += (keras_stts.evaluation, keras_stts.callbacks)
+    for module in (*modules, keras_stts.optimizers):
+        for value in (getattr(module, name) for name in module.__all__):
+            if inspect.isclass(value):
+                assert "```python" in value.__doc__, value

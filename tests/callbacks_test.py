@@ -161,7 +161,7 @@ def test_bad_use(clip, tmp_path):
         Backup(tmp_path, 0)
     with pytest.raises(KeyboardInterrupt):
         train(clip, tmp_path, (1, interrupt))
-    with pytest.raises(ValueError, match="batch_size 1 there and 2 here"):
+    with pytest.raises(ValueError, match="batch_size=2 instead of 1"):
         train(clip, tmp_path, batch_size=2)
     model = tiny.compile_to_train(tiny.model())
     with pytest.raises(ValueError, match="a `keras_stts.data.VideoDataset`"):
@@ -185,7 +185,7 @@ def test_damaged_backups_are_named(clip, tmp_path):
     with pytest.raises(ValueError, match="backup.*cannot be read"):
         train(clip, tmp_path)
     tiny.model().save_weights(path)
-    with pytest.raises(ValueError, match="says no place in the data"):
+    with pytest.raises(ValueError, match="holds no position in the data"):
         train(clip, tmp_path)
     tiny.model(num_layers=1).save_weights(path)
     with h5py.File(path, "a") as file:

@@ -16,7 +16,7 @@ from keras_stts.data.validation.report import summary
 
 
 def main(arguments=None):
-    """Returns what the process is to exit with."""
+    """Run a command; returns the exit status of the process."""
     options = vars(_parser().parse_args(arguments))
     run = COMMANDS[options.pop("command")]
     try:
@@ -42,8 +42,8 @@ def _validate(options):
     except KeyboardInterrupt:
         kept = f"{options['output']}/facts.jsonl"
         print(
-            f"Interrupted. What was measured is kept in {kept}; the same "
-            "command goes on from there.",
+            f"Interrupted. The measurements are kept in {kept}; run the same "
+            "command again to continue from there.",
             file=sys.stderr,
         )
         return 130
@@ -66,7 +66,7 @@ def _shard(options):
 
 
 def _converter(options):
-    """What chooses frames, if the options ask for any."""
+    """The video converter that the options ask for, or `None`."""
     names = ("num_frames", "max_fps", "sampling", "image_size")
     given = {name: options.pop(name) for name in names}
     given = {n: value for n, value in given.items() if value is not None}
@@ -83,8 +83,8 @@ def _converter(options):
     if not {"num_frames", "image_size"} <= set(given):
         raise ValueError(
             "Frames are chosen and resized by --preset, or by --num-frames and "
-            f"--image-size. Received: {', '.join(given)}. Name both, or none "
-            "to keep the files of the videos."
+            f"--image-size. Received: {', '.join(given)}. Pass both, or none "
+            "to keep the video files."
         )
     return VideoVLMVideoConverter(**given)
 
@@ -104,7 +104,7 @@ def _parser():
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser(
         "install-validation",
-        help="put TensorFlow Data Validation into an environment of its own",
+        help="install TensorFlow Data Validation in an environment of its own",
     )
     _add_shard(commands)
     add = commands.add_parser(
@@ -115,24 +115,24 @@ def _parser():
     _add_table(add)
     add("--against", help="a second table, which should be like it")
     add("--schema", help="a schema.pbtxt; inferred by default")
-    add("--output", default="validation", help="folder for what is found")
+    add("--output", default="validation", help="folder for the results")
     add("--max-drift", type=float, default=0.1, help="for numbers, 0 to 1")
     add("--max-skew", type=float, default=0.1, help="for words, 0 to 1")
     add(
         "--num-workers",
         type=int,
         default=2,
-        help="processes that measure, of each of Beam's workers",
+        help="measuring processes of each of Beam's workers",
     )
     add("--time-limit", type=float, default=60.0, help="seconds a video")
-    add("--runner", help="of Apache Beam: FlinkRunner, SparkRunner, ...")
+    add("--runner", help="Apache Beam's runner: FlinkRunner, SparkRunner, ...")
     add(
         "--pipeline-option",
         dest="pipeline_options",
         action="append",
         default=[],
         metavar="OPTION",
-        help="one of Apache Beam's: --pipeline-option=--direct_num_workers=4",
+        help="an option of Beam: --pipeline-option=--direct_num_workers=4",
     )
     return parser
 
@@ -154,21 +154,21 @@ def _add_shard(commands):
         "--shard-bytes",
         type=int,
         default=2**30,
-        help="of the videos of a shard, at most, if it holds several",
+        help="largest size of a shard that holds several videos",
     )
     add("--on-error", choices=POLICIES, default="raise")
     add("--num-workers", type=int, default=2, help="processes that decode")
     add("--time-limit", type=float, default=60.0, help="seconds a video")
-    add("--preset", help="keep the frames that this model is given")
-    add("--num-frames", type=int, help="keep so many frames of each video,")
-    add("--image-size", type=int, help="of this height and width, in pixels,")
-    add("--max-fps", type=float, help="at most so many of a second,")
-    add("--sampling", choices=list(RULES), help="chosen by this rule")
+    add("--preset", help="keep the frames that this model samples")
+    add("--num-frames", type=int, help="most frames to keep of each video")
+    add("--image-size", type=int, help="height and width of kept frames")
+    add("--max-fps", type=float, help="most frames to keep of each second")
+    add("--sampling", choices=list(RULES), help="rule that chooses the frames")
 
 
 def _add_table(add):
     add("manifest", help="a table of videos, questions and answers")
-    add("--folder", help="what the paths of videos are relative to")
+    add("--folder", help="folder that the paths of videos are relative to")
     add(
         "--column",
         dest="columns",
@@ -183,7 +183,7 @@ def _column(text):
     role, equals, name = text.partition("=")
     if not equals:
         raise argparse.ArgumentTypeError(
-            f"must be ROLE=NAME, video=path, say. Received: {text}"
+            f"must be ROLE=NAME, such as video=path. Received: {text}"
         )
     return role, name
 

@@ -1,6 +1,6 @@
-"""What a process of `keras_stts.data.workers.DecodePool` runs.
+"""The script that each process of `keras_stts.data.workers.DecodePool` runs.
 
-Run as a script: it imports the readers alone, neither Keras nor a backend.
+It imports only the readers, neither Keras nor a backend.
 """
 
 import os
@@ -19,7 +19,7 @@ PACKAGE = pathlib.Path(__file__).parents[1]
 
 
 def make_packages():
-    """Let modules of the package be imported without all of it."""
+    """Let modules of the package be imported without the whole package."""
     for name, path in (
         ("keras_stts", PACKAGE),
         ("keras_stts.data", PACKAGE / "data"),
@@ -45,7 +45,7 @@ def import_readers():
 
 
 def limit_memory(most):
-    """Let this process ask for so many bytes more than it has: Linux only."""
+    """Limit the bytes that this process may allocate from now on (Linux)."""
     import resource
 
     with open("/proc/self/statm", encoding="ascii") as file:
@@ -55,7 +55,7 @@ def limit_memory(most):
 
 
 def answer(read, task, name_of):
-    """Tuple of a kind, what was read or why not, and warnings as str."""
+    """Tuple of a kind, the result or the error, and warnings as str."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", UserWarning)
         kind, value = _answer(read, task, name_of)
@@ -83,7 +83,7 @@ def _answer(read, task, name_of):
 
 
 def end_with_parent():
-    """Exit when the parent is gone, even while a video is being read."""
+    """Exit when the parent process ends, even while a video is being read."""
     parent = os.getppid()
     while os.getppid() == parent:
         time.sleep(1)
@@ -91,9 +91,9 @@ def end_with_parent():
 
 
 def main():
-    # Ctrl-C goes to all processes: the video that is read would look damaged.
+    # Ctrl-C goes to all processes: the video being read would look damaged.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # What libraries print must not come between the messages.
+    # Output that libraries print must not mix with the messages.
     inputs = os.fdopen(os.dup(0), "rb")
     outputs = os.fdopen(os.dup(1), "wb")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

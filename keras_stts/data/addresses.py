@@ -5,9 +5,9 @@ import re
 import urllib.parse
 import urllib.request
 
-# Also `filecache::gs://...`, which fsspec keeps a copy of.
+# Also `filecache::gs://...`, of which fsspec keeps a copy.
 ADDRESS = re.compile(r"(?:[A-Za-z0-9+.-]+::)*([A-Za-z][A-Za-z0-9+.-]*)://")
-# What fsspec reads them with, as pip calls it.
+# The packages that fsspec needs, by their names for pip.
 PACKAGES = {
     "abfs": "adlfs",
     "abfss": "adlfs",
@@ -41,7 +41,7 @@ def is_address(value):
 
 
 def is_local(address):
-    """Whether an address is of a file of this machine."""
+    """Whether an address is that of a file on this machine."""
     return address.lower().startswith("file://")
 
 
@@ -49,18 +49,18 @@ def local_path(address):
     """The path that a `file://` address names."""
     parts = urllib.parse.urlsplit(address)
     if parts.netloc not in ("", "localhost"):
-        fail(address, "which is a file of another machine. Copy it here.")
+        fail(address, "which is a file on another machine. Copy it here.")
     return urllib.request.url2pathname(
         address.split("://", 1)[1][len(parts.netloc) :]
     )
 
 
 def fetch(address, copy):
-    """What `copy` makes of the file object at an address.
+    """Call `copy` with the file object at an address.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If fsspec is missing or cannot read it.
+        FileNotFoundError: If there is no file.
+        ValueError: If fsspec is missing or cannot read the file.
     """
     with explained(address, A_VIDEO):
         system, path = file_system(address)
@@ -72,21 +72,22 @@ def fetch(address, copy):
                 fail(address, "which is a folder. Copy it here.", error)
             raise FileNotFoundError(
                 f"A video or image must exist. Received: {address!r}, where "
-                "there is none. Check the address."
+                "there is no file. Check the address."
             ) from error
 
 
 def version_of(address):
-    """Str that changes with the file at an address, if its system tells."""
+    """Str that changes with a file, if its file system offers such a value."""
     with explained(address, A_VIDEO):
         system, path = file_system(address)
         return system.ukey(path)
 
 
 def is_of_this_process(address):
-    """Whether no other process can read what is at an address.
+    """Whether only this process can read the file at an address.
 
-    Such as `memory://`, and systems that were registered in this process.
+    This is so for `memory://`, and for file systems that were registered in
+    this process.
     """
     name = ADDRESS.match(address)[1].lower()
     try:
@@ -95,7 +96,7 @@ def is_of_this_process(address):
 
         found = get_filesystem_class(name).__name__
     except (ImportError, ValueError):
-        return False  # Who reads it will say why.
+        return False  # Reading it raises an error that says why.
     known = known_implementations.get(name, {}).get("class", "")
     return name == "memory" or known.split(".")[-1] != found
 
@@ -109,11 +110,11 @@ def file_system(address):
 
 @contextlib.contextmanager
 def explained(address, rule=A_FILE):
-    """Say in words why fsspec cannot read an address.
+    """Explain errors of fsspec.
 
     Raises:
-        OSError: As it is, of a file that is not there, say.
-        ValueError: If a package is missing, or anything else is wrong.
+        OSError: Unchanged, for example if a file does not exist.
+        ValueError: If a package is missing, or for any other error.
     """
     try:
         yield
@@ -144,9 +145,9 @@ def _missing(address, error):
 
 
 class AddressError(ValueError):
-    """An address that cannot be read, in words."""
+    """An address cannot be read."""
 
 
 def fail(name, what, error=None, rule=A_VIDEO):
-    """Raise for a source that cannot be read."""
+    """Raise an `AddressError` for a source that cannot be read."""
     raise AddressError(f"{rule}. Received: {name!r}, {what}") from error

@@ -1,4 +1,4 @@
-"""Pictures that are no video files: folders, WebP, PNG, JPEG."""
+"""Videos that are not video files: folders of images, WebP, PNG, JPEG."""
 
 import contextlib
 import os
@@ -17,7 +17,7 @@ IMAGES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
 
 
 def is_animation(source):
-    """Whether `open_animation` is to read a `Source`, and not FFmpeg."""
+    """Whether a `Source` is read by `open_animation` and not by FFmpeg."""
     if source.is_path and not os.path.isfile(source.file):
         return os.path.isdir(source.file)
     with opened(source) as file:
@@ -28,7 +28,7 @@ def is_animation(source):
 
 
 def _is_photo(start, file):
-    """Whether a JPEG is one picture, and not many in a row."""
+    """Whether a JPEG file holds a single picture."""
     if start[:3] != b"\xff\xd8\xff":
         return False
     last = b""
@@ -43,10 +43,10 @@ class Animation:
     """Frames and their times.
 
     Attributes:
-        name: What to call it in messages.
+        name: Name for messages.
         times: Float64 (n,), seconds of each frame.
-        duration: Float, seconds of all.
-        read: Function of rising indices, which yields uint8 (H, W, 3).
+        duration: Float, total seconds.
+        read: Function of ascending indices, which yields uint8 (H, W, 3).
     """
 
     def __init__(self, name, durations, read):
@@ -61,12 +61,12 @@ def open_animation(source, fps, damage):
 
     Args:
         source: `Source`.
-        fps: Number. Frames a second where the source does not say.
-        damage: `keras_stts.data.damage.Damage`, which is told.
+        fps: Number. Frames per second where the source does not say.
+        damage: `keras_stts.data.damage.Damage`, which reports damage.
 
     Raises:
-        ValueError: If a folder holds no image, or one that is elsewhere, or a
-            file is damaged.
+        ValueError: If a folder holds no image or a link to an image outside,
+            or if a file is damaged.
     """
     if source.is_path and os.path.isdir(source.file):
         yield _open_folder(pathlib.Path(source.file), fps)
@@ -95,7 +95,7 @@ def _reader(image):
 
 
 def _durations(image, fps, damage):
-    """Seconds of each frame; Pillow tells them once it has decoded one."""
+    """Seconds of each frame, which Pillow knows after decoding it."""
     result = []
     for index in range(getattr(image, "n_frames", 1)):
         try:
@@ -134,10 +134,10 @@ def _open_folder(path, fps):
 
 
 def _check_inside(path, files):
-    """Raise if a folder leads to files of other places."""
+    """Raise if a folder has links to files outside."""
     rooms = [path.resolve()]
     for parent in rooms[0].parents:
-        # In the Hugging Face Hub's cache snapshots link to blobs beside them.
+        # In the Hugging Face Hub's cache, snapshots link to blobs beside them.
         if parent.name == "snapshots" and (parent.parent / "blobs").is_dir():
             rooms.append((parent.parent / "blobs").resolve())
     for file in files:

@@ -26,14 +26,17 @@ _one_at_a_time = threading.Lock()
 class FrameCache:
     """Frames and times of videos, kept in a folder of limited size.
 
-    Entries are whole or not there: they are written under another name first.
-    Their checksums are tested at each reading, and a damaged one is as good as
-    none. Several processes may share a folder. When it is full, what was not
-    used for the longest time goes first.
+    Entries are written atomically. Their checksums are tested at each reading;
+    a damaged entry counts as missing. Several processes may share a folder.
+    When it is full, the least recently used entries are deleted.
 
     Args:
-        folder: Path on this machine, made if need be.
-        max_bytes: Int. Size of all entries. Defaults to 20 GB.
+        folder: Path on this machine, created if it is missing.
+        max_bytes: Int. Limit of the total size. Defaults to 20 GB.
+
+    Raises:
+        ValueError: If `max_bytes` is not positive, or `folder` is not on this
+            machine.
 
     Example:
     ```python
@@ -58,7 +61,7 @@ class FrameCache:
         self._has_warned = False
 
     def key(self, source, **settings):
-        """Str that changes with the file and with how it is sampled."""
+        """Key of a file that is sampled with these settings, as str."""
         name = [VERSION, *identity(source), settings]
         text = json.dumps(name, sort_keys=True, default=str)
         return hashlib.sha256(text.encode()).hexdigest()
@@ -67,7 +70,7 @@ class FrameCache:
         return self.folder / key[:2] / f"{key}.npz"
 
     def read(self, key):
-        """Tuple (frames, times), or `None` if they are not there."""
+        """Tuple (frames, times), or `None` if there is no such entry."""
         path = self._path(key)
         try:
             with _one_at_a_time, np.load(path) as entry:
@@ -83,7 +86,7 @@ class FrameCache:
         return frames, times
 
     def write(self, key, frames, times):
-        """Keep frames and times. A full disk is a warning: nothing is kept."""
+        """Write an entry. On a full disk nothing is kept, with a warning."""
         path = self._path(key)
         memory = io.BytesIO()
         np.savez(memory, frames=frames, times=times)
@@ -100,7 +103,7 @@ class FrameCache:
         self._make_room(len(data))
 
     def _warn(self, error):
-        """Say once that nothing is kept, and why."""
+        """Warn once that nothing is kept, and why."""
         if not self._has_warned:
             self._has_warned = True
             warnings.warn(
@@ -111,8 +114,8 @@ class FrameCache:
             )
 
     def _make_room(self, added):
-        # The folder is walked at first, then whenever this process alone has
-        # filled what was free, or a twentieth: others write, too.
+        # The folder is listed at first, then whenever this process has filled
+        # the free space, or a twentieth of it: others write, too.
         if self._room is not None:
             self._room -= added
             if self._room > 0:
@@ -130,7 +133,7 @@ class FrameCache:
         self._room = min(free, self.max_bytes // 20)
 
     def _entries(self):
-        """(last used, bytes, path) of all entries; clears up after a kill."""
+        """(last used, bytes, path) of all entries; deletes leftovers."""
         entries, now = [], time.time()
         for path in self.folder.glob("??/*"):
             with contextlib.suppress(OSError):

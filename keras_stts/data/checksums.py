@@ -9,27 +9,27 @@ try:
 except ImportError:
     google_crc32c = None
 
-POLYNOMIAL = 0x82F63B78  # Castagnoli's, its bits reversed.
-MASK = 0xA282EAD8  # What TFRecord adds.
-BLOCK = 2048  # Bytes that are looked up at once,
-AT_ONCE = 512  # and as many blocks.
+POLYNOMIAL = 0x82F63B78  # Castagnoli's polynomial with its bits reversed.
+MASK = 0xA282EAD8  # TFRecord adds this number.
+BLOCK = 2048  # Bytes of a block.
+AT_ONCE = 512  # Blocks that are processed at once.
 
 
 def masked_crc32c(data):
-    """CRC-32C of bytes, as TFRecord files have it, turned and shifted."""
+    """CRC-32C of bytes, rotated and masked as in TFRecord files."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + MASK) & 0xFFFFFFFF
 
 
 def crc32c(data):
-    """CRC-32C of bytes, by google-crc32c if it is there."""
+    """CRC-32C of bytes, by google-crc32c if it is installed."""
     if google_crc32c is not None:
         return google_crc32c.value(bytes(data))
     return _crc32c(data)
 
 
 def _crc32c(data):
-    """A checksum of blocks is the sum (xor) of those of each byte in them."""
+    """Checksums of blocks: the xor of the checksums of their bytes."""
     data = np.frombuffer(data, "uint8")
     table, skip = _block_table(), _skip_table()
     start = len(data) % BLOCK
@@ -57,7 +57,7 @@ def _sum(table, blocks):
 
 
 def _skip_bytes(crc, count):
-    """A checksum after so many bytes of zero."""
+    """A checksum after this number of zero bytes."""
     table = _byte_table()
     for _ in range(count):
         crc = int(table[crc & 255]) ^ crc >> 8
@@ -86,7 +86,7 @@ def _block_table():
 
 @functools.cache
 def _skip_table():
-    """Four lists of 256: what each byte of a checksum is a block later."""
+    """Four lists of 256: each byte of a checksum, one block later."""
     byte = _byte_table()
     tables = []
     for shift in (0, 8, 16, 24):

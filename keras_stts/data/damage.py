@@ -1,23 +1,23 @@
-"""What is said of videos that are damaged or promise what is not there."""
+"""Errors and warnings about videos that are damaged or have wrong headers."""
 
 import warnings
 
 POLICIES = ("raise", "warn")
-# Seconds that a header may be wrong by, and the share of what it says.
+# Tolerated error of a header, in seconds and as a share of its value.
 MOST_WRONG_SECONDS = 0.5
 MOST_WRONG_SHARE = 0.02
 
 
 class DamageError(ValueError):
-    """A file that is no video, damaged, or cut short."""
+    """A file is not a video, or is damaged or truncated."""
 
 
 class Damage:
     """Raises or warns about one file.
 
     Args:
-        name: Str. What to call it.
-        on_error: `"raise"`, or `"warn"` where frames can be read all the same.
+        name: Str. Name of the file for messages.
+        on_error: `"raise"`, or `"warn"` where frames can still be read.
     """
 
     Error = DamageError
@@ -36,7 +36,7 @@ class Damage:
         return self.on_error == "warn"
 
     def found(self, what):
-        """Say what is damaged; go on if asked to."""
+        """Report damage: an error, or a warning with `on_error="warn"`."""
         if not self.is_tolerated:
             self.fail(
                 f"{what} Copy or download it again, or read what is left with "
@@ -45,13 +45,13 @@ class Damage:
         self.warn(what)
 
     def fail(self, what, cause=None):
-        """Raise: there is nothing to be read, or nothing to be trusted."""
+        """Raise an error: nothing of the file can be used."""
         raise DamageError(
             f"`source` must be a video. Received: {self.name!r}, which {what}"
         ) from cause
 
     def warn(self, what):
-        """Say what is strange, once, and go on."""
+        """Warn about the file."""
         if what in self._said:
             return
         self._said.add(what)
@@ -60,7 +60,7 @@ class Damage:
         )
 
     def compare_seconds(self, promised, found):
-        """Warn if there is much less, or more, than a header says."""
+        """Warn if the duration differs much from that of a header."""
         if promised is None:
             return
         most = max(MOST_WRONG_SECONDS, MOST_WRONG_SHARE * promised)

@@ -27,16 +27,16 @@ from keras_stts.data.rows import example
 from keras_stts.data.source import name_of
 from keras_stts.data.video import SampledVideo
 
-# While one is put together, the videos of the next are decoded.
+# While a batch is assembled, the videos of the next are decoded.
 BATCHES_AT_A_TIME = 2
 
 
 class VideoDataset(keras.utils.PyDataset):
-    """Reads a table of videos batch by batch, in processes of its own.
+    """Batches of a table of videos, which separate processes decode.
 
-    All batches have the same shape, or that of their bucket: the last batch,
-    and batches with unreadable videos, are filled up with black videos of
-    sample weight 0.
+    All batches, or all batches of a bucket, have the same shape: the last
+    batch, and batches with unreadable videos, are filled up with black videos
+    of sample weight 0.
 
     `fit` shows `input_wait`, the share of the time that it waited for this
     dataset, and `skipped`, the number of rows that were left out.
@@ -49,29 +49,35 @@ class VideoDataset(keras.utils.PyDataset):
         shuffle: Bool. Whether rows are shuffled in each epoch, in an order
             that depends only on `seed` and the epoch.
         seed: Int.
-        shard: Tuple (index, count), which part of the rows this process reads;
-            or `"auto"`, the part of this process among all of the job. All
-            parts have the same number of batches, of the same shapes.
+        shard: Tuple (index, count): this process reads part `index` of
+            `count` parts of the rows; or `"auto"`, one part for each process
+            of the job. All parts have the same number of batches, of the same
+            shapes.
         buckets: Optional ints. Numbers of frames that videos are padded to:
             each to the smallest that holds it, and all videos of a batch to
-            the same. The model is compiled once a bucket. Defaults to the
-            preprocessor's `num_frames` alone, which is always one of them.
+            the same. The model is compiled once per bucket. Defaults to only
+            the preprocessor's `num_frames`, which is always a bucket.
         cache: Optional path or `keras_stts.data.FrameCache` in which sampled
             frames are kept.
-        on_error: What happens with a row that cannot be used: `"raise"`, or
-            `"skip"` and count it, or `"report"`, which also writes it to
-            `report`.
-        report: Optional path or address of a JSONL file, a line for each row
-            that was left out, with the reason.
-        num_workers: Int. Processes that decode.
-        time_limit: Number. Seconds that a video may take.
-        prefetch: Int. Batches that are read ahead.
+        on_error: What to do with a row that cannot be used: `"raise"` an
+            error; `"skip"` and count the row; or `"report"`, which also writes
+            it to `report`.
+        report: Optional path or address of a JSONL file, which gets a line
+            with the reason for each row that is left out.
+        num_workers: Int. Number of decoding processes.
+        time_limit: Number. Seconds that decoding a video may take.
+        prefetch: Int. Number of batches that are read ahead.
 
     Attributes:
-        left_out: Dict of a row's number to why it is not used.
-        position: Tuple of ints, the epoch and the batch that the first of
-            these batches is in it.
+        left_out: Dict of the number of each row that is left out to the
+            reason.
+        position: Tuple of ints, the epoch, and the number in it of the first
+            of these batches.
         batches_per_epoch: Int.
+
+    Raises:
+        ValueError: If an argument is wrong; while batches are read, if a row
+            cannot be used and `on_error` is `"raise"`.
 
     Example:
     ```python
@@ -141,7 +147,7 @@ class VideoDataset(keras.utils.PyDataset):
         self.seek(0)
 
     def seek(self, epoch, batch=0):
-        """Go to a batch of an epoch, for a run that was cut off.
+        """Go to a batch of an epoch, to resume an interrupted run.
 
         The rest of that epoch has fewer batches, `num_batches`.
         """
@@ -159,11 +165,11 @@ class VideoDataset(keras.utils.PyDataset):
         self._batches = Batches(self._start, plan[batch:], self.prefetch)
 
     def batches(self):
-        """The rest of the epoch, to be indexed; `seek` does not change it."""
+        """The remaining batches, as a sequence that `seek` does not change."""
         return self._batches
 
     def settings(self):
-        """What the order of the batches depends on, as JSON."""
+        """The settings that determine the order of the batches, as JSON."""
         names = ("batch_size", "shuffle", "seed", "shard", "buckets")
         result = {name: getattr(self, name) for name in names}
         ids = json.dumps([row["id"] for row in self.rows], default=str)
@@ -178,12 +184,12 @@ class VideoDataset(keras.utils.PyDataset):
         return self.num_batches
 
     def on_epoch_end(self):
-        # Keras ends an epoch before the first, too.
+        # Keras also calls this before the first epoch.
         if self._batches.last_was_read:
             self.seek(self.position[0] + 1)
 
     def progress(self):
-        """Dict of numbers to show beside a loss."""
+        """Dict of numbers to show beside the loss."""
         result = {"input_wait": self._clock.share}
         if self.on_error != "raise":
             result["skipped"] = len(self.left_out)
@@ -193,7 +199,7 @@ class VideoDataset(keras.utils.PyDataset):
         return self._batches[index]
 
     def _find_buckets(self):
-        """Frames that each row is padded to; 0 of rows that are left out."""
+        """Frames that each row is padded to; 0 for rows that are left out."""
         if len(self.buckets) == 1:
             return np.full(len(self.rows), self.buckets[0])
         lengths = np.zeros(len(self.rows), "int64")
@@ -207,7 +213,7 @@ class VideoDataset(keras.utils.PyDataset):
         return np.where(lengths, np.array(self.buckets)[at], 0)
 
     def _try(self, number, function):
-        """`function(row)`, or `None` of a row that is left out."""
+        """`function(row)`, or `None` if the row is left out."""
         if number < 0 or number in self.left_out:
             return None
         try:
@@ -217,7 +223,7 @@ class VideoDataset(keras.utils.PyDataset):
             reason = words(error)
             if not known:
                 reason = (
-                    "A row must hold what can be trained on. Received: row "
+                    "A row must be usable for training. Received: row "
                     f"{self.rows[number]['id']}, which raises "
                     f"{type(error).__name__}: {error}"
                 )
@@ -231,7 +237,7 @@ class VideoDataset(keras.utils.PyDataset):
                 raise ValueError(named) from error
 
     def _start(self, batch):
-        """Begin to make a batch; a function that waits for it."""
+        """Start to make a batch; returns a function that waits for it."""
         future = self._threads.submit(self._make, batch)
         return lambda: self._clock.wait_for(future)
 
@@ -254,7 +260,7 @@ class VideoDataset(keras.utils.PyDataset):
         return self.preprocessor({"videos": [video], **words})
 
     def _blank(self):
-        """One black frame that nothing is learnt from."""
+        """A black frame as an example of weight 0."""
         height, width = self.preprocessor.video_converter.image_size
         frames = np.zeros((1, height, width, 3), "uint8")
         x, y, weights = self._preprocess(
@@ -282,8 +288,8 @@ class VideoDataset(keras.utils.PyDataset):
                     )
 
     def close(self):
-        """End the processes that decode."""
-        self._closed = True  # What is read ahead fails from here on.
+        """End the decoding processes."""
+        self._closed = True  # From here on, batches read ahead fail.
         self._reader.close()
         self._threads.shutdown(wait=True, cancel_futures=True)
 

@@ -1,4 +1,4 @@
-"""What a `VideoDataset` may be made of, and what its errors say."""
+"""Checks of the arguments of `VideoDataset`, and its error messages."""
 
 import re
 
@@ -8,13 +8,13 @@ POLICIES = ("raise", "skip", "report")
 
 
 def words(error):
-    """What an error says, without the arrays that Keras shows beside it."""
+    """The message of an error, without the arrays that Keras adds."""
     found = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
     return found[1] if found else str(error)
 
 
 def named(rows):
-    """Rows with an `"id"`, by default their number."""
+    """Rows with an `"id"`, which defaults to their number."""
     rows = list(rows)
     wrong = [row for row in rows if not isinstance(row, dict)]
     if wrong:
@@ -29,7 +29,7 @@ def named(rows):
 
 
 def part_of_job(shard):
-    """Tuple (index, count) of which part of the rows is read here."""
+    """Tuple (index, count): the part of the rows that this process reads."""
     if isinstance(shard, str) and shard == "auto":
         return this_process()
     if isinstance(shard, (tuple, list)) and len(shard) == 2:
@@ -51,7 +51,7 @@ def check_arguments(rows, batch_size, shard, buckets, *, on_error, report):
     if not 0 <= index < count <= len(rows):
         raise ValueError(
             "`shard` must be (index, count), 0 <= index < count <= number of "
-            f"rows. Received: shard={tuple(shard)}, {len(rows)} rows."
+            f"rows. Received: shard={tuple(shard)} and {len(rows)} rows."
         )
     if any(bucket < 1 for bucket in buckets):
         raise ValueError(

@@ -24,7 +24,7 @@ SELDOM_ZEROS = ("vp8", "vp9", "av1", "libdav1d", "mjpeg", "theora")
 
 
 class _Broken(Exception):
-    """A frame that cannot be decoded, or that does not come out."""
+    """A frame cannot be decoded, or the decoder does not return it."""
 
 
 FAULTS = (_Broken, av.FFmpegError)
@@ -36,9 +36,9 @@ def read_indexed(source, index, chosen, size, damage):
     Args:
         source: `Source`.
         index: `VideoIndex` with `pts`.
-        chosen: Int (T,), rising numbers of frames.
+        chosen: Int (T,), ascending numbers of frames.
         size: Optional (height, width) or int.
-        damage: `Damage`, which is told.
+        damage: `Damage`, which reports damage.
 
     Returns:
         Uint8 (T, H, W, 3).
@@ -104,15 +104,15 @@ def _scan(source, index, wanted, size, damage):
 
 
 def decode(container, stream, damage, wanted, start, *, known=()):
-    """Decode frames, but for those not wanted that no other one needs.
+    """Decode the wanted frames and the frames that they depend on.
 
     Args:
-        container, stream: Where to go on.
-        damage: `Damage`, which is told.
+        container, stream: What to decode, from its current position.
+        damage: `Damage`, which reports damage.
         wanted: Times of frames, set or dict.
-        start: Time of the keyframe to begin with. Earlier frames may need
-            others before it, and are left out.
-        known: Set of times before `start` at which frames do come out.
+        start: Time of the keyframe to begin with. Earlier frames may depend
+            on others before it, and are left out.
+        known: Set of times before `start` at which frames can be decoded.
     """
     context = stream.codec_context
     is_first = None
@@ -137,7 +137,7 @@ def decode(container, stream, damage, wanted, start, *, known=()):
 
 
 def _check_zeros(packet, codec, damage):
-    """Tell of a frame in which a zone was not written, or wiped."""
+    """Report a frame with a part that was never written, or wiped."""
     if codec in WITHOUT_ZEROS and ZEROS.search(bytes(packet)):
         raise _Broken("zeros stand in a frame")
     if codec in SELDOM_ZEROS and MANY_ZEROS.search(bytes(packet)):
@@ -152,14 +152,14 @@ def _sound(frames):
 
 
 def packets_of(container, stream):
-    """Packets but for empty ones, which say that a picture stays."""
+    """Packets but for empty ones, which repeat the previous frame."""
     for packet in container.demux(stream):
         if packet.size or packet.pts is None:
             yield packet
 
 
 def _read_what_is_left(source, wanted, size, damage):
-    """Frames, or where one is lost, that before it: as a player shows them."""
+    """Frames; a lost one is replaced by the one before, as in a player."""
     taken = Frames(len(wanted), size, damage)
     slot, shown = 0, None
     for frame in frames_in_order(source, damage, is_strict=False):
@@ -179,10 +179,10 @@ def _read_what_is_left(source, wanted, size, damage):
 
 
 def frames_in_order(source, damage, is_strict):
-    """All frames, as they come out.
+    """All frames, in the order of the decoder.
 
     Raises:
-        `FAULTS`: If it is strict and anything is damaged.
+        `FAULTS`: If `is_strict` and anything is damaged.
     """
     with open_video(source, damage, is_strict=is_strict) as (container, stream):
         codec = stream.codec_context.name
@@ -207,8 +207,8 @@ def times_in_order(source, fps, damage):
 
     Args:
         source: `Source`.
-        fps: Float. Frames a second where the file does not tell times.
-        damage: `Damage`, which is told.
+        fps: Float. Frames per second if the file has no times.
+        damage: `Damage`, which reports damage.
 
     Returns:
         Tuple of float64 (n,) and whether decoding can be strict.
@@ -230,12 +230,12 @@ def times_in_order(source, fps, damage):
         return _without_leaps(times, fps), is_strict
     if len(set(pts)) < len(pts):
         return np.arange(len(pts)) / fps, is_strict
-    # A file may number them in the order of decoding.
+    # The times in a file may be in the order of decoding.
     return np.sort(times) - times.min(), is_strict
 
 
 def _in_order(source, damage, is_strict):
-    """Times of frames as they come out, their unit, whether they may leap."""
+    """Times of decoded frames, their unit, and whether they may jump."""
     with open_video(source, damage) as (container, stream):
         scale, may_be_joined = stream.time_base, container.format.name in JOINED
     frames = frames_in_order(source, damage, is_strict)
@@ -243,12 +243,12 @@ def _in_order(source, damage, is_strict):
 
 
 def _without_leaps(times, fps):
-    """Times without leaps, where a clock was set anew."""
+    """Times without the jumps of a clock that was reset."""
     steps = np.diff(times)
     good = (steps > 0) & (steps <= LEAP_SECONDS)
     if good.mean() < 0.5 and len(steps):
         return np.arange(len(times)) / fps
-    # Where a clock was set anew, a frame stays as long as others do.
+    # Where a clock was reset, a frame lasts as long as the others.
     usual = np.median(steps[good]) if good.any() else 1 / fps
     steps = np.where(good, steps, usual)
     return np.concatenate([[0.0], np.cumsum(steps)])

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all, and errors in words."""
+"""Files that are written atomically, and errors of the disk explained."""
 
 import contextlib
 import errno
@@ -12,22 +12,22 @@ try:
 except ImportError:  # Windows.
     fcntl = None
 
-# What h5py and safetensors say of an error of the system.
+# How h5py and safetensors name an error of the system.
 _ERROR_NUMBER = re.compile(r"(?:errno = |os error |Errno )(\d+)")
 
 
 @contextlib.contextmanager
 def replacing(path, *, ending=None, lasting=True):
-    """A path to write a file at, which then replaces `path` in one go.
+    """Give a path to write a file at, which then replaces `path` atomically.
 
-    Whatever happens before, what was at `path` stays as it was.
+    If anything fails before, the file at `path` stays as it was.
 
     Args:
-        path: Path of this machine, in a folder that is there.
-        ending: Optional str, of the file's name until then. Defaults to the
-            whole name of `path`: some libraries choose the format by it.
-        lasting: Bool. Whether it must be on the disk itself by then, so that
-            it outlives a power failure.
+        path: Path on this machine, in an existing folder.
+        ending: Optional str, ending of the temporary name. Defaults to the
+            name of `path`: some libraries choose the format by it.
+        lasting: Bool. Whether to flush the file to the disk first, so that it
+            survives a power failure.
     """
     path = pathlib.Path(path)
     ending = f".{path.name}" if ending is None else ending
@@ -44,13 +44,13 @@ def replacing(path, *, ending=None, lasting=True):
 
 @contextlib.contextmanager
 def writing(path):
-    """Name a file, and what to do, if it cannot be written.
+    """Add to errors of writing which file it was and what to do.
 
     Args:
         path: Path of the file.
 
     Raises:
-        OSError: Of the same number, and so of the same kind.
+        OSError: With the same number, and so of the same class.
     """
     try:
         yield
@@ -66,7 +66,7 @@ def writing(path):
 
 @contextlib.contextmanager
 def writing_to(path):
-    """Errors of the disk name what was written and what to do."""
+    """Add to errors of the disk what was written and what to do."""
     try:
         yield
     except Exception as error:
@@ -82,7 +82,7 @@ def writing_to(path):
 
 
 def _number(error):
-    """The system's number of an error that it caused, else None."""
+    """The number of a system error, or None for other errors."""
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno
     found = _ERROR_NUMBER.search(str(error))
@@ -92,7 +92,7 @@ def _number(error):
 
 
 def flush(path):
-    """Have a file, or the names in a folder, on the disk itself."""
+    """Flush a file, or the names in a folder, to the disk."""
     try:
         handle = os.open(path, os.O_RDONLY)
     except PermissionError:  # Folders under Windows.
@@ -109,7 +109,7 @@ def flush(path):
 
 @contextlib.contextmanager
 def locked(folder):
-    """One process at a time; the lock of a killed one is gone with it."""
+    """One process at a time; the lock of a killed process is released."""
     handle = None
     if fcntl is not None:
         handle = os.open(folder, os.O_RDONLY)

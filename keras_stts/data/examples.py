@@ -1,7 +1,8 @@
 """Messages of `tf.train.Example`, read and written without TensorFlow.
 
-An example has features (field 1), these a map (1) of name (1) to feature (2),
-which is a list of bytes (1), of floats (2) or of int64 (3), of values (1).
+With the numbers of protobuf fields: an example has features (1), which have a
+map (1) of name (1) to feature (2), which is a list of bytes (1), floats (2) or
+int64 (3), each with values (1).
 """
 
 import struct
@@ -12,7 +13,7 @@ VARINT, FIXED_64, BYTES, FIXED_32 = 0, 1, 2, 5
 
 
 def encode(features):
-    """Bytes of an example of lists of bytes.
+    """Serialize an example whose features are lists of bytes.
 
     Args:
         features: Dict of name to a list of bytes.
@@ -30,7 +31,7 @@ def decode(data):
     """Dict of name to a list of bytes, floats or ints.
 
     Raises:
-        ValueError: If it is no example.
+        ValueError: If the data are not an example.
     """
     result = {}
     try:

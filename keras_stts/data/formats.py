@@ -1,4 +1,4 @@
-"""A `VideoDataset` as other libraries' datasets, and from a file."""
+"""A `VideoDataset` from a file, and as a dataset of other libraries."""
 
 from keras_stts.data.dataset import VideoDataset
 from keras_stts.data.manifest import read_manifest
@@ -14,15 +14,15 @@ def video_dataset_from_manifest(
     columns=None,
     **kwargs,
 ):
-    """From a table of videos, questions and answers to batches.
+    """Make batches of a table of videos, questions and answers.
 
     Args:
         path: Path of the table, see `keras_stts.data.read_manifest`.
         preprocessor: A `keras_stts.VideoVLMPreprocessor`.
         batch_size: Int.
-        format: `"keras"`, a `keras_stts.data.VideoDataset`; `"tf"`, a
-            `tf.data.Dataset`; or `"grain"`, a `grain.IterDataset`. Each pass
-            over one of the latter two is the next epoch.
+        format: `"keras"` for a `keras_stts.data.VideoDataset`, `"tf"` for a
+            `tf.data.Dataset`, or `"grain"` for a `grain.IterDataset`. Each
+            pass over one of the latter two is the next epoch.
         folder, columns: See `keras_stts.data.read_manifest`.
         **kwargs: Arguments of `keras_stts.data.VideoDataset`, such as
             `cache`, `buckets` or `on_error`.
@@ -70,7 +70,7 @@ def as_tf_dataset(data):
         raise ImportError(
             'format="tf" needs TensorFlow, which is not installed. Install it '
             "with `pip install keras-stts[tensorflow]`, or leave `format` out: "
-            "`fit` takes the data as they are on any backend."
+            "`fit` takes a `VideoDataset` on any backend."
         ) from error
 
     def epoch():

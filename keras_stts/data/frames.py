@@ -1,4 +1,4 @@
-"""Room for frames: upright, of one size."""
+"""An array of frames: upright, and of one size."""
 
 import numpy as np
 from av.sidedata.sidedata import SideDataContainer
@@ -9,18 +9,18 @@ from keras_stts.data.resize import resize_frames
 
 
 class Frames:
-    """Room for so many frames, all of the size of the first or of `size`.
+    """An array of frames, all of the size of the first or of `size`.
 
     Args:
-        count: Int. Frames.
+        count: Int. Number of frames.
         size: See `keras_stts.data.read_video`.
-        damage: `Damage`.
+        damage: `Damage`, which reports damage.
     """
 
     def __init__(self, count, size, damage):
         self.count, self.size, self.damage = count, size, damage
         self.array = None
-        # A frame's own has threads of its own, as many as there are cores.
+        # A frame's own reformatter starts as many threads as there are cores.
         self._reformatter = VideoReformatter()
 
     def put(self, slot, frame):
@@ -41,21 +41,21 @@ class Frames:
 
 
 def _upright(pixels, frame, damage):
-    """Pixels turned and flipped as the file says they are to be shown."""
+    """Pixels rotated and mirrored as the file says."""
     try:
-        # `frame.side_data` and its frame hold each other, until Python looks
-        # for such cycles: hundreds of frames, and all that they have open.
+        # `frame.side_data` and its frame refer to each other, so hundreds of
+        # frames would stay in memory until Python's garbage collection.
         matrix = SideDataContainer(frame).get(Type.DISPLAYMATRIX)
-    except ValueError:  # Of a kind that PyAV does not know stands beside it.
+    except ValueError:  # The frame has side data that PyAV does not know.
         return np.rot90(pixels, round(frame.rotation / 90))
     if matrix is None:
         return pixels
-    # x of a place that is shown is a * x + c * y, and y is b * x + d * y.
+    # A pixel (x, y) is shown at (a * x + c * y, b * x + d * y).
     (a, b, _), (c, d, _), _ = np.frombuffer(matrix, "int32").reshape(3, 3)
     a, b, c, d = (int(value) for value in (a, b, c, d))
     is_turned = abs(a) + abs(d) < abs(b) + abs(c)
     if a * b or c * d:
-        damage.warn("is tilted, and is turned to the nearest quarter.")
+        damage.warn("is tilted, and is rotated to the nearest right angle.")
     if is_turned:
         pixels, a, d = pixels.swapaxes(0, 1), c, b
     return pixels[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1]

@@ -1,4 +1,4 @@
-"""Images as Molmo2 sees them: one small view and overlapping crops."""
+"""Images as Molmo2 takes them: a small view and overlapping crops."""
 
 import functools
 import itertools
@@ -16,17 +16,18 @@ from keras_stts.data.source import as_source
 from keras_stts.data.source import opened
 
 Tiles = namedtuple("Tiles", ["crops", "pooling", "grid"])
-Tiles.__doc__ = """An image cut up.
+Tiles.__doc__ = """An image cut into crops.
 
 Attributes:
-    crops: Uint8 (C, size, size, 3): the whole image small, then its crops.
-    pooling: Int32 (M, window * window): patches, counted over all crops, that
-        each token pools; -1 where there is none.
-    grid: Tuple of rows and columns of tokens of the small view, and rows and
-        columns of those of the crops together.
+    crops: Uint8 (C, size, size, 3): a small view of the whole image, then the
+        crops.
+    pooling: Int32 (M, window * window): the patches, counted over all crops,
+        that each token pools; -1 for none.
+    grid: Tuple of four ints: rows and columns of the tokens of the small view,
+        and rows and columns of the tokens of all crops together.
 """
 
-# Side of what a token of an image pools, in patches.
+# Side of the block of patches that a token of an image pools.
 IMAGE_WINDOW = 2
 
 
@@ -42,8 +43,7 @@ def read_image(source):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it cannot be read, or says to have more than 2**27
-            pixels.
+        ValueError: If it cannot be read, or has more than 2**27 pixels.
     """
     if isinstance(source, PIL.Image.Image):
         return as_pixels(source)
@@ -64,21 +64,21 @@ def read_image(source):
 def tile_image(
     image, size=378, patch_size=14, window=2, max_crops=8, *, margins=(4, 4)
 ):
-    """Cut an image into a small view of all and crops that overlap.
+    """Cut an image into a small view of the whole and overlapping crops.
 
     Args:
         image: Uint8 (H, W, 3).
-        size: Int. Side of view and crops in pixels.
-        patch_size: Int.
-        window: Int. Side of what a token pools, in patches.
+        size: Int. Side of the small view and of crops in pixels.
+        patch_size: Int. Side of a patch in pixels.
+        window: Int. Side of the block of patches that a token pools.
         max_crops: Int. Most crops beside the small view.
-        margins: Patches that crops overlap on their first and last side.
+        margins: Patches that crops overlap at their first and last side.
 
     Returns:
         `Tiles`.
 
     Reference:
-        Molmo2 (arXiv 2601.10611); sizes as transformers' processor has them.
+        Molmo2 (arXiv 2601.10611); sizes as in transformers' processor.
     """
     side = size // patch_size
     stride = side - sum(margins)
@@ -107,10 +107,10 @@ def _resize(image, size):
 
 
 def choose_tiling(lengths, tile, max_crops):
-    """Rows and columns of tiles that enlarge an image least.
+    """Rows and columns of the tiles that enlarge an image the least.
 
-    If no tiling is large enough, the one that shrinks it least. Of equals the
-    one of fewer tiles, then of fewer rows.
+    If no tiling is large enough, it is the one that shrinks the image the
+    least. Ties go to fewer tiles, then to fewer rows.
 
     Args:
         lengths: Height and width of the image without margins.
@@ -143,7 +143,7 @@ def _tilings(max_crops):
 
 
 def _patch_of_canvas(rows, columns, side, margins):
-    """For each patch of the canvas its number among all crops' patches."""
+    """For each patch of the canvas its number among the patches of crops."""
     tile_y, y = _owners(rows, side, margins)
     tile_x, x = _owners(columns, side, margins)
     tile = tile_y[:, None] * columns + tile_x
@@ -151,7 +151,7 @@ def _patch_of_canvas(rows, columns, side, margins):
 
 
 def _owners(count, side, margins):
-    """Along one axis: the tile that shows a patch, and where in it."""
+    """Along one axis: the tile of each patch, and its index in the tile."""
     tiles, places = [], []
     for i in range(count):
         first = margins[0] if i else 0
@@ -175,10 +175,10 @@ def _windows(grid, window):
 def largest_tiling(
     size=378, patch_size=14, window=2, max_crops=8, margins=(4, 4)
 ):
-    """Most tokens, and most rows of them, that an image can have.
+    """The most tokens, and the most rows of tokens, of an image.
 
     Returns:
-        Tuple of ints (tokens, rows), of both views together.
+        Tuple of ints (tokens, rows), of the small view and crops together.
     """
     side = size // patch_size
     stride = side - sum(margins)

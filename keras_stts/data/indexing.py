@@ -1,4 +1,4 @@
-"""Where the frames of a video file are, found without decoding them."""
+"""The times of the frames of a video file, found without decoding them."""
 
 import contextlib
 import os
@@ -20,23 +20,31 @@ from keras_stts.data.opening import open_video
 from keras_stts.data.source import opened
 
 VideoIndex = namedtuple("VideoIndex", ["times", "fps", "pts", "key_pts"])
-VideoIndex.__doc__ = """Where the frames of a video are.
+VideoIndex.__doc__ = """The times of the frames of a video.
 
 Attributes:
     times: Float64 (n,), seconds of each frame, the first at 0.
-    fps: Float, frames a second; their mean where the rate varies.
-    pts: Int64 (n,), the same times in the units of the file; `None` if the
-        file does not tell them, or tells them wrongly.
-    key_pts: Int64, those of the frames at which decoding can start.
+    fps: Float, frames per second; the mean if the rate varies.
+    pts: Int64 (n,), the same times in the units of the file; `None` if they
+        are missing in the file, or wrong.
+    key_pts: Int64, `pts` of the keyframes, at which decoding can start.
+
+Example:
+```python
+clips = keras_stts.datasets.shapes.generate("clips", "train", 1)
+index = keras_stts.data.index_video(clips[0]["video"])
+index.fps, index.times[:3]  # 1.0, [0.0, 1.0, 2.0]
+```
 """
 USUAL_FPS, MOST_FPS = 25.0, 1000.0
-# FFmpeg's own threshold: a clock that leaps further was set anew.
+# FFmpeg's own threshold: a larger jump is a clock that was reset.
 LEAP_SECONDS = 10.0
-# Their clocks may be set anew, where recordings were joined.
+# Their clocks may be reset where recordings were joined.
 JOINED = ("mpegts", "mpeg")
-# Their headers give seconds of the whole file.
+# Their headers give the duration of the whole file.
 WHOLE = ("matroska,webm", "flv", "asf")
-# A gap that no header knows, so long and so much longer than all others.
+# Damage is a gap of so many seconds, so much longer than all others, that no
+# header mentions.
 LONG_GAP, GAP_SHARE = 60.0, 10.0
 # Packets before a stream can be decoded, and frames that show that it can.
 MOST_LEADING, FIRST_SHOWN = 64, 16
@@ -45,7 +53,7 @@ COPY = "Copy or download it again."
 
 @contextlib.contextmanager
 def reading(damage):
-    """What FFmpeg raises, said of the file."""
+    """Turn FFmpeg's errors into errors that name the file."""
     try:
         yield
     except MemoryError as error:
@@ -65,11 +73,11 @@ def index_source(source, damage):
         is_joined = packets.leaps and container.format.name in JOINED
         delay = stream.codec_context.has_b_frames
         unclear = None in pts or len(set(pts)) < len(pts) or not packets.keys
-        # AVI tells when frames are decoded, not when they are shown.
+        # AVI has the times at which frames are decoded, not shown.
         unclear |= bool(delay) and container.format.name == "avi"
         if unclear or is_joined:
             if is_joined:
-                damage.warn("has times that leap, as if it had been joined.")
+                damage.warn("has times that jump, as if it had been joined.")
             return _without_times(pts, rate)
         promised = _promised(container, stream, packets)
     if packets.leading or delay and len(packets.delays) < 2:
@@ -81,12 +89,12 @@ def index_source(source, damage):
         pts = [time for time in pts if time > last or time in shown] or pts
         if len(pts) < count:
             damage.warn(
-                f"begins with {count - len(pts)} frames that need others "
-                "before them: they are left out."
+                f"begins with {count - len(pts)} frames that depend on missing "
+                "ones before them: they are left out."
             )
     pts = np.sort(pts)
     times = _seconds(pts, scale)
-    # The last frame stays as long as the others, if nothing is said.
+    # By default the last frame lasts as long as the others.
     length = float(packets.length * scale) or times[-1] / max(len(pts) - 1, 1)
     total = times[-1] + length
     if len(pts) > 1 and abs(len(pts) / total / rate - 1) > 0.005:
@@ -95,22 +103,22 @@ def index_source(source, damage):
     if packets.may_be_cut and _last_is_broken(source, pts, packets, damage):
         damage.found("is truncated: its last frame is not whole.")
     if packets.is_mpeg and _has_gap_at_end(pts, delay):
-        damage.warn("may be cut short: frames before its last are missing.")
+        damage.warn("may be truncated: frames before its last are missing.")
     gap = _strange_gap(times, promised)
     if gap is not None:
-        damage.found(f"is damaged: its times leap by {gap:.0f} s.")
+        damage.found(f"is damaged: its times jump by {gap:.0f} s.")
         rate = USUAL_FPS if gap > total / 2 else rate
         times = np.arange(len(pts)) / rate
     return VideoIndex(times, rate, pts, np.sort(packets.keys))
 
 
 class _Packets:
-    """What the packets of a stream tell, in the order of the file."""
+    """Times and flags of the packets of a stream, in the file's order."""
 
     def __init__(self, container, stream, damage):
         self.pts, self.keys, self.length, self.count = [], [], 0, 0
         self.delays = set()  # From decoding to showing; at most two are kept.
-        self.leading = False  # Whether the first need others before them.
+        self.leading = False  # Whether the first depend on missing frames.
         self.is_corrupt = self.last_is_corrupt = self.leaps = False
         self.may_be_cut = False
         self.is_mpeg = container.format.name in JOINED
@@ -145,7 +153,7 @@ class _Packets:
 
 
 def _check(container, stream, packets, file, damage):
-    """Tell of what shows that a file is cut or damaged."""
+    """Report signs that a file is truncated or damaged."""
     if names_other_files(file):
         damage.fail(OTHERS)
     if not packets.pts:
@@ -168,7 +176,7 @@ def _check(container, stream, packets, file, damage):
 
 
 def _missing_samples(stream, packets, file):
-    """What the table of an MP4 promises and the file does not hold."""
+    """What the table of an MP4 lists but the file does not hold."""
     samples = [entry for entry in stream.index_entries if entry.size]
     size = file.seek(0, os.SEEK_END)
     end = max((entry.pos + entry.size for entry in samples), default=0)
@@ -189,7 +197,7 @@ def _rate(stream):
 
 
 def _promised(container, stream, packets):
-    """Seconds of pictures that the file's headers speak of, or `None`."""
+    """Seconds of video according to the file's headers, or `None`."""
     if stream.duration is not None:
         return float(stream.duration * stream.time_base)
     start = float(min(packets.pts) * stream.time_base)
@@ -204,7 +212,7 @@ def _promised(container, stream, packets):
 
 
 def _strange_gap(times, promised):
-    """Seconds of a gap between two frames that no header speaks of."""
+    """Seconds of a gap between two frames that no header mentions."""
     if len(times) < 2:
         return None
     gap = float(np.diff(times).max())
@@ -219,7 +227,7 @@ def _without_times(pts, rate):
 
 
 def _first_shown(source, packets, damage):
-    """Times of the first frames that come out, in their order."""
+    """Times of the first frames that can be decoded, in order."""
     shown = []
     with open_video(source, damage, is_strict=False) as (container, stream):
         for number, packet in enumerate(container.demux(stream)):
@@ -232,11 +240,11 @@ def _first_shown(source, packets, damage):
 
 
 def _has_gap_at_end(pts, delay):
-    """Whether frames that are decoded after the last ones shown are not there.
+    """Whether frames are missing that come after the last shown in the file.
 
     Args:
-        pts: Int (n,), rising.
-        delay: Int. Frames that come in another order than they are shown.
+        pts: Int (n,), ascending.
+        delay: Int. How many frames later a frame may be shown than decoded.
     """
     steps = np.diff(pts)
     body, tail = steps[: -delay - 1], steps[-delay - 1 :]
@@ -245,10 +253,10 @@ def _has_gap_at_end(pts, delay):
 
 
 def _last_is_broken(source, pts, packets, damage):
-    """Whether what comes after the last keyframe cannot be decoded."""
+    """Whether the frames after the last keyframe cannot be decoded."""
     keys, shown = np.sort(packets.keys), set()
     with open_video(source, damage) as (container, stream):
-        # Seeking in MPEG files may come too late.
+        # Seeking in MPEG files may go too far.
         container.seek(int(keys[-2:][0]), stream=stream)
         try:
             for packet in container.demux(stream):

@@ -13,8 +13,8 @@ from keras_stts.data.tables import Damage
 from keras_stts.data.tables import fail
 from keras_stts.data.tables import read_table
 
-MOST_FOLDERS = 4096  # Folders that are remembered.
-# What columns may be called.
+MOST_FOLDERS = 4096  # Folders that are kept in the cache.
+# Default names of columns.
 COLUMNS = {
     "video": ("video", "video_path", "path", "file"),
     "prompt": ("prompt", "question"),
@@ -31,19 +31,21 @@ def read_manifest(path, folder=None, columns=None, *, on_error="raise"):
             (of `tf.train.Example`) file. Text is UTF-8, or UTF-16 with a byte
             order mark.
         folder: Optional path or address that the paths of videos are relative
-            to and must stay inside of. Defaults to the table's own folder,
-            which they may leave.
+            to and must stay inside. Defaults to the table's own folder, which
+            they may leave.
         columns: Optional dict of `"video"`, `"prompt"` and `"response"` to the
             names of the columns. Defaults to the first that exists of
             `video`, `video_path`, `path`, `file`; `prompt`, `question`;
             `response`, `answer`.
-        on_error: What happens with a row that cannot be read: `"raise"`, or
-            `"keep"` it as a dict of `"id"` and `"damage"`, the reason.
+        on_error: What to do with a row that cannot be read: `"raise"` an
+            error, or `"keep"` it as a dict of `"id"` and `"damage"`, the
+            reason.
 
     Returns:
-        List of dicts with `"id"` (its own, or table and number of the row),
-        `"video"`, `"prompt"`, a str or list of messages, `"response"` if
-        there is such a column, and all other columns as they are.
+        List of dicts with `"id"` (from the table, or made of its name and the
+        number of the row), `"video"`, `"prompt"` (a str or list of messages),
+        `"response"` if there is such a column, and all other columns
+        unchanged.
 
     Raises:
         FileNotFoundError: If there is no such table.
@@ -64,7 +66,7 @@ def read_manifest(path, folder=None, columns=None, *, on_error="raise"):
     rows = read_table(path, keep_damage=keep)
     whole = [row for row in rows if not isinstance(row, Damage)]
     if not rows:
-        fail(path, "which has no row. Check how it was written.")
+        fail(path, "which has no rows. Check how it was written.")
     if not whole:
         fail(path, rows[0].reason)
     names = _column_names(path, whole, columns or {})
@@ -114,7 +116,7 @@ def _row(row, name, names, place):
         result["id"] = name
     if not isinstance(result["id"], (str, int, float)):
         kind = type(result["id"]).__name__
-        return Damage(f"row {name} has an id that is a {kind}, no text.")
+        return Damage(f"row {name} has an id that is a {kind}, not text.")
     try:
         result["video"] = place.of(result["video"])
     except ValueError as error:
@@ -123,11 +125,11 @@ def _row(row, name, names, place):
 
 
 class _Place:
-    """Where the paths of videos start.
+    """The folder that the paths of videos are relative to.
 
     Args:
         folder: Path or address.
-        limit: Path or address that they may not leave, or `None`.
+        limit: Path or address that videos must be inside, or `None`.
     """
 
     def __init__(self, folder, limit):
@@ -135,14 +137,14 @@ class _Place:
         self.limit = None if limit is None else as_path(limit)
         if isinstance(self.limit, pathlib.Path):
             self.limit = os.path.realpath(self.limit)
-        # Rows have few folders, so these are looked up once.
+        # Rows share few folders, so each is resolved once.
         self._real = functools.lru_cache(MOST_FOLDERS)(os.path.realpath)
 
     def of(self, video):
-        """A video as a row names it, from here.
+        """Path or address of a video that a row names.
 
         Raises:
-            ValueError: If it is elsewhere and must not be.
+            ValueError: If it is outside `limit`.
         """
         if is_row(video) and video.get("bytes") is None:
             video = video.get("path")
@@ -154,7 +156,7 @@ class _Place:
 
     def _is_inside(self, path):
         if "\0" in path:
-            return True  # No path: to be refused as a video.
+            return True  # Not a path: it is refused later.
         if isinstance(self.limit, Address) or is_address(path):
             path = as_path(path)
             is_elsewhere = isinstance(path, Address)

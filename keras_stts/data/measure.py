@@ -25,17 +25,17 @@ def measure_video(source, fps=2.0):
     Args:
         source: Path or address of a video file, or path of a folder of
             images.
-        fps: Number. Frames a second of a folder.
+        fps: Number. Frames per second of a folder.
 
     Returns:
         Dict of `"seconds"`, `"fps"`, `"width"`, `"height"`, `"frames"`,
         `"brightness"` (0 to 255, the mean of 8 frames), `"bytes"`,
-        `"sha256"` of the file, and `"look"`: these frames in grey, 8 x 8
-        each, in base64.
+        `"sha256"` of the file, and `"look"`: grey thumbnails of these 8
+        frames, 8 x 8 pixels each, in base64.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no video, damaged or cut short.
+        ValueError: If it is not a video, or is damaged or truncated.
     """
     source = as_source(source)
     times, rate = find_times(source, fps, Damage(source.name))
@@ -65,7 +65,7 @@ def files_of(path):
 
 
 def _content(source):
-    """Tuple of how many bytes a `Source` has, and their digest."""
+    """Tuple of the number of bytes of a `Source`, and their digest."""
     if not source.is_path:
         files = [opened(source)]
     else:

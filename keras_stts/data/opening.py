@@ -19,18 +19,18 @@ NAMING = (
     b"<CompositionPlaylist", b"rtsp://", b"rtsptext", b"file '", b'FILE "',
 )  # fmt: skip
 OTHERS = (
-    "names other media instead of holding pictures. It is not followed; pass "
-    "the media file itself."
+    "names other media files instead of holding frames. These are not opened; "
+    "pass the media file itself."
 )
 START = 2**12  # Bytes of a file in which a name would stand.
 BUFFER = 2**17  # Bytes that FFmpeg reads at once.
-TOO_LARGE = "needs more memory than there is. Scale it down."
+TOO_LARGE = "needs more memory than is available. Scale it down."
 # FFmpeg's are `av.FFmpegError`, too. The second: no room for a thread.
 SHORTAGE = (MemoryError, BlockingIOError)
 
 
 class _File:
-    """What FFmpeg is given: it knows no path, only how the name ends."""
+    """The file object for FFmpeg, which sees only the ending of its name."""
 
     def __init__(self, file, name):
         self.name = "video" + os.path.splitext(name)[1][:8]
@@ -43,15 +43,15 @@ def open_video(source, damage, *, is_strict=True):
 
     Args:
         source: `Source`.
-        damage: `Damage`, which is told.
-        is_strict: Bool. Whether decoding stops at what is damaged.
+        damage: `Damage`, which reports damage.
+        is_strict: Bool. Whether decoding stops at damage.
 
     Yields:
-        Tuple of the container and its stream of pictures.
+        Tuple of the container and its video stream.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no video.
+        ValueError: If it is not a video.
     """
     check_path(source, damage)
     if _names_others(source):
@@ -60,7 +60,7 @@ def open_video(source, damage, *, is_strict=True):
 
     def refuse(url, *_):
         asked.append(url)
-        raise PermissionError("A media file opens no other.")
+        raise PermissionError("A media file must not open other files.")
 
     with opened(source) as file:
         try:
@@ -87,7 +87,7 @@ def decoded(packet):
     """Frames of a packet.
 
     Raises:
-        MemoryError: If it is short; no `av.FFmpegError`, which tells damage.
+        MemoryError: If memory is short; an `av.FFmpegError` means damage.
         av.FFmpegError: If the packet is damaged.
     """
     try:
@@ -97,7 +97,7 @@ def decoded(packet):
 
 
 def _names_others(source):
-    """Whether a file is a text that names media."""
+    """Whether a file is text that names media files."""
     with opened(source) as file:
         start = file.read(START)
     is_text = b"\0" not in start
@@ -112,7 +112,7 @@ def _explain(source, damage, asked, error):
         if asked or names_other_files(file):
             damage.fail(OTHERS)
         found = find_damage(file)
-    what = "is not a video, or a damaged one. Convert or copy it."
+    what = "is not a video, or is damaged. Convert it or copy it again."
     if isinstance(error, SHORTAGE):
         what = TOO_LARGE
     damage.fail(f"{found} Copy or download it again." if found else what, error)
@@ -126,7 +126,7 @@ def _find_stream(container, damage, is_strict):
     stream = streams[0]
     context = stream.codec_context
     if context is None:
-        damage.fail("is of a codec that FFmpeg does not know. Convert it.")
+        damage.fail("has a codec that FFmpeg does not know. Convert it.")
     if context.name in TEXT:
         damage.fail("is text, not a video. Pass another file.")
     if context.width * context.height > MAX_PIXELS:

@@ -1,34 +1,33 @@
-"""Which rows of a table make which batch of an epoch."""
+"""The batches of an epoch, as numbers of rows."""
 
 from collections import namedtuple
 
 import numpy as np
 
 Batch = namedtuple("Batch", ["rows", "num_frames"])
-Batch.__doc__ = """What a batch is made of.
+Batch.__doc__ = """The rows of a batch.
 
 Attributes:
-    rows: Int64 (batch_size,), numbers of rows; -1 where none is left.
+    rows: Int64 (batch_size,), numbers of rows; -1 for padding.
     num_frames: Int, frames that its videos are padded to.
 """
 
 
 def plan_epoch(buckets, batch_size, shard=(0, 1), rng=None):
-    """Cut the rows of a table into batches.
+    """Divide the rows of a table into batches.
 
-    The batches of all shards are cut together: at each step all of them have
-    one shape.
+    At each step the batches of all shards have the same shape.
 
     Args:
         buckets: Int array (rows,), frames that each video is padded to, 0 for
             rows that are left out.
-        batch_size: Int, of one shard.
+        batch_size: Int, rows of a batch of one shard.
         shard: Tuple (index, count).
-        rng: Optional `np.random.Generator` that settles the order. Without
-            it rows and batches keep theirs.
+        rng: Optional `np.random.Generator` that shuffles rows and batches.
+            Without it they keep their order.
 
     Returns:
-        List of `Batch`, of shard `index`.
+        List of the `Batch`es of shard `index`.
     """
     index, count = shard
     order = np.arange(len(buckets))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-# Time grows with the square; no more than a row for so many is lost.
+# Packing time grows with the square of the number of samples that are packed
+# together; packing in parts of this size costs at most a row for each.
 MOST_AT_ONCE = 5000
 
 
@@ -16,11 +17,11 @@ def plan_rows(
 
     Args:
         num_frames: Ints, frames of each sample.
-        max_frames: Int. Most frames of a row, the model's `num_frames`.
-        max_segments: Int. Most samples of a row, the model's `num_segments`.
-        num_tokens: Optional ints, tokens of each sample's text, template and
-            response included.
-        max_tokens: Optional int. Most tokens of a row, the preprocessor's
+        max_frames: Int. Most frames in a row, the model's `num_frames`.
+        max_segments: Int. Most samples in a row, the model's `num_segments`.
+        num_tokens: Optional ints, tokens of each sample's text, with template
+            and response.
+        max_tokens: Optional int. Most tokens in a row, the preprocessor's
             `sequence_length`.
 
     Returns:
@@ -89,7 +90,7 @@ def _checked(sizes, rooms, max_segments):
     if bad.any():
         i = int(bad.argmax())
         raise ValueError(
-            "Each sample must fit a row by itself; none is cut. Received: "
+            "Each sample must fit into an empty row; none is cut. Received: "
             f"sample {i} of {sizes[i].tolist()} (frames, tokens), room for "
             f"{rooms.tolist()}."
         )

@@ -25,14 +25,14 @@ def as_path(value):
 
 
 def here(value, what):
-    """A `pathlib.Path` of this machine.
+    """A `pathlib.Path` on this machine.
 
     Args:
         value: Path or `file://` address.
-        what: Str, what it is of, for the error.
+        what: Str, what the error calls the file.
 
     Raises:
-        ValueError: If it is elsewhere.
+        ValueError: If it is not on this machine.
     """
     path = as_path(value)
     if isinstance(path, Address):
@@ -54,7 +54,7 @@ def join(folder, path):
 
 
 def append_text(path, text):
-    """Add to a text in UTF-8; at an address, where none is long, anew."""
+    """Append to a UTF-8 text file; at an address the file is rewritten."""
     if isinstance(path, Address):
         before = path.read_text() if path.exists() else ""
         path.write_text(before + text)
@@ -73,15 +73,15 @@ def size(path):
 class Address:
     """A file or folder that fsspec reads, with `pathlib.Path`'s methods.
 
-    A file that is written is there when it is closed, whole.
+    A file appears, complete, when it is closed after writing.
 
     Args:
         address: Str, such as `"gs://bucket/folder/file"`.
 
     Raises:
-        ValueError: By all that reads and writes: if a package is missing, or
-            the system is unknown or fails.
-        OSError: The same, if a file is not there, or not to be read.
+        ValueError: In methods that read or write: if a package is missing, or
+            the file system is unknown or fails.
+        OSError: In the same methods: if a file is missing or not readable.
     """
 
     def __init__(self, address):
@@ -141,7 +141,7 @@ class Address:
         return self
 
     def is_relative_to(self, other):
-        """Whether it is in the folder of another address."""
+        """Whether this address is below another one."""
         folder = f"{str(other).rstrip('/')}/"
         return isinstance(other, Address) and f"{self}/".startswith(folder)
 
@@ -177,13 +177,13 @@ class Address:
         return self.glob("*")
 
     def _below(self, path, found):
-        """The address of a path in the system, which is below this one's."""
+        """The address of a path in the file system, below this address."""
         rest = found.lstrip("/")[len(path.strip("/")) :]
         return self / rest.lstrip("/")
 
     @contextlib.contextmanager
     def open(self, mode="rb"):
-        """A binary file object, whole once it is closed."""
+        """A binary file object; a written file is complete once closed."""
         with self.system() as (system, path), system.open(path, mode) as file:
             yield file
 

@@ -1,4 +1,4 @@
-"""Image files: of known formats, of sizes that memory holds, upright."""
+"""Image files: known formats, limited sizes, upright."""
 
 import functools
 import os
@@ -17,17 +17,17 @@ MAX_PIXELS = 2**27
 
 
 def open_image(file):
-    """An image of Pillow's that is not decoded yet.
+    """A Pillow image that is not decoded yet.
 
     Raises:
-        ValueError: If it says to have more than `MAX_PIXELS`.
+        ValueError: If its header claims more than `MAX_PIXELS` pixels.
     """
     image = PIL.Image.open(file, formats=_formats())
     width, height = image.size
     if width * height > MAX_PIXELS:
         image.close()
         raise ValueError(
-            f"it says to have {width}x{height} pixels, more than "
+            f"it claims to have {width}x{height} pixels, more than "
             f"{MAX_PIXELS}; scale it down"
         )
     return image
@@ -35,33 +35,33 @@ def open_image(file):
 
 @functools.cache
 def _formats():
-    """Those of `FORMATS` that this Pillow reads."""
+    """The `FORMATS` that the installed Pillow reads."""
     PIL.Image.init()
     return tuple(name for name in FORMATS if name in PIL.Image.OPEN)
 
 
 def as_pixels(image):
-    """Uint8 (H, W, 3) of an image of Pillow's, upright."""
+    """Uint8 (H, W, 3), upright, of a Pillow image."""
     image = PIL.ImageOps.exif_transpose(image)
     if image.mode in ("I", "F"):
         raise ValueError(
             f"its pixels are of mode {image.mode}, without a range; convert "
             "it to 8 or 16 bits"
         )
-    if image.mode.startswith("I;16"):  # Pillow would cut off at 255.
+    if image.mode.startswith("I;16"):  # Pillow would clip at 255.
         grey = (np.asarray(image) >> 8).astype("uint8")
         return np.repeat(grey[..., None], 3, axis=-1)
     return np.asarray(image.convert("RGB"))
 
 
 def reason_of(error):
-    """The text of one of Pillow's errors, short."""
+    """The text of an error of Pillow, shortened."""
     text = str(error)
     return "unknown format" if "cannot identify" in text else text[:200]
 
 
 def check_regular(source):
-    """Raise if a path is of no file, or of a pipe or a device."""
+    """Raise unless a path is that of a regular file."""
     if not source.is_path:
         return
     if not os.path.exists(source.file):

@@ -20,7 +20,7 @@ def this_process():
     index, count = PROCESSES[keras.config.backend()]()
     if not 0 <= index < count:
         raise ValueError(
-            "A process must be one of those of its job, counted from 0. "
+            "A process must be one of its job's, counted from 0. "
             f"Received: process {index} of {count}. Check how it was started."
         )
     return index, count
@@ -56,7 +56,7 @@ def _of_tensorflow():
     try:
         config = json.loads(text)
         cluster, task = config["cluster"], config["task"]
-        # As TensorFlow counts them: the chief is a worker and the first.
+        # As TensorFlow counts them: the chief is the first worker.
         chiefs, workers = (
             len(cluster.get(name, ())) for name in ("chief", "worker")
         )

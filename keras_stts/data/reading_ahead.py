@@ -1,9 +1,9 @@
-"""Batches that are read before they are asked for."""
+"""Batches that are read ahead."""
 
 import threading
 import time
 
-# The share of time spent waiting is averaged over about so many waits.
+# The share of time spent waiting is averaged over about this many waits.
 RECENT = 50
 
 
@@ -11,10 +11,10 @@ class Batches:
     """The batches of a plan, some of them made ahead.
 
     Args:
-        start: Function of an item of the plan: begins to make it, and returns
-            a function that waits for it.
-        plan: List.
-        ahead: Int. How many are made ahead.
+        start: Function of an item of the plan that starts to make its batch,
+            and returns a function that waits for it.
+        plan: List of items, one for each batch.
+        ahead: Int. Number of batches that are made ahead.
     """
 
     def __init__(self, start, plan, ahead):

@@ -1,4 +1,4 @@
-"""Records of shards: files of videos, or frames that were chosen before."""
+"""Records of shards: video files, or frames that were sampled before."""
 
 import functools
 import importlib.util
@@ -21,7 +21,7 @@ INSTALL = (
     "installed. Install it with `pip install keras-stts[shards]`, or write "
     'TFRecord files (format="tfrecord").'
 )
-# What a library may raise of a damaged file.
+# What libraries may raise for a damaged file.
 BROKEN = (ValueError, IndexError, RuntimeError, OSError, KeyError)
 
 Place = namedtuple("Place", ["path", "kind", "number", "start"])
@@ -30,15 +30,15 @@ Place.__doc__ = """Where a record is.
 Attributes:
     path: Str path or address of the shard.
     kind: `"video"` or `"frames"`.
-    number: Int, which record it is.
-    start: Byte that it starts at, in a TFRecord file, else `None`.
+    number: Int, number of the record in the shard.
+    start: Byte at which it starts in a TFRecord file, else `None`.
 """
 
 
 def parse(name):
-    """`Place` that a str names, or `None`.
+    """The `Place` that a str names, or `None`.
 
-    Such as `"shards/00000-of-00002.tfrecord#video=3@48291"`.
+    Such a str is `"shards/00000-of-00002.tfrecord#video=3@48291"`.
     """
     found = isinstance(name, str) and RECORD.fullmatch(name)
     if not found:
@@ -62,7 +62,7 @@ def is_frames(source):
 
 
 def read_video_record(place):
-    """Tuple of the bytes of a video file and its name, of a record.
+    """Tuple of the bytes and the name of a video file in a record.
 
     Raises:
         FileNotFoundError: If there is no such shard.
@@ -71,15 +71,15 @@ def read_video_record(place):
     if place.kind != "video":
         raise ValueError(
             "A video must be a file. Received: "
-            f"{name_of_place(place)!r}, which holds frames that were chosen "
-            "before. Read the table that the shards were made of."
+            f"{name_of_place(place)!r}, which holds sampled frames. Read the "
+            "table from which the shards were made."
         )
     record = _decoded(place, "video", "name")
     return record["video"][0], record["name"][0].decode()
 
 
 def read_frames_record(place, settings):
-    """Tuple (frames, times) of a record, which were chosen as is asked.
+    """Tuple (frames, times) of a record that was made with these settings.
 
     Args:
         place: `Place`.
@@ -87,7 +87,7 @@ def read_frames_record(place, settings):
 
     Raises:
         FileNotFoundError: If there is no such shard.
-        ValueError: If the record is damaged, or frames were chosen otherwise.
+        ValueError: If the record is damaged, or has other settings.
     """
     record = _decoded(place, "frames", "shape", "times", "settings")
     made = record["settings"][0].decode()
@@ -95,8 +95,8 @@ def read_frames_record(place, settings):
     if made != asked:
         raise ValueError(
             "Frames of a shard must be those that are asked for. Received: "
-            f"{name_of_place(place)!r}, of {made}, for {asked}. Write the "
-            "shards again with these settings, or read the videos themselves."
+            f"{name_of_place(place)!r}, made with {made}, for {asked}. Write "
+            "the shards again with these settings, or read the videos."
         )
     shape = np.frombuffer(record["shape"][0], "<i8")
     frames = np.frombuffer(record["frames"][0], "uint8").reshape(shape)
@@ -104,11 +104,11 @@ def read_frames_record(place, settings):
 
 
 def settings_text(settings):
-    """Settings of frames, as text that is the same if they are.
+    """Settings of frames as text: equal settings give equal text.
 
     Args:
-        settings: Dict of arguments of `keras_stts.data.read_video`; those that
-            are `None` count as left out.
+        settings: Dict of arguments of `keras_stts.data.read_video`; `None`
+            counts as left out.
     """
     values = {n: value for n, value in settings.items() if value is not None}
     for name in ("max_fps", "fps"):
@@ -167,7 +167,7 @@ def _decoded(place, *names):
 
 def _read_tfrecord(path, place):
     if place.start is None:
-        raise ValueError("its name does not say at which byte it starts")
+        raise ValueError("its name does not say the byte at which it starts")
     header = _range(path, place.start, tfrecord.HEADER)
     length = tfrecord.check_header(header)
     size = tfrecord.HEADER + length + tfrecord.CRC.size
@@ -179,7 +179,7 @@ def _range(path, start, size):
         return path.read_range(start, start + size)
     with open(path, "rb") as file:
         file.seek(start)
-        # A length that is damaged may be any.
+        # A damaged length may have any value.
         left = os.fstat(file.fileno()).st_size - start
         return file.read(max(0, min(size, left)))
 
@@ -188,7 +188,7 @@ def check_array_record(path):
     """Raise if a path cannot be read or written by array_record."""
     if isinstance(path, Address):
         raise ValueError(
-            "ArrayRecord files are read and written on this machine alone. "
+            "ArrayRecord files are read and written on this machine only. "
             f"Received: {str(path)!r}. Copy them here, or write TFRecord files "
             '(format="tfrecord").'
         )
@@ -212,13 +212,13 @@ def _read_array_record(path, place):
 def _reader(path, size, changed):
     from array_record.python import array_record_module
 
-    # Records are asked for one by one: nothing is to be read ahead.
+    # Records are asked for one by one, so nothing is read ahead.
     options = "readahead_buffer_size:0,max_parallelism:0"
     return array_record_module.ArrayRecordReader(path, options)
 
 
 class TFRecordWriter:
-    """Writes records; `write` gives the byte that each starts at."""
+    """Writes records; `write` returns the byte at which each starts."""
 
     def __init__(self, path):
         self._context, self._size = path.open("wb"), 0
@@ -235,7 +235,7 @@ class TFRecordWriter:
 
 
 class ArrayRecordWriter:
-    """Writes records, which are found by their numbers."""
+    """Writes records; `write` returns `None`: their numbers find them."""
 
     def __init__(self, path):
         check_array_record(path)

@@ -4,14 +4,14 @@ NUM_ROWS = 16
 
 
 def resize_frames(frames, size):
-    """Resizes frames as Molmo2's processor does: bilinear, no antialiasing.
+    """Resize frames as Molmo2's processor does: bilinear, no antialiasing.
 
     Args:
         frames: uint8 (T, H, W, 3).
         size: int for a square, or `(h, w)`.
 
     Returns:
-        uint8 (T, h, w, 3); `frames` itself if the size is right already.
+        uint8 (T, h, w, 3); `frames` itself if it has this size already.
 
     Raises:
         ValueError: if `frames` or `size` is not as above.
@@ -27,7 +27,7 @@ def resize_frames(frames, size):
     good = len(shape) == 4 and shape[3] == 3 and dtype == "uint8"
     if not good or min(size + shape[1:]) < 1:
         raise ValueError(
-            "`frames` must be uint8 (T, H, W, 3) and no side 0. Received: "
+            "`frames` must be uint8 (T, H, W, 3) with no side of 0. Received: "
             f"frames of shape {shape} and dtype {dtype}, size={size}. Stack "
             "RGB frames of 0 to 255 and pass, say, size=378."
         )
@@ -35,7 +35,7 @@ def resize_frames(frames, size):
         return frames
     resized = np.empty((len(frames), height, width, 3), "uint8")
     rows = _neighbours(shape[1], height)
-    # Columns are counted by values, three a pixel.
+    # Columns are counted in values, three for each pixel.
     before, after, share = (
         np.repeat(x, 3) for x in _neighbours(shape[2], width)
     )
@@ -48,7 +48,7 @@ def resize_frames(frames, size):
 
 
 def _neighbours(old, new):
-    """Places before and after each new one, and the share of the latter."""
+    """Indices of the two inputs of each output, and the second's weight."""
     centre = np.arange(new, dtype="float32") + np.float32(0.5)
     centre = np.clip(centre * np.float32(old / new) - 0.5, 0, old - 1)
     before = centre.astype("int64")
@@ -57,7 +57,7 @@ def _neighbours(old, new):
 
 
 def _resize(frame, rows, columns, target):
-    """Fills a target, a few rows at a time, which stay in the cache."""
+    """Fill the target a few rows at a time, which fit into the CPU's cache."""
     for start in range(0, len(target), NUM_ROWS):
         chosen = slice(start, start + NUM_ROWS)
         before, after, share = (x[chosen] for x in rows)
@@ -70,7 +70,7 @@ def _resize(frame, rows, columns, target):
 
 
 def _lerp(first, second, share):
-    """From `first` towards `second`, whose memory it uses."""
+    """Interpolate from `first` to `second`, in the memory of `second`."""
     second -= first
     second *= share
     second += first

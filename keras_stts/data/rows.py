@@ -16,12 +16,12 @@ from keras_stts.data.workers import DecodePool
 
 
 class RowReader:
-    """Reads the videos of rows as a preprocessor wants them, or a cache.
+    """Reads the videos of rows for a preprocessor, through a cache if any.
 
     Args:
         converter: A `keras_stts.VideoVLMVideoConverter`.
         cache: Optional `keras_stts.data.FrameCache`.
-        num_workers: Int. Processes that decode.
+        num_workers: Int. Number of decoding processes.
         time_limit: Number. Seconds that a video may take.
     """
 
@@ -36,12 +36,12 @@ class RowReader:
         self._pool = DecodePool(num_workers, time_limit)
 
     def frames(self, row):
-        """Start to read; a function that gives (frames, times)."""
+        """Start to read; returns a function that gives (frames, times)."""
         settings = {"size": self.image_size, "fps": rate_of(row)}
         return self._start(self._pool.submit, row, settings)
 
     def times(self, row):
-        """Start to find the times of what `frames` would read."""
+        """Start to find the times of the frames that `frames` would read."""
         found = self._start(
             lambda source, **kwargs: _Frameless(
                 self._pool.submit_times(source, **kwargs)
@@ -79,12 +79,12 @@ class RowReader:
         return finish
 
     def close(self):
-        """End the processes that decode."""
+        """End the decoding processes."""
         self._pool.close()
 
 
 class _Frameless:
-    """A future of times as one of (no frames, times)."""
+    """Turns a future of times into one of (no frames, times)."""
 
     def __init__(self, future):
         self.future = future
@@ -94,7 +94,7 @@ class _Frameless:
 
 
 def check_damage(row):
-    """Raise if a row could not be read, see `read_manifest`."""
+    """Raise if `read_manifest` could not read a row."""
     if "damage" in row:
         raise ValueError(
             f"A row must be whole. Received: row {row['id']} of {row['damage']}"
@@ -102,7 +102,7 @@ def check_damage(row):
 
 
 def check_row(row):
-    """Raise if a row is unusable whatever its video is."""
+    """Raise if a row is unusable, whatever its video is."""
     check_damage(row)
     for name, good in (
         ("video", _is_video),
@@ -116,13 +116,13 @@ def check_row(row):
             )
         if isinstance(row[name], str) and not is_whole(row[name]):
             raise ValueError(
-                "A text must have no half of a surrogate pair. Received: row "
+                "A text must not hold a lone surrogate. Received: row "
                 f"{row['id']} with {name}={_shown(row[name])}. Write it again."
             )
 
 
 def rate_of(row):
-    """Frames a second of a row, which a CSV file has as text."""
+    """Frames per second of a row, which are text in a CSV file."""
     rate = row.get("fps")
     if rate is None or rate == "":
         return None
@@ -162,13 +162,13 @@ def _is_response(value):
     if isinstance(value, (bool, np.bool_)):
         return False
     if isinstance(value, (numbers.Real, decimal.Decimal)):
-        # What is not a number is unlike itself.
+        # NaN does not equal itself.
         return value == value and abs(value) != float("inf")
     return _is_text(value)
 
 
 def example(row):
-    """The words of a row, as a preprocessor takes them."""
+    """The texts of a row, as a preprocessor takes them."""
     prompt = row["prompt"]
     if not isinstance(prompt, str):
         prompt = [without_none(message) for message in prompt]
@@ -179,7 +179,7 @@ def example(row):
 
 
 def without_none(value):
-    """Without the keys that tables fill with `None` where a row has none."""
+    """A value without the keys that a table fills with `None`."""
     if isinstance(value, dict):
         return {k: without_none(v) for k, v in value.items() if v is not None}
     if isinstance(value, (list, tuple, np.ndarray)):

@@ -8,33 +8,36 @@ MIN_FRAMES = 4
 
 
 def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
-    """Says which frames of a video a model should see.
+    """Choose which frames of a video a model should see.
 
-    `"molmo2_hf"` is transformers' `Molmo2VideoProcessor.sample_frames`: even
-    steps from frame 0, short of the last frame. (Where its rounding asks for
-    frame `num_total`, which does not exist, that index is left out.)
-    `"molmo2"` is the processor published with Molmo2, of frames that lie in
-    memory (of files it asks for times, see `choose_frames`): even steps from
-    the first frame to the last, or, where that is fewer, a frame every
-    `1 / max_fps` seconds and the last. `"uniform_last_frame"` is how Molmo2's
-    authors evaluate: `num_frames` times from 0 to the end, both included, or,
-    where that is fewer, every `1 / max_fps` seconds and the end.
-    `"qwen3_vl"` is transformers' `Qwen3VLVideoProcessor.sample_frames`: even
-    steps from the first frame to the last, `max_fps` a second but four at
-    least. `"all"` takes every frame of a video, which may have `num_frames`
-    at most.
+    The rules are:
+
+    - `"molmo2_hf"`, transformers' `Molmo2VideoProcessor.sample_frames`: even
+      steps from frame 0 that stop before the last frame. (Where its rounding
+      asks for frame `num_total`, which does not exist, that index is left
+      out.)
+    - `"molmo2"`, the processor published with Molmo2 for frames in memory (for
+      files see `choose_frames`): even steps from the first frame to the last;
+      or, if that is fewer, a frame every `1 / max_fps` seconds and the last.
+    - `"uniform_last_frame"`, the evaluation of Molmo2's authors: `num_frames`
+      times from 0 to the end, both included; or, if that is fewer, every
+      `1 / max_fps` seconds and the end.
+    - `"qwen3_vl"`, transformers' `Qwen3VLVideoProcessor.sample_frames`: even
+      steps from the first frame to the last, `max_fps` per second but at least
+      four.
+    - `"all"`: every frame of a video, of which there are at most `num_frames`.
 
     Args:
-        num_total, fps: the video's frames, in all and a second.
-        num_frames, max_fps: the most to take, in all and a second.
+        num_total, fps: numbers of the video's frames, in total and per second.
+        num_frames, max_fps: the most frames to take, in total and per second.
         rule: str. One of `RULES`.
 
     Returns:
-        int64 (T,), `1 <= T <= num_frames`: rising indices, none twice.
+        int64 (T,), `1 <= T <= num_frames`: ascending indices without repeats.
 
     Raises:
-        ValueError: if a number is not positive, `rule` is unknown, or `"all"`
-            frames are more than `num_frames`.
+        ValueError: if a number is not positive, `rule` is unknown, or with
+            `"all"` the video has more than `num_frames` frames.
 
     Example:
 
@@ -61,30 +64,30 @@ def sample_indices(num_total, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
     if fps > max_fps:
         num_frames = min(num_frames, int(duration * max_fps))
     step = num_total / max(min(num_frames, num_total), 1)
-    # float32 as in torch.arange: just below a whole number becomes that one.
+    # float32 as in torch.arange: it rounds up what is just below an integer.
     indices = (np.arange(np.ceil(num_total / step)) * step).astype("float32")
     return indices[indices < num_total].astype("int64")
 
 
 def choose_frames(times, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
-    """Says which frames of a video file a model should see, and when.
+    """Choose which frames of a video file a model should see, and their times.
 
-    As `sample_indices` of as many frames, with their own times; but for
-    `"molmo2"`, which asks for times: `num_frames` from 0 to the end of the
-    video, or, where that is fewer, every `1 / max_fps` seconds and the end.
-    The frame that is shown at a time is taken, and the time that was asked
-    for is what a prompt says of it, as in the processor published with
-    Molmo2. `"qwen3_vl"` counts seconds by frames, `fps` of them in each, as
-    transformers does.
+    This is `sample_indices` with the times of the frames, except for two rules.
+    `"molmo2"`, as the processor published with Molmo2, chooses times:
+    `num_frames` from 0 to the end of the video; or, if that is fewer, every
+    `1 / max_fps` seconds and the end. For each of these times it takes the
+    frame that is shown then, and the prompt names the chosen time.
+    `"qwen3_vl"`, as transformers, computes times from the numbers of frames,
+    with `fps` frames in each second.
 
     Args:
-        times: float (n,), seconds of the frames, rising from 0.
-        fps: frames a second, on average.
+        times: float (n,), seconds of the frames, ascending from 0.
+        fps: frames per second, on average.
         num_frames, max_fps, rule: see `sample_indices`.
 
     Returns:
-        Tuple (indices, seconds): int64 (T,), never falling, and float64 (T,).
-        With `"molmo2"` a frame that is shown long may come several times.
+        Tuple (indices, seconds): int64 (T,), never descending, and float64
+        (T,). With `"molmo2"` a frame that is shown long may be repeated.
 
     Raises:
         ValueError: see `sample_indices`.
@@ -98,7 +101,7 @@ def choose_frames(times, fps, num_frames, max_fps=2.0, rule="molmo2_hf"):
         asked = np.linspace(0.0, duration, num_frames)
     else:
         asked = np.append(np.arange(0.0, duration, 1 / max_fps), duration)
-    # A time that should be a frame's own may differ in its last bits.
+    # Round-off may put a time just before that of its frame.
     shown = np.searchsorted(times, asked + 1e-6, "right") - 1
     return shown, asked
 

@@ -8,20 +8,17 @@ from keras_stts.data.video import SampledVideo
 class ShardSource:
     """The rows of a table with their videos, for Grain.
 
-    A sequence that `grain.MapDataset.source` takes: its rows are read in any
-    order, and in processes of Grain's.
+    It is a sequence that `grain.MapDataset.source` takes: rows can be read in
+    any order, and in Grain's processes. `source[i]` is row `i`, a dict whose
+    `"video"` is a dict of `"path"` and `"bytes"`, as the preprocessor takes it,
+    or a `SampledVideo`.
 
     Args:
         table: Path or address of a table that `write_shards` made.
 
-    Call arguments of `[...]`: the number of a row.
-
-    Returns of `[...]`: the row, a dict, whose `"video"` is a dict of `"path"`
-    and `"bytes"`, as the preprocessor takes it, or a `SampledVideo`.
-
     Raises:
         FileNotFoundError: If there is no such table.
-        ValueError: If a row of it is no record of a shard.
+        ValueError: If a row does not name a record of a shard.
 
     Example:
     ```python

@@ -33,42 +33,44 @@ def write_shards(
     num_workers=2,
     time_limit=60.0,
 ):
-    """Put the videos of a table into few large files, shards.
+    """Write the videos of a table into a few large files, called shards.
 
-    Beside them is the table, `rows.jsonl`, with the same rows in the same
-    order. It is read as any other: by `read_manifest`, `VideoDataset`,
-    `ShardSource`, `keras_stts.evaluate`. A video is kept once, however many
-    rows ask about it. Each record is a `tf.train.Example`, so others can read
-    them, too.
+    Beside the shards, `rows.jsonl` is a table with the same rows in the same
+    order. `read_manifest`, `VideoDataset`, `ShardSource` and
+    `keras_stts.evaluate` read it like any other table. A video is stored once,
+    however many rows ask about it. Each record is a `tf.train.Example`, so
+    other programs can read it, too.
 
     Args:
         manifest: Path or address of a table, see
             `keras_stts.data.read_manifest`.
-        output: Path or address of a folder, made if need be, which holds no
-            shards yet.
+        output: Path or address of a folder without shards, created if it is
+            missing.
         format: `"array_record"` (needs the package array_record, and `output`
-            on this machine) or `"tfrecord"`. Defaults to the first where the
-            package is there.
+            on this machine) or `"tfrecord"`. Defaults to the first if the
+            package is installed.
         converter: Optional `keras_stts.VideoVLMVideoConverter`, such as
-            `model.preprocessor.video_converter`. The frames that it chooses,
-            decoded and resized, are kept instead of the files: larger, and
-            read several times as fast, with these settings alone.
+            `model.preprocessor.video_converter`. The frames that it samples,
+            decoded and resized, are stored instead of the files. They are
+            larger, are read several times as fast, and can be used with the
+            same settings only.
         folder, columns: See `read_manifest`.
-        shard_bytes: Int. Videos of a shard have no more bytes together, but
-            for one that has more alone.
-        on_error: What happens with a row whose video cannot be read:
-            `"raise"`, or `"report"` it in `left_out.jsonl` and go on.
-        num_workers: Int. Processes that decode, with a `converter`.
-        time_limit: Number. Seconds that a video may take, with a `converter`.
+        shard_bytes: Int. Largest total size of the videos in a shard; a larger
+            video gets a shard of its own.
+        on_error: What to do with a row whose video cannot be read: `"raise"`
+            an error, or `"report"` it in `left_out.jsonl` and go on.
+        num_workers: Int. Number of decoding processes, with a `converter`.
+        time_limit: Number. Seconds that decoding a video may take, with a
+            `converter`.
 
     Returns:
         Path of the table, which is written last.
 
     Raises:
-        FileNotFoundError: If a table or a video is not there.
-        ValueError: If one is damaged, `output` holds shards, or an argument
-            is wrong.
-        ImportError: If array_record is asked for and missing.
+        FileNotFoundError: If the table or a video does not exist.
+        ValueError: If the table or a video is damaged, `output` holds shards,
+            or an argument is wrong.
+        ImportError: If array_record is asked for and not installed.
 
     Example:
     ```python
@@ -84,7 +86,7 @@ def write_shards(
     if table.exists():
         raise ValueError(
             "`output` must be a folder without shards. Received: "
-            f"{str(output)!r}, which holds some. Choose another, or delete it."
+            f"{str(output)!r}, which holds some. Choose another or delete it."
         )
     if format == "array_record":
         records.check_array_record(output)
@@ -111,7 +113,7 @@ def write_shards(
         if not lines:
             raise ValueError(
                 "A table must have rows that can be used. Received: "
-                f"{str(manifest)!r}, where there is none: "
+                f"{str(manifest)!r}, which has none: "
                 f"{left_out[0]['reason']}"
             )
         if left_out:
@@ -149,7 +151,7 @@ def _write_lines(path, lines):
 
 
 def _reading(rows, pool, converter, ahead):
-    """Yield rows, and what writes each one's video and gives its place.
+    """Yield rows, each with an object that writes its video.
 
     The videos of the next rows are read meanwhile, each once.
     """
@@ -170,7 +172,7 @@ def _reading(rows, pool, converter, ahead):
 
 
 def _key(row, converter):
-    """What tells the videos of rows apart."""
+    """A key that differs for different videos."""
     video = row.get("video")
     if is_row(video) and video.get("bytes") is not None:
         video = hashlib.sha256(video["bytes"]).hexdigest()
@@ -178,7 +180,7 @@ def _key(row, converter):
 
 
 class _Record:
-    """A video that is written when it is asked for first."""
+    """A video that is written when it is first asked for."""
 
     def __init__(self, row, pool, converter):
         self.row, self.future, self.settings = row, None, None
@@ -220,7 +222,7 @@ class _Record:
             raise ValueError(
                 "A video in a shard must be a file. Received: "
                 f"{source.name!r}, which is a folder. Pass a `converter`, "
-                "which takes frames of it."
+                "which samples its frames."
             )
         try:
             with opened(source) as file:
@@ -232,14 +234,14 @@ class _Record:
             ) from error
         if not data:
             raise ValueError(
-                "A video must hold something. Received: "
+                "A video must not be empty. Received: "
                 f"{source.name!r}, which is empty (0 bytes). Copy it again."
             )
         return records.video_record(data, name)
 
 
 class _Shards:
-    """The files that are written, one after the other."""
+    """Writes the shards, one after the other."""
 
     def __init__(self, folder, format, kind):
         self.folder, self.format, self.kind = folder, format, kind
@@ -247,7 +249,7 @@ class _Shards:
         self.numbers = self.size = 0
 
     def write(self, data, most):
-        """The name of the record, from the folder."""
+        """Write a record; returns its name, relative to the folder."""
         if self.writer is None or self.size + len(data) > most:
             self._next()
         start = self.writer.write(data)

@@ -1,4 +1,4 @@
-"""Where videos and images come from: paths, addresses, bytes, files, rows."""
+"""Sources of videos and images: paths, addresses, bytes, files, rows."""
 
 import contextlib
 import hashlib
@@ -22,37 +22,37 @@ Source = namedtuple("Source", ["file", "name", "is_path"])
 Source.__doc__ = """Where a video or an image comes from.
 
 Attributes:
-    file: Str path or a binary file object that can be sought cheaply.
-    name: What to call it in messages.
+    file: Str path or a binary file object with cheap seeks.
+    name: Name for messages.
     is_path: Bool.
 """
 
-# No path is longer, and none has line breaks.
+# Paths are not longer, and have no line breaks.
 LONGEST_PATH = 4096
-MEMORY = 2**26  # Bytes of a copy that are kept out of the disk.
+MEMORY = 2**26  # Largest copy in bytes that is kept in memory.
 
 
 def is_media(value):
-    """Whether a value holds a media file, and is no path to one."""
+    """Whether a value holds a media file, and is not a path to one."""
     is_file = hasattr(value, "read") and hasattr(value, "seek")
     kinds = (bytes, bytearray, memoryview, Source)
     return is_file or is_row(value) or isinstance(value, kinds)
 
 
 def is_row(value):
-    """Whether a value is a media file as Hugging Face's datasets have it."""
+    """Whether a value is a media file of a Hugging Face dataset."""
     return isinstance(value, dict) and {"bytes", "path"} >= set(value) != set()
 
 
 def as_source(source):
-    """A `Source` of anything that holds a media file.
+    """The `Source` of a media file.
 
     Args:
         source: Path; address (`file://`, or one that fsspec reads); name of a
-            record, as `write_shards` gives it; the bytes of a file; binary
-            file object, whose whole content counts; or a dict of `"bytes"`,
-            `"path"` or both. Bytes are a path if they look like one: what a
-            file holds has zeros or line breaks in it.
+            record, as in the tables of `write_shards`; the bytes of a file;
+            binary file object, of which the whole content is read; or a dict
+            of `"bytes"`, `"path"` or both. Bytes without zeros and line
+            breaks, which any media file has, are taken for a path.
 
     Raises:
         ValueError: If it is none of these, or cannot be fetched.
@@ -93,7 +93,7 @@ def as_source(source):
 
 
 def name_of(source):
-    """What to call a source in messages, without opening it."""
+    """The name of a source for messages, without opening it."""
     if isinstance(source, Source):
         return source.name
     if isinstance(source, Address):
@@ -113,7 +113,7 @@ def name_of(source):
 
 
 def portable(source):
-    """The same source, as another process can read it."""
+    """The same source in a form that another process can read."""
     if isinstance(source, Address):
         source = str(source)
     if is_row(source) and source.get("bytes") is None:
@@ -126,7 +126,7 @@ def portable(source):
 
 
 def reachable(source):
-    """A portable source, fetched if no other process can fetch it."""
+    """A portable source, fetched if only this process can fetch it."""
     return _read_row(source) if _is_of_this_process(source) else source
 
 
@@ -134,8 +134,9 @@ def _is_of_this_process(source):
     if not isinstance(source, str):
         return False
     place = records.parse(source)
-    # array_record starts 64 threads, which take 1.5 GB of addresses, on many
-    # cores more than a decoding process may ask for. Then it hangs or fails.
+    # array_record starts 64 threads, which reserve 1.5 GB of address space; on
+    # many cores more than the limit of a decoding process, which then hangs
+    # or fails.
     if place is not None and place.path.endswith(".array_record"):
         return place.kind == "video"
     is_elsewhere = is_address(source) and not is_local(source)
@@ -150,7 +151,7 @@ def _read_row(source):
 
 
 def identity(source):
-    """A list that changes with what a source holds.
+    """A list that changes with the content of a source.
 
     Raises:
         OSError: If there is no such file.
@@ -174,7 +175,7 @@ def identity(source):
 
 def _is_content(data):
     long = not data or len(data) > LONGEST_PATH
-    # What the text of a file has in it, and no path.
+    # Characters that the content of files has, but no path.
     return long or any(mark in data for mark in (b"\0", b"\n", b"\r", b"<"))
 
 
@@ -211,7 +212,7 @@ def _file_source(file):
 
 
 def _is_sought_cheaply(file):
-    """Whether a file object is memory or a file on disk, open for reading."""
+    """Whether a file object is in memory or a file on disk, for reading."""
     if isinstance(file, tempfile.SpooledTemporaryFile):
         return not file.closed and file.readable() and "b" in file.mode
     inner = file
@@ -226,7 +227,7 @@ def _is_sought_cheaply(file):
 
 
 def _copy(file):
-    """All that a file object holds, in a file that can be sought."""
+    """A seekable copy of the whole content of a file object."""
     place = None
     with contextlib.suppress(OSError, ValueError, AttributeError):
         place = file.tell()
@@ -240,7 +241,7 @@ def _copy(file):
 
 
 def rewound(source):
-    """The path or the file object, at its beginning."""
+    """The path, or the file object at its beginning."""
     if not source.is_path:
         source.file.seek(0)
     return source.file
@@ -248,7 +249,7 @@ def rewound(source):
 
 @contextlib.contextmanager
 def opened(source):
-    """A file object at its beginning, which is left where it was."""
+    """Open at the beginning; afterwards the old position is restored."""
     if source.is_path:
         with open(source.file, "rb") as file:
             yield file

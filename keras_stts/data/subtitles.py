@@ -8,7 +8,7 @@ from keras_stts.data.paths import as_path
 from keras_stts.data.text import read_text
 
 CLOCK = r"(?:(\d+):)?(\d+):(\d+)(?:[,.:](\d+))?"
-# After the times some programs write a position.
+# Some programs write a position after the times.
 TIMES = re.compile(rf"\s*{CLOCK}\s*-->\s*{CLOCK}(?:\s.*)?")
 TAGS = re.compile(
     r"</?(?:b|c|font|i|ruby|rt|s|u|v)(?:[\s.][^<>]*)?>|\{\\[^{}]*\}", re.I
@@ -16,18 +16,18 @@ TAGS = re.compile(
 
 
 def read_srt(path):
-    """Subtitles of a SubRip file.
+    """Read the subtitles of a SubRip file.
 
     Args:
         path: `pathlib.Path` or `Address` of a file in UTF-8, or in UTF-16
-            with a mark.
+            with a byte order mark.
 
     Returns:
-        List of (start, end, text), seconds; without tags and positions.
+        List of (start, end, text), in seconds; without tags and positions.
 
     Raises:
-        ValueError: If it is in another encoding, or a line with `-->` has not
-            two times around it.
+        ValueError: If the file is in another encoding, or a `-->` is not
+            between two times.
     """
     lines = read_text(path, "A file of subtitles").splitlines()
     shown, words = [], []
@@ -38,14 +38,14 @@ def read_srt(path):
                 _fail(path, f"line {number} has no times: {line.strip()!r}")
             words.append(line)
             continue
-        # The number before a line of times is not the words of the last one.
+        # The number before a line of times is not text of the last subtitle.
         if words and words[-1].strip().isdigit():
             words.pop()
         words = []
         clocks = times.groups()
         shown.append((_seconds(*clocks[:4]), _seconds(*clocks[4:]), words))
     if not shown and any(line.strip() for line in lines):
-        _fail(path, "no line of it has times around a `-->`")
+        _fail(path, "which has no line with times around a `-->`")
     return [(start, end, _text(words)) for start, end, words in shown]
 
 

@@ -12,7 +12,7 @@ from keras_stts.data.text import problem
 from keras_stts.data.tfrecord import RecordError
 from keras_stts.data.tfrecord import read_records
 
-DEEPEST = 100  # Lists and objects in each other.
+DEEPEST = 100  # Deepest nesting of lists and objects.
 
 
 class Damage:
@@ -30,16 +30,16 @@ def read_table(path, *, keep_damage=False):
     """All rows of a table.
 
     Args:
-        path: Path or address, which ends in one of `READERS`.
+        path: Path or address that ends in one of `READERS`.
         keep_damage: Bool. Whether rows that cannot be read become `Damage`
-            instead of an error.
+            instead of raising an error.
 
     Returns:
         List of dicts, and of `Damage`.
 
     Raises:
         FileNotFoundError: If there is no such table.
-        ValueError: If it is of an unknown kind or damaged.
+        ValueError: If its format is unknown, or it is damaged.
         OSError: If it cannot be read.
     """
     path = as_path(path)
@@ -91,8 +91,8 @@ def _read_json(path):
     for number, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             row = Damage(
-                f"entry {number} is a {type(row).__name__}, so it is not a "
-                "list of objects. Convert it."
+                f"where entry {number} is a {type(row).__name__}: it must be "
+                "a list of objects. Convert it."
             )
         yield row
 
@@ -106,7 +106,7 @@ def _text(path, data=None):
 
 
 def _parsed(text, where, kind=dict):
-    """What a JSON text holds, or `Damage`."""
+    """The value of a JSON text, or `Damage`."""
     try:
         value = json.loads(text, object_pairs_hook=_unique)
     except RecursionError:
@@ -125,7 +125,7 @@ def _unique(pairs):
     if len(result) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"it names {twice[:100]!r} twice")
+        raise ValueError(f"it has the key {twice[:100]!r} twice")
     return result
 
 
@@ -189,13 +189,13 @@ def _record(header, fields, line, wrong):
     if len(fields) > len(header):
         return Damage(f"line {line} has more fields than the header.")
     if not _is_clean(fields):
-        return Damage(f"line {line} is no text in UTF-8; {wrong}")
+        return Damage(f"line {line} is not UTF-8 text; {wrong}")
     fields = fields + [None] * (len(header) - len(fields))
     return dict(zip(header, fields))
 
 
 def _is_clean(fields):
-    """Whether all bytes of them were text."""
+    """Whether all their bytes were text."""
     return not any(
         c == "\0" or "\udc80" <= c <= "\udcff" for f in fields for c in f
     )
@@ -211,11 +211,11 @@ def _read_parquet(path):
         ) from error
     try:
         table = _parquet_table(path, pyarrow.parquet.read_table)
-    except Exception as error:  # Arrow raises many kinds.
-        fail(path, f"which is no Parquet file, or damaged ({error}).", error)
+    except Exception as error:  # Arrow raises many classes.
+        fail(path, f"which is not Parquet, or is damaged ({error}).", error)
     names = table.column_names
     if len(set(names)) < len(names):
-        fail(path, "which has two columns of one name. Rename one.")
+        fail(path, "which has two columns of the same name. Rename one.")
     try:
         yield from table.to_pylist()
     except Exception:

@@ -1,8 +1,8 @@
-"""Text files of other programs, in whatever encoding these write."""
+"""Text files of other programs, and their encodings."""
 
 import codecs
 
-# What a file may begin with; the longer mark first.
+# Byte order marks, longer ones first.
 MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32-le",
@@ -17,11 +17,11 @@ SAVE = (
 
 
 def decoded(data, errors="strict"):
-    """Text of a file's bytes, as its byte order mark says, else UTF-8.
+    """Decode a file by its byte order mark, without one as UTF-8.
 
     Args:
         data: Bytes.
-        errors: `"strict"`, or `"surrogateescape"`: bytes that are no UTF-8
+        errors: `"strict"`, or `"surrogateescape"`: bytes that are not UTF-8
             become lone surrogates.
 
     Raises:
@@ -34,15 +34,15 @@ def decoded(data, errors="strict"):
 
 
 def problem(data):
-    """Why bytes are no text, and what to do; `None` if they are."""
+    """Why bytes are not text, and what to do; `None` if they are."""
     marked = any(data.startswith(mark) for mark in MARKS)
     if not marked and b"\0" in data:
         line = data[: data.index(b"\0")].count(b"\n") + 1
-        # Of each letter of the alphabet one byte is zero in UTF-16.
+        # In UTF-16 one byte of each ASCII letter is zero.
         wide = data.count(b"\0") > len(data) // 4
-        what = "UTF-16 without a mark" if wide else "no text"
+        what = "UTF-16 without a byte order mark" if wide else "not text"
         advice = SAVE.format("UTF-16") if wide else "Write it again."
-        return f"which is {what}: line {line} has a zero. {advice}"
+        return f"which is {what}: line {line} has a zero byte. {advice}"
     try:
         decoded(data)
     except UnicodeDecodeError as error:
@@ -60,7 +60,7 @@ def problem(data):
 
 
 def _guess(data):
-    """The encoding that is likeliest, for `iconv`."""
+    """The most likely encoding, by its name for `iconv`."""
     try:
         data.decode("windows-1252")
     except UnicodeDecodeError:
@@ -69,11 +69,11 @@ def _guess(data):
 
 
 def read_text(path, what):
-    """Text of a file in UTF-8, or in UTF-16 or UTF-32 with a mark.
+    """Text of a file in UTF-8, or in UTF-16 or UTF-32 with a byte order mark.
 
     Args:
         path: `pathlib.Path` or `Address`.
-        what: Str, what to call it in an error.
+        what: Str, what an error calls the file.
 
     Raises:
         ValueError: If it is in another encoding.
@@ -88,7 +88,7 @@ def read_text(path, what):
 
 
 def is_whole(text):
-    """Whether a text has no half of a surrogate pair, and can be written."""
+    """Whether a text has no lone surrogate, and so can be written."""
     try:
         text.encode()
     except UnicodeEncodeError:

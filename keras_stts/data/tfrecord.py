@@ -1,6 +1,6 @@
-"""TFRecord files: length, its checksum, bytes, their checksum, again and again.
+"""TFRecord files, read and written without TensorFlow.
 
-Read and written without TensorFlow.
+A record is a length, the checksum of the length, bytes, and their checksum.
 """
 
 import struct
@@ -13,11 +13,11 @@ HEADER = LENGTH.size + CRC.size
 
 
 class RecordError(ValueError):
-    """A record that is cut or damaged."""
+    """A record is truncated or damaged."""
 
 
 def frame(data):
-    """A record as it is in a file, as bytes."""
+    """The record of some data, as bytes of a file."""
     length = LENGTH.pack(len(data))
     parts = (length, _crc(length), data, _crc(data))
     return b"".join(parts)
@@ -28,7 +28,7 @@ def _crc(data):
 
 
 def unframe(record):
-    """The bytes of a record as it is in a file.
+    """The data of a record.
 
     Raises:
         RecordError: If it is damaged.
@@ -38,7 +38,7 @@ def unframe(record):
         raise RecordError("is cut short")
     data = record[HEADER : HEADER + length]
     if record[-CRC.size :] != _crc(data):
-        raise RecordError("is damaged: its checksum is another")
+        raise RecordError("is damaged: its checksum does not match")
     return data
 
 
@@ -52,7 +52,7 @@ def check_header(header):
         raise RecordError("is cut short")
     length = header[: LENGTH.size]
     if header[LENGTH.size :] != _crc(length):
-        raise RecordError("is damaged: the checksum of its length is another")
+        raise RecordError("is damaged: its length does not fit its checksum")
     return LENGTH.unpack(length)[0]
 
 
@@ -60,7 +60,7 @@ def read_records(file):
     """Yield the bytes of all records of a binary file object.
 
     Raises:
-        RecordError: If one is damaged; there is no way to those after it.
+        RecordError: If one is damaged; later records cannot be found then.
     """
     while header := file.read(HEADER):
         rest = check_header(header) + CRC.size

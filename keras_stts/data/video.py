@@ -21,11 +21,22 @@ from keras_stts.data.sampling import choose_frames
 from keras_stts.data.source import as_source
 
 SampledVideo = namedtuple("SampledVideo", ["frames", "times"])
-SampledVideo.__doc__ = """What `read_video` returns, to be taken as it is.
+SampledVideo.__doc__ = """Frames sampled from a video, and their times.
+
+`read_video` returns it. Where videos are expected, it is taken without sampling
+again.
 
 Attributes:
-    frames: Uint8 (T, H, W, 3).
-    times: Float64 (T,), seconds.
+    frames: Uint8 (T, H, W, 3), RGB.
+    times: Float64 (T,), seconds from the first frame.
+
+Example:
+```python
+frames = np.zeros((2, 28, 28, 3), "uint8")
+video = keras_stts.data.SampledVideo(frames, times=np.array([0.0, 0.5]))
+converter = keras_stts.VideoVLMVideoConverter(image_size=28, num_frames=4)
+converter([video])["frame_mask"]  # [[True, True, False, False]]
+```
 """
 
 
@@ -41,7 +52,7 @@ def index_video(source, on_error="raise"):
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no video, damaged or cut short.
+        ValueError: If it is not a video, or is damaged or truncated.
     """
     source = as_source(source)
     return index_source(source, Damage(source.name, on_error))
@@ -60,35 +71,35 @@ def read_video(
 ):
     """Read the frames that `choose_frames` chooses from a video.
 
-    The file is read once for the times of its frames; then only what lies
-    between a chosen frame and the keyframe before it is decoded. Only the
-    chosen frames are held in memory. Videos that are stored sideways, upside
-    down or mirrored are turned as they are to be shown.
+    The file is read once for the times of its frames; then only the frames
+    from a keyframe to the chosen frame after it are decoded. Only the chosen
+    frames are kept in memory. Videos that are stored sideways, upside down or
+    mirrored are turned upright.
 
-    A file is damaged or cut if its container or a decoder shows it, not if a
-    header promises more than there is: then a warning gives both figures. A
-    file that names others, as playlists do, is refused: no other is opened.
+    A file counts as damaged if its container or a decoder shows it. If only
+    the duration in a header is too long, a warning names both durations. A
+    file that names other files, such as a playlist, is refused.
 
     Args:
         source: Path, `file://` or other address (read with fsspec), bytes or
-            binary file object of anything FFmpeg reads, of an animated WebP or
-            PNG; or a dict of `"bytes"`, `"path"` or both, as rows of Hugging
-            Face's datasets are; or a folder of images, in the order of the
-            numbers in their names, hidden files left out.
+            binary file object of a video that FFmpeg reads, or of an animated
+            WebP or PNG; or a dict of `"bytes"`, `"path"` or both, as in rows
+            of Hugging Face's datasets; or a folder of images, in the order of
+            the numbers in their names, without hidden files.
         num_frames: Int. See `choose_frames`.
         max_fps: Number. See `choose_frames`.
         sampling: Str. See `choose_frames`.
         size: Optional int or (height, width). Frames are resized to it one by
-            one. Or a callable of a frame, uint8 (H, W, 3), and the number of
-            frames, that returns the frame in another size; its `repr` should
-            tell what it does, as caches and shards know it by that.
-        fps: Optional number. Frames a second of a folder. Defaults to
+            one. It may also be a function of a frame, uint8 (H, W, 3), and the
+            number of frames that returns the frame in another size; its `repr`
+            should describe it, as caches and shards compare settings by it.
+        fps: Optional number. Frames per second of a folder. Defaults to
             `max_fps`.
-        clip: Optional (start, end), seconds. Only frames of this part of the
-            video are read, and their times count from the first of them.
-        on_error: What happens with a file that is damaged or cut: `"raise"`,
-            or `"warn"` and read what is left; where a frame is lost, the one
-            before it is given.
+        clip: Optional (start, end), in seconds. Only frames of this part of
+            the video are read, and their times count from the first of them.
+        on_error: What to do with a file that is damaged or truncated:
+            `"raise"` an error, or `"warn"` and read what is left, where a lost
+            frame is replaced by the one before it.
 
     Returns:
         `SampledVideo` (frames, times): uint8 (T, H, W, 3), RGB, and float64
@@ -96,8 +107,8 @@ def read_video(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no video, damaged or cut short, or has no frame
-            in the clip.
+        ValueError: If it is not a video, is damaged or truncated, or has no
+            frame in the clip.
 
     Example:
 
@@ -141,12 +152,12 @@ def read_video(
 
 
 def _repeated(frames, places):
-    """Frames that were read once each, as often as they were chosen."""
+    """Repeat frames, which were read once, as often as they were chosen."""
     return frames if len(frames) == len(places) else frames[places]
 
 
 def _part(times, clip, damage):
-    """The first frame of a clip, and how many there are."""
+    """Index of the first frame of a clip, and the number of its frames."""
     if clip is None:
         return 0, len(times)
     start, end = clip
@@ -167,19 +178,19 @@ def sampled_times(
     fps=None,
     on_error="raise",
 ):
-    """The seconds of the frames that `read_video` would read.
+    """The times of the frames that `read_video` would read.
 
-    Nothing is decoded, unless a file does not tell the times of its frames.
+    Nothing is decoded, unless the file lacks the times of its frames.
 
     Args:
-        source: See `read_video`, as all others.
+        source: See `read_video`, also for all other arguments.
 
     Returns:
-        Float64 (T,).
+        Float64 (T,), in seconds.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no video, damaged or cut short.
+        ValueError: If it is not a video, or is damaged or truncated.
     """
     check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
     rule = (num_frames, max_fps, sampling)
@@ -190,7 +201,7 @@ def sampled_times(
 
 
 def find_times(source, fps, damage):
-    """Seconds of all frames of a `Source`, and frames a second."""
+    """Seconds of all frames of a `Source`, and frames per second."""
     check_path(source, damage, may_be_folder=True)
     if is_animation(source):
         with open_animation(source, fps, damage) as animation:

@@ -21,27 +21,39 @@ from keras_stts.data.source import reachable
 
 SCRIPT = pathlib.Path(__file__).with_name("_worker.py")
 HEADER = struct.Struct("<Q")
-# What Linux lets any user ask for.
+# The largest pipe that Linux grants to any user.
 PIPE_BYTES = 2**20
 
 
 class DecodeError(ValueError):
-    """A video that could not be read, and why."""
+    """A `DecodePool` could not read a video; the message says why.
+
+    Example:
+    ```python
+    open("empty.mp4", "wb").close()
+    with keras_stts.data.DecodePool(num_workers=1) as pool:
+        error = pool.submit("empty.mp4", num_frames=8).exception()
+    isinstance(error, keras_stts.data.DecodeError)  # True
+    ```
+    """
 
 
 class DecodePool:
-    """Reads videos in processes of their own, several at a time.
+    """Reads videos in separate processes, several at a time.
 
-    FFmpeg can crash, hang or ask for all memory on a damaged file; then its
+    FFmpeg can crash, hang or allocate all memory on a damaged file. Then its
     process is replaced, and only that video is lost.
 
     Args:
-        num_workers: Int. Processes.
-        time_limit: Number. Seconds that a video may take.
-        memory_limit: Int. Bytes that a process may ask for beyond what it
+        num_workers: Int. Number of processes.
+        time_limit: Number. Seconds that reading a video may take.
+        memory_limit: Int. Bytes that a process may allocate, beyond those it
             starts with.
-        python: Optional path of the Python that processes run, which needs
-            what this package needs. Defaults to this one.
+        python: Optional path of the Python interpreter of the processes, with
+            the dependencies of this package. Defaults to the current one.
+
+    Raises:
+        ValueError: If a number is not positive.
 
     Example:
     ```python
@@ -83,19 +95,19 @@ class DecodePool:
         """Start to read a video.
 
         Args:
-            source: See `keras_stts.data.read_video`, as all others.
+            source: See `keras_stts.data.read_video`.
             num_frames: Int.
-            **kwargs: See `keras_stts.data.read_video`.
+            **kwargs: Further arguments of `keras_stts.data.read_video`.
 
         Returns:
-            A `concurrent.futures.Future` of what `read_video` returns. Its
+            A `concurrent.futures.Future` of the result of `read_video`. Its
             exception is a `DecodeError` that names the video, or a
             `FileNotFoundError`.
         """
         return self._submit("frames", source, num_frames=num_frames, **kwargs)
 
     def submit_times(self, source, num_frames, **kwargs):
-        """Start to find the times of what would be read; see `submit`.
+        """Start to find the times of the frames that `submit` would read.
 
         Returns:
             A `concurrent.futures.Future` of float64 (T,), seconds.
@@ -116,7 +128,7 @@ class DecodePool:
         return self._threads.submit(self._run, what, task)
 
     def close(self):
-        """End all processes; what is being read is given up."""
+        """End all processes, also those that are reading."""
         with self._lock:
             processes, self._processes = self._processes, None
         for process in processes or ():
@@ -146,7 +158,7 @@ class DecodePool:
             self._end(process)
             raise DecodeError(
                 "A video must be read within `time_limit`. Received: "
-                f"{name!r}, which was not after {self.time_limit} s."
+                f"{name!r}, which took more than {self.time_limit} s."
             ) from None
         except (OSError, EOFError, pickle.UnpicklingError):
             self._end(process)
@@ -189,7 +201,7 @@ class DecodePool:
 
 
 def _widen(pipe):
-    """Let a pipe hold more, for fewer waits on both sides: Linux alone can."""
+    """Enlarge the buffer of a pipe, so that both sides wait less (Linux)."""
     with contextlib.suppress(AttributeError, OSError):
         fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
 
@@ -219,9 +231,9 @@ def _read(stream, size):
 
 @contextlib.contextmanager
 def _killed_after(process, seconds):
-    """Ends a process, and what waits for it, with TimeoutError when late.
+    """Ends a process that is late; waiting for it raises a TimeoutError.
 
-    Pipes cannot be waited for with a deadline on every system.
+    Not every system can wait for a pipe with a deadline.
     """
     late = threading.Event()
 

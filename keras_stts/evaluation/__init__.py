@@ -1,4 +1,4 @@
-"""Benchmarks of video questions: asking, marking, tables and plots."""
+"""Benchmarks of questions about videos: asking, scoring, tables and plots."""
 
 from keras_stts.evaluation import plots
 from keras_stts.evaluation.benchmarks import BENCHMARKS

@@ -1,4 +1,4 @@
-"""Batches of questions to answers, with what they cost."""
+"""Answers to batches of questions, and their cost."""
 
 import time
 
@@ -11,18 +11,18 @@ from keras_stts.evaluation import memory
 from keras_stts.models import cuda_graphs
 from keras_stts.training import padding
 
-# Text parts are made this long and longer, so that few shapes are compiled.
+# Text parts are padded to these lengths, so that few shapes are compiled.
 LEAST_LENGTH = 32
-# More words than fit a sequence of the published models.
+# More tokens than fit a sequence of the published models.
 MOST_LENGTH = 2**16
 TIME_BINS = 10
 
 
 def with_frames(preprocessor, num_frames=None, sampling=None):
-    """A preprocessor that samples videos otherwise.
+    """A copy of a preprocessor that samples videos differently.
 
-    A `VideoVLM` takes any number of frames that its `prefill` is given, with
-    the same weights: only the preprocessor is bound to one.
+    With the same weights a `VideoVLM` takes any number of frames: only the
+    preprocessor has a fixed number.
 
     Args:
         preprocessor: A `VideoVLMPreprocessor`.
@@ -44,11 +44,11 @@ def with_frames(preprocessor, num_frames=None, sampling=None):
 
 
 class Answerer:
-    """Answers questions greedily, and times both phases.
+    """Answers questions greedily, and times prefill and decoding.
 
     The first batch of a shape is run twice: to compile, and to be timed. With
-    CUDA graphs it is run three times, and a later batch whose shapes are not
-    those of the last runs without.
+    CUDA graphs it is run three times, and a later batch with other shapes than
+    the last runs without a graph.
 
     Args:
         model: A `VideoVLM`.
@@ -56,22 +56,25 @@ class Answerer:
         max_new_tokens: Int. Longest answer.
 
     Call arguments:
-        examples: Dict of lists as `model.generate` takes it, all of the same
-            number of examples.
+        examples: Dict of lists as `model.generate` takes it, always with the
+            same number of examples.
 
     Returns:
-        List of dicts, one an example: `"prediction"`, the answer; counts of
-        `"vision_tokens"` that the language model sees, of those that are
-        `"vision_tokens_left"` in its last block, of `"prompt_tokens"` beside
-        them (times, marks, subtitles, words) and of `"answer_tokens"`;
-        `"text_length"`, what the text part is padded to; `"prefill_seconds"`
-        and `"compile_seconds"` (what the first run took longer than the
-        second), those of the batch divided by its size; `"decode_seconds"`,
-        the same of one step, times the steps of this answer and its stop,
-        whatever else the batch decodes; `"peak_memory"` so far, bytes by
-        place; and, if blocks are pruned, the shares of them that are left in
-        the end: `"kept_by_row"` of the image, and `"kept_by_time"`, in tenths
-        of the video.
+        List of dicts, one for each example, of
+
+        - `"prediction"`, the answer;
+        - counts: `"vision_tokens"` that the language model sees,
+          `"vision_tokens_left"` in its last layer, `"prompt_tokens"` beside
+          them (times, frame tokens, subtitles, words), `"answer_tokens"`, and
+          `"text_length"`, to which the text part is padded;
+        - `"prefill_seconds"` and `"compile_seconds"` (by which the first run
+          was slower than the second), both of the batch, divided by its size;
+        - `"decode_seconds"`, the same of one step, times the steps of this
+          answer and its end token;
+        - `"peak_memory"` so far, bytes by device;
+        - if blocks are pruned, the shares that are left in the end:
+          `"kept_by_row"` of the image, and `"kept_by_time"`, for each tenth of
+          the video.
     """
 
     def __init__(self, model, preprocessor, max_new_tokens):
@@ -92,7 +95,7 @@ class Answerer:
             self._shapes.add(shape)
             first = sum(times)
             if cuda_graphs.wanted(self.model):
-                # Other shapes than the last are recorded the second time.
+                # Graphs of new shapes are recorded at their second run.
                 first += sum(self._run(x)[2])
             seen, token_ids, times = self._run(x)
             compiling = max(0.0, first - sum(times))
@@ -127,7 +130,7 @@ class Answerer:
         return x | text
 
     def _run(self, x):
-        """What was kept, token ids, and the seconds of both phases."""
+        """Kept blocks, token ids, and the seconds of prefill and decoding."""
         x, size = padding.spread(self.model.backbone, x)
         start = time.perf_counter()
         kept, state = self._prefill(x)
@@ -160,13 +163,13 @@ class Answerer:
         return outputs["token_ids"]
 
     def _steps(self, x, counts):
-        """Steps of a batch: from its shortest prompt to its last stop."""
+        """Steps of a batch, from its shortest prompt to its last end token."""
         prompts = x["padding_mask"].astype(bool).sum(-1)
         last = np.minimum(prompts + counts, x["padding_mask"].shape[1] - 1)
         return int(last.max() - prompts.min()) + 1
 
     def _texts(self, x, token_ids):
-        """Answers up to the stop, no longer than wanted; their lengths."""
+        """Answers up to the end token or the longest length; their lengths."""
         prompt = x["padding_mask"].astype(bool)
         place = np.arange(prompt.shape[1]) - prompt.sum(-1, keepdims=True)
         answer = (place >= 0) & (place < self.max_new_tokens)
@@ -179,7 +182,7 @@ class Answerer:
 
 
 def _tokens(x, i, backbone, kept):
-    """Counts of an example's tokens, and where its blocks were kept."""
+    """Counts of an example's tokens, and the shares of its kept blocks."""
     text = int(x["padding_mask"][i].sum()) + int(x["vision_mask"][i].sum())
     if "frame_mask" not in x:
         none = {"vision_tokens": 0, "vision_tokens_left": 0}
@@ -228,10 +231,10 @@ def kept_by_time(kept, bins=TIME_BINS):
 
     Args:
         kept: Bool (T, P).
-        bins: Int. Equal parts that the video is cut into.
+        bins: Int. Number of equal parts of the video.
     """
     frames = len(kept)
-    # Shown from t to t + 1 of T: a fine grid of times stands for all.
+    # Frame t of T is shown from t to t + 1: a fine grid of times covers all.
     times = (np.arange(bins * frames) + 0.5) / bins
     shown = kept.mean(-1)[times.astype(int)]
     return shown.reshape(bins, frames).mean(-1)

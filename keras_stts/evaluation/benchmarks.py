@@ -1,7 +1,7 @@
-"""The published benchmarks: what they read, how they ask and how they mark.
+"""The published benchmarks: their files, prompts and parsers.
 
 Prompts and parsers are those of the evaluation code of STTS' and Molmo2's
-authors, of lmms-eval for TempCompass.
+authors; for TempCompass those of lmms-eval.
 """
 
 import functools
@@ -150,7 +150,11 @@ BENCHMARKS = {
 
 
 def get_benchmark(name):
-    """A `Benchmark` by its name, of a table's path, or as it is.
+    """A `Benchmark` from its name or from the path of a table.
+
+    Args:
+        name: Str, a name in `BENCHMARKS` or the path of a table of videos,
+            prompts and responses; or a `Benchmark`, which is returned.
 
     Raises:
         ValueError: If the name is unknown.

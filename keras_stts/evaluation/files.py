@@ -9,10 +9,10 @@ ENDINGS = (".mp4", ".MP4", ".mkv", ".webm", ".avi", ".mov")
 
 
 def find(folder, *patterns):
-    """Files that match the first pattern with any, in the order of names.
+    """Files that match the first pattern with matches, sorted by name.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If no file matches.
     """
     for pattern in patterns:
         found = sorted(folder.glob(pattern))
@@ -21,7 +21,7 @@ def find(folder, *patterns):
     raise FileNotFoundError(
         f"The folder of a benchmark must hold {' or '.join(patterns)}. "
         f"Received: folder={str(folder)!r}, which holds none. Download the "
-        "annotations, and pass the folder that they are in."
+        "annotations, and pass the folder that holds them."
     )
 
 
@@ -42,12 +42,12 @@ def read_json(path):
 
 
 def find_video(folder, *places):
-    """The first place that holds a video, or the first, to be missed there.
+    """The first place that holds a video; if none does, the first place.
 
     Args:
         folder: `pathlib.Path` or `Address`.
-        *places: Str, from the folder; what ends in no known ending may have
-            any, or be a folder of images.
+        *places: Str, relative to the folder. A place without a known ending
+            may have any ending, or be a folder of images.
     """
     for place in places:
         path = folder / place

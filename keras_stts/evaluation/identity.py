@@ -1,4 +1,4 @@
-"""Checksums of what predictions depend on: weights, settings, videos."""
+"""Checksums of the weights, settings and videos behind predictions."""
 
 import importlib.metadata
 import zlib

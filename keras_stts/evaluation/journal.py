@@ -15,16 +15,16 @@ RESULTS, UNREADABLE = "results.json", "unreadable.json"
 
 
 class Journal:
-    """Predictions that were made, in a folder; or in memory alone.
+    """Predictions, kept in a folder or only in memory.
 
-    Lines are on the disk before `append` returns. What a kill left of a last
-    line is cut off when the folder is opened again. At an address nothing is
-    added to a file: each `append` writes one beside it, and `close` joins
-    them. No other process is kept from writing there, too.
+    Lines are on the disk before `append` returns. An incomplete last line, left
+    by a process that was killed, is removed when the folder is opened again.
+    At an address files cannot be appended to: each `append` writes a new file,
+    and `close` joins them; other processes are not kept from writing there.
 
     Args:
-        folder: Path or address, made if need be, or `None`.
-        settings: Dict that JSON can hold: what predictions depend on.
+        folder: Path or address, created if it is missing, or `None`.
+        settings: Dict of JSON values on which the predictions depend.
 
     Attributes:
         entries: Dict of id to prediction.
@@ -58,8 +58,8 @@ class Journal:
         except BlockingIOError:
             raise ValueError(
                 "One process writes to a folder of predictions. Received: "
-                f"{str(self.folder)!r}, to which another one writes. Wait for "
-                "it, or choose another `output`."
+                f"{str(self.folder)!r}, to which another one is writing. Wait "
+                "for it, or choose another `output`."
             ) from None
 
     def _check_settings(self, settings):
@@ -192,7 +192,7 @@ def read_json(path):
         found = None
     if not isinstance(found, dict):
         raise ValueError(
-            "What `evaluate` wrote must be whole. Received: "
+            "Files of `evaluate` must be as it wrote them. Received: "
             f"{str(path)!r}, which is no JSON object. Delete its folder and "
             "evaluate again, or choose another `output`."
         )
@@ -200,7 +200,7 @@ def read_json(path):
 
 
 def write_json(path, value):
-    """Write a JSON file that is whole or not there."""
+    """Write a JSON file atomically."""
     text = json.dumps(value, indent=2, ensure_ascii=False) + "\n"
     if isinstance(path, Address):
         return path.write_text(text)

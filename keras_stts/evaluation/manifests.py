@@ -22,17 +22,17 @@ def from_manifest(path, *, may_leave_folder=False, left_out=None):
 
     Args:
         path: Path of a table, see `keras_stts.data.read_manifest`, of videos,
-            prompts and responses. Answers count as right if they are the
-            response, but for capitals, spaces and a full stop. Rows with
+            prompts and responses. An answer is right if it equals the
+            response, apart from capitals, spaces and a full stop. Rows with
             `"choices"`, a list (in CSV as JSON, `["red", "blue"]`), are
             multiple-choice questions: the choices are shown as lines `A. ...`,
             and the response is one of them, its letter or its number from 0.
-        may_leave_folder: Bool. Whether videos may lie outside of the folder.
-        left_out: Optional dict, into which rows of no use go instead of
-            raising an error: id to dict of `"id"`, `"video"` and `"reason"`.
+        may_leave_folder: Bool. Whether videos may be outside the folder.
+        left_out: Optional dict that collects unusable rows, which otherwise
+            raise an error: id to dict of `"id"`, `"video"` and `"reason"`.
 
     Returns:
-        `Benchmark`, whose folder is what the videos' paths start from.
+        `Benchmark`, whose folder the paths of videos are relative to.
     """
     path = as_path(path)
     on_error = "raise" if left_out is None else "keep"
@@ -77,13 +77,13 @@ def _question(row):
 
 
 def _choices(row):
-    """List of them, empty if there are none."""
+    """The choices of a row as a list, empty without choices."""
     choices = row.get("choices")
     if isinstance(choices, str) and choices.strip():
         try:
             choices = json.loads(choices)
         except (ValueError, RecursionError):
-            pass  # To be refused.
+            pass  # It is refused below.
     if choices is None or choices == "":
         return []
     if not isinstance(choices, (list, tuple)) or not all(
@@ -98,7 +98,7 @@ def _choices(row):
 
 
 def _answer(answer, choices):
-    """A number that is a choice is that choice, else it counts from 0."""
+    """A number that is a choice is that choice, else an index from 0."""
     is_number = isinstance(answer, (int, float)) and answer == answer
     if is_number and not isinstance(answer, bool):
         numbers = [c for c in choices if not isinstance(c, str)]

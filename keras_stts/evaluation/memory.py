@@ -6,7 +6,7 @@ import keras
 
 
 def reset_peak():
-    """Start to count anew, where that is possible."""
+    """Reset the peak, on systems that can."""
     try:
         # Linux: https://www.kernel.org/doc/html/latest/filesystems/proc.html
         pathlib.Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
@@ -26,12 +26,12 @@ def reset_peak():
 
 
 def peak():
-    """Bytes since `reset_peak`, or since the start where it did nothing.
+    """Peak bytes since `reset_peak`, or since the start if it cannot reset.
 
     Returns:
-        Dict of `"host"`, which stayed in memory (Linux), and `"device"`, the
-        fullest accelerator by its backend's own count; `None` where there is
-        no figure.
+        Dict of `"host"`, the resident memory of this process (Linux), and
+        `"device"`, the fullest accelerator by its backend's count; `None` if
+        unknown.
     """
     return {"host": _host(), "device": _device()}
 

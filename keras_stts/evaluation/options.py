@@ -1,4 +1,4 @@
-"""Options of questions that are written in their text or named by letters."""
+"""Options that are part of a question's text, or named by letters."""
 
 import re
 

@@ -1,10 +1,10 @@
-"""From a model's words to the choice that it means.
+"""Parsers: from the text of an answer to the choice that it means.
 
-A parser is a function of the words (str) and a `Question`. It returns the
-number of a choice (which may be one that the question does not have, and is
-then wrong), a str where there are no choices, or `None` if it makes nothing
-of the words. White space around them does not count. Each follows the code
-that a benchmark's published figures come from, for better or worse.
+A parser is a function of the text (str) and a `Question`. It returns the number
+of a choice (a number that the question does not have counts as wrong), a str
+if there are no choices, or `None` if it cannot parse the text. White space
+around the text is ignored. Each parser does exactly what the code behind a
+benchmark's published figures does.
 """
 
 import re
@@ -26,10 +26,10 @@ PREFIXES = (
 
 
 def exact(text, question):
-    """The answer in other capitals, spacing or with a full stop.
+    """The answer, apart from capitals, spaces and a full stop.
 
-    With choices, all the words of one, or its letter, as "B", "(b)" or "B)",
-    or both: "B. Dark green". Words come before letters.
+    With choices it is the whole text of one, or its letter as "B", "(b)" or
+    "B)", or both: "B. Dark green". Texts are tried before letters.
     """
     if not question.choices:
         same = _plain(text) == _plain(question.answer)
@@ -65,12 +65,12 @@ def _plain(text):
 
 
 def letter_start(text, question):
-    """The first character, large or small: "b) the dog" is B, "apple" A."""
+    """The first character in either case: "b) the dog" is B, "apple" A."""
     return _choice(text.strip()[:1].upper(), question)
 
 
 def capital_start(text, question):
-    """The first character, if it is a capital."""
+    """The first character, if it is a capital letter."""
     return _choice(text.strip()[:1], question)
 
 
@@ -121,10 +121,11 @@ def _marked(text, question, choose, find):
 
 
 def closest(text, question):
-    """The choice, or one that begins so, or holds the words, or is closest.
+    """The closest choice.
 
-    Each step is taken if it leaves a single choice; the last one, the
-    smallest edit distance, finds something for any words.
+    It is the only choice that equals the text; else the only one of which one
+    begins with the other; else the only one of which one contains the other;
+    else the one with the smallest edit distance, which always exists.
     """
     text = text.strip().lower().rstrip(".")
     if not text or not question.choices:
@@ -178,7 +179,7 @@ def letter_mark(text, question):
 
 
 def yes_no(text, question):
-    """What the words begin with, "yes" or "no", large or small."""
+    """The "yes" or "no", in either case, that the text begins with."""
     text = text.strip().lower()
     for i, choice in enumerate(question.choices):
         if text.startswith(choice.strip().lower()):

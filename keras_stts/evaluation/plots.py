@@ -1,8 +1,8 @@
 """Plots of accuracy against cost, and of which blocks are kept.
 
 Results are dicts that `keras_stts.evaluate` returned. All functions return a
-matplotlib `Figure`, 150 dots an inch when saved, which notebooks display, and
-raise a ValueError if the results cannot be plotted.
+matplotlib `Figure`, which notebooks display and which is saved with 150 dots
+per inch; they raise a ValueError if the results cannot be plotted.
 """
 
 import numpy as np
@@ -23,15 +23,15 @@ __all__ = [
 
 COSTS = {
     "tokens": (
-        "vision tokens that the language model sees, a question",
+        "vision tokens that the language model sees, per question",
         lambda result: result["vision_tokens"],
     ),
     "time": (
-        "seconds a question, prefill and decoding",
+        "seconds per question, prefill and decoding",
         lambda result: result["prefill_seconds"] + result["decode_seconds"],
     ),
     "flops": (
-        "operations of the prefill, a question",
+        "operations of the prefill, per question",
         lambda result: result["flops"],
     ),
 }
@@ -40,10 +40,10 @@ SIZE = (9.0, 5.6)
 
 
 def plot_accuracy(results, cost="tokens", title=None):
-    """Accuracy against what it costs, with 95% intervals.
+    """Plot accuracy against cost, with 95% intervals.
 
-    Results of one benchmark with one pruning (or `"label"`) are joined by a
-    line; each is marked with its number of frames.
+    A line joins the results of one benchmark with the same pruning (or
+    `"label"`); each result is marked with its number of frames.
 
     Args:
         results: A result, or a list of results.
@@ -63,7 +63,7 @@ def plot_accuracy(results, cost="tokens", title=None):
     results = as_list(results)
     _check(results, [r for r in results if r["accuracy"] is not None])
     name, value = COSTS[cost]
-    figure, axis = _page(title, name, "right answers, %")
+    figure, axis = _page(title, name, "accuracy, %")
     for color, (series, points) in zip(_colors(), _series(results).items()):
         points = sorted(points, key=value)
         x = [value(result) for result in points]
@@ -89,10 +89,10 @@ def _places(results, x, y):
 
 
 def plot_kept_by_row(results, title=None):
-    """Share of the blocks kept in each row of the image, the top one above.
+    """Plot the share of the blocks kept in each row of the image.
 
     Args:
-        results: List of results of which some prune.
+        results: List of results, at least one of a model that prunes.
         title: Optional str.
 
     Example:
@@ -119,10 +119,10 @@ def plot_kept_by_row(results, title=None):
 
 
 def plot_kept_over_time(results, title=None):
-    """Share of the blocks kept in each tenth of the video.
+    """Plot the share of the blocks kept in each tenth of the video.
 
     Args:
-        results: List of results of which some prune.
+        results: List of results, at least one of a model that prunes.
         title: Optional str.
 
     Example:
@@ -150,14 +150,14 @@ def plot_kept_over_time(results, title=None):
 def _check(results, good):
     if not good:
         raise ValueError(
-            "There must be a result to plot; of kept blocks, one of a model "
-            f"that prunes. Received: {len(results)} results, none of them so."
+            "There must be a result to plot; for kept blocks, one of a model "
+            f"that prunes. Received: {len(results)} results, none of this kind."
         )
     return good
 
 
 def _series(results):
-    """Results by what they are called but for the number of frames."""
+    """Results grouped by their label without the number of frames."""
     series = {}
     for result in results:
         series.setdefault(_name(result, results, frames=False), []).append(
@@ -202,7 +202,7 @@ def _mark(axis, text, place, color):
 
 
 def _plain_ticks(axis):
-    """Marks of a logarithmic axis as numbers, where it spans little too."""
+    """Write numbers at a logarithmic axis, even if it spans little."""
     ticker = import_matplotlib().ticker
     axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))

@@ -1,4 +1,4 @@
-"""What a benchmark is, and what it asks."""
+"""Benchmarks and their questions."""
 
 import dataclasses
 import warnings
@@ -9,7 +9,7 @@ from keras_stts.data.paths import as_path
 from keras_stts.evaluation.parsers import LETTERS
 from keras_stts.evaluation.parsers import PARSERS
 
-# What files raise that are of another format than expected.
+# Errors of reading files of an unexpected format.
 FORMAT_ERRORS = (
     AttributeError,
     IndexError,
@@ -17,7 +17,7 @@ FORMAT_ERRORS = (
     TypeError,
     ValueError,
 )
-# What becomes of an answer that cannot be parsed in the published code.
+# What the published code does with an answer that cannot be parsed.
 UNPARSED = ("wrong", "random", "dropped")
 
 
@@ -26,18 +26,33 @@ class Question:
     """One question about one video.
 
     Attributes:
-        id: Str, unlike any other of the benchmark.
+        id: Str, unique in the benchmark.
         video: Str. Path of a video file, or of a folder of images.
-        prompt: Str, as the model is asked, or the messages of a
+        prompt: Str, the text that the model gets, or the messages of a
             conversation.
-        answer: Int, which of the choices is right; or a str.
+        answer: Int, the index of the right choice; a str without choices.
         choices: Tuple of str.
         categories: Dict such as `{"duration": "short"}`, of str to str or to
             a list of str.
-        parse: Function of an answer and the question; see `parsers`.
-        clip: Optional (start, end), seconds: the part that is asked about.
-        fps: Optional number, frames a second of a folder of images.
-        subtitles: Optional tuple of (start, end, text), seconds.
+        parse: Function of an answer and the question; see
+            `keras_stts.evaluation.parsers`.
+        clip: Optional (start, end), in seconds: the part of the video that the
+            question is about.
+        fps: Optional number, frames per second of a folder of images.
+        subtitles: Optional tuple of (start, end, text), in seconds.
+
+    Example:
+    ```python
+    question = keras_stts.evaluation.Question(
+        id="1",
+        video="clips/cat.mp4",
+        prompt="Who jumps?\\nA. the dog\\nB. the cat\\nAnswer with a letter.",
+        answer=1,
+        choices=("the dog", "the cat"),
+        parse=keras_stts.evaluation.PARSERS["letter"],
+    )
+    question.parse("b) the cat", question)  # 1
+    ```
     """
 
     id: str
@@ -54,29 +69,30 @@ class Question:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """How questions are read from disk, asked and marked.
+    """How questions are read from disk, asked and scored.
 
     Attributes:
         name: Str.
-        read: Function of a folder, an absolute `pathlib.Path`, or what has
-            its methods and stands for an address. It yields, for each
-            question, a dict of `"id"`, `"video"` (path, absolute or from the
-            folder, or address), `"question"` and `"answer"`: with
-            `"choices"`, a list of str, the number of the right one or its
-            letter or its text; the text itself without. It may hold
-            `"categories"`, `"clip"`, `"fps"`, `"subtitles"` and `"parse"`,
-            see `Question`, and anything that the prompt names.
-        prompt: Str, a template of what `read` yields, and of `{options}`,
-            by default the choices as lines `A. ...`.
-        parse: Str or function, what makes an answer of the model's words,
-            see `keras_stts.evaluation.parsers`. `"exact"` knows choices by
-            their words and their letters; all others need choices.
-        max_new_tokens: Int. Length of an answer.
+        read: Function of a folder, which is an absolute `pathlib.Path`, or an
+            object with its methods for an address. It yields a dict for each
+            question: `"id"`, `"video"` (an address, or a path that is
+            absolute or relative to the folder), `"question"` and `"answer"`,
+            a text. With `"choices"`, a list of str, the answer is the index,
+            the letter or the text of the right choice. The dict may also hold
+            `"categories"`, `"clip"`, `"fps"`, `"subtitles"` and `"parse"`, see
+            `Question`, and any other name that occurs in the prompt.
+        prompt: Str, a template with the names that `read` yields and
+            `{options}`, by default the choices as lines `A. ...`.
+        parse: Str or function that turns the model's text into an answer, see
+            `keras_stts.evaluation.parsers`. `"exact"` works with and without
+            choices; all others need choices.
+        max_new_tokens: Int. Longest answer, in tokens.
         sampling: Optional str. How frames are chosen, see
             `keras_stts.data.sample_indices`. Defaults to the model's.
-        size: Optional int. How many questions were published; `load` warns
-            if it finds more or fewer.
-        group: Str, which mean this belongs to: `"short"`, `"long"` or none.
+        size: Optional int. Number of published questions; `load` warns if it
+            finds more or fewer.
+        group: Str, the mean that this benchmark counts for: `"short"`,
+            `"long"` or `""`.
         unparsed: Str. What the authors' code does with an answer that cannot
             be parsed: `"wrong"`, `"random"` (guess) or `"dropped"` (leave the
             question out). It is done with `reference_quirks=True` only.
@@ -129,9 +145,9 @@ class Benchmark:
 
         Raises:
             FileNotFoundError: If a file of questions is missing.
-            ValueError: If there is no question, two have one id, an answer
-                is none of the choices or none that the parser can give, or
-                files are not as published.
+            ValueError: If there is no question, two have the same id, an
+                answer is none of the choices or cannot be returned by the
+                parser, or files are not as published.
         """
         folder = as_path(folder).absolute()
         questions = [self._question(row, folder) for row in self._rows(folder)]
@@ -141,7 +157,7 @@ class Benchmark:
             raise ValueError(
                 "A benchmark must have questions, each with an `id` of its "
                 f"own. Received: {len(ids)} questions of {self.name} in "
-                f"{str(folder)!r}, of one id: {twice}. Check how the files "
+                f"{str(folder)!r}, with repeated ids: {twice}. Check how files "
                 "were written."
             )
         if self.size not in (None, len(ids)):
@@ -160,7 +176,7 @@ class Benchmark:
                 last = row.get("id")
         except FORMAT_ERRORS as error:
             if "Received: " in str(error):
-                raise  # It says already what to do.
+                raise  # Its message already says what to do.
             raise ValueError(
                 f"The annotations of {self.name} must be as published. "
                 f"Received: {type(error).__name__}: {error} after question "
@@ -209,11 +225,11 @@ class Benchmark:
 
 
 def with_words(prompt, change):
-    """A prompt with other words, the last ones of a conversation.
+    """Change the text of a prompt, or the last text of a conversation.
 
     Args:
         prompt: Str, or a list of messages, see `keras_stts.preprocessing.chat`.
-        change: Function of the words.
+        change: Function of the text.
     """
     if not isinstance(prompt, (list, tuple)):
         return change(prompt)
@@ -224,7 +240,7 @@ def with_words(prompt, change):
     places = [i for i, part in enumerate(content or ()) if "text" in part]
     if not places:
         raise ValueError(
-            "The last message of a conversation must have words. Received: "
+            "The last message of a conversation must have text. Received: "
             f"{repr(last)[:300]}."
         )
     content = list(content)
@@ -242,9 +258,9 @@ def right(answer, choices, name):
     """The number of the right choice; the answer itself without choices."""
     if len(choices) > len(LETTERS):
         raise ValueError(
-            f"A question may have {len(LETTERS)} choices, which is how many "
-            f"letters there are. Received: {len(choices)} of question {name}. "
-            "Leave `choices` out to have words compared with the answer."
+            f"A question may have at most {len(LETTERS)} choices, one for each "
+            f"letter. Received: {len(choices)} of question {name}. Leave "
+            "`choices` out to compare the text with the answer."
         )
     if not choices and answer is not None and str(answer).strip():
         return str(answer)
@@ -261,12 +277,12 @@ def right(answer, choices, name):
 
 
 def _place(folder, video):
-    """Path or address of a video, as a benchmark names it."""
+    """Path or address of a video that a benchmark names."""
     return str(video) if is_address(str(video)) else str(folder / video)
 
 
 def _parser(parse):
-    """A parser by its name, or as it is."""
+    """A parser from its name, or the parser itself."""
     if callable(parse):
         return parse
     if parse not in PARSERS:
@@ -278,7 +294,7 @@ def _parser(parse):
 
 
 def _check_parser(question):
-    """Raise if the parser can call no answer right, whatever is said."""
+    """Raise if the parser cannot call any text right."""
     names = {parse: name for name, parse in PARSERS.items()}
     if question.parse not in names:
         return
@@ -289,7 +305,7 @@ def _check_parser(question):
         said = [letter, f"{letter}.", f"({letter})", words]
     if not any(question.parse(x, question) == question.answer for x in said):
         raise ValueError(
-            "A parser must know the right answer when it is said. Received: "
+            "A parser must know the right answer. Received: "
             f"parse={names[question.parse]!r}, for question {question.id} with "
             f"answer={question.answer!r}, choices={list(question.choices)}. "
             "Pass `choices` that this parser knows, see "

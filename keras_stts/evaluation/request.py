@@ -1,4 +1,4 @@
-"""What `keras_stts.evaluate` may be asked for."""
+"""Checks of the arguments of `keras_stts.evaluate`."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ POLICIES = ("raise", "skip", "report")
 
 
 def check_request(model, numbers, on_error, output):
-    """Raise a ValueError if `keras_stts.evaluate` cannot do what it is asked.
+    """Raise a ValueError if the arguments of `keras_stts.evaluate` are wrong.
 
     Args:
         model: What should be a `VideoVLM` with its preprocessor.
@@ -25,7 +25,7 @@ def check_request(model, numbers, on_error, output):
         )
     if model.preprocessor is None:
         raise ValueError(
-            "`model` must have its preprocessor, which reads questions. "
+            "`model` must have a preprocessor, to read questions. "
             "Received: a model with preprocessor=None."
         )
     for name, values in numbers.items():

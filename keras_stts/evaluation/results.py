@@ -1,4 +1,4 @@
-"""Results of evaluations: what is in them, and tables of them."""
+"""Results of evaluations: their content, and tables of them."""
 
 import numpy as np
 
@@ -31,23 +31,23 @@ def summarize(model, questions, entries, num_frames, *, rule="wrong"):
     Returns:
         Dict of
         - `"accuracy"`, `"interval"` (95%, see
-          `keras_stts.evaluation.scores.interval`), `"n"` questions,
-          `"unparsed"`, the share of answers that no parser understood, and
-          `"categories"`, the same for each;
+          `keras_stts.evaluation.scores.interval`), the number `"n"` of
+          questions, `"unparsed"`, the share of answers that could not be
+          parsed, and `"categories"`, the same for each category;
         - means over the questions: `"vision_tokens"` that the language model
-          sees, those that are `"vision_tokens_left"` in its last block,
-          `"prompt_tokens"` beside them, `"answer_tokens"`,
-          `"prefill_seconds"` and `"decode_seconds"` (compiled and warm; those
-          of a batch divided by its size, of decoding as many steps as the
-          answer has), `"flops"` of the prefill;
-        - `"compile_seconds"` in all, and `"peak_memory"`, bytes of `"host"`
+          sees, `"vision_tokens_left"` in its last layer, `"prompt_tokens"`
+          beside them, `"answer_tokens"`, `"prefill_seconds"` and
+          `"decode_seconds"` (compiled and warm; of a batch, divided by its
+          size; decoding for as many steps as the answer has), `"flops"` of
+          the prefill;
+        - total `"compile_seconds"`, and `"peak_memory"`, bytes of `"host"`
           and `"device"`;
-        - `"kept_by_row"` of the image and `"kept_by_time"`, mean shares of
-          the blocks that are left in the end, if blocks are pruned;
-        - `"batch_size"`, a list if a run went on with another one.
+        - if blocks are pruned, `"kept_by_row"` of the image and
+          `"kept_by_time"`, mean shares of the blocks that are left in the end;
+        - `"batch_size"`, a list if a run was resumed with another one.
 
-        `keras_stts.evaluate` adds the settings, and how many questions were
-        `"unreadable"` or `"not_asked"`.
+        `keras_stts.evaluate` adds the settings, and the numbers of
+        `"unreadable"` and `"not_asked"` questions.
     """
     questions = [q for q in questions if q.id in entries]
     rows = [entries[question.id] for question in questions]
@@ -87,7 +87,7 @@ def _flops(model, num_frames, lengths):
 
 
 def load_results(folder):
-    """All results below a folder, by path.
+    """Load all results below a folder, sorted by path.
 
     Args:
         folder: Path or address, such as `output` of `keras_stts.evaluate`.
@@ -103,18 +103,18 @@ def load_results(folder):
 
 
 def as_list(results):
-    """Results of which there may be one alone."""
+    """Results as a list, also if there is only one."""
     return [results] if isinstance(results, dict) else list(results)
 
 
 def label(result):
-    """What a result is called: its `"label"`, or frames and pruning."""
+    """The name of a result: its `"label"`, or frames and pruning."""
     frames = f"{result['num_frames']} frames"
     return result.get("label") or f"{frames}, {pruned(result)}"
 
 
 def pruned(result):
-    """What was pruned, and by what if that is not STTS alone."""
+    """The share that was pruned, and the method unless it is only STTS."""
     ratio, inside = result["prune_ratio"], result.get("language_pruning")
     method = _method(result.get("pruning") or "stts")
     words = [f"{ratio:.0%} pruned" + f" by {method}" * (method != "stts")]
@@ -124,7 +124,7 @@ def pruned(result):
 
 
 def _method(name):
-    """A name, of a config with its ratio."""
+    """The name of a method, with the ratio if it is a config."""
     if isinstance(name, str):
         return name
     ratio = name["config"].get("ratio")
@@ -151,15 +151,15 @@ def table(results):
     """Results side by side, as text.
 
     Args:
-        results: Dict that `keras_stts.evaluate` returned, or list of such.
-            Those with the same label are a column; give them a `"label"` to
-            name it otherwise than by frames and pruning.
+        results: Dict that `keras_stts.evaluate` returned, or list of such
+            dicts. Results with the same label make a column; `"label"`
+            replaces the default label, frames and pruning.
 
     Returns:
         Str: accuracies in percent with their 95% intervals; unweighted means
-        of the published short, long and all benchmarks of the table, for
-        columns that have them all; and mean costs. Questions that were not
-        counted are named below it.
+        of the short, the long and all published benchmarks of the table, for
+        columns with results of all of them; and mean costs. Notes below the
+        table say which questions were not counted.
 
     Raises:
         ValueError: If a column has two results of one benchmark.
@@ -169,7 +169,7 @@ def table(results):
         column = columns.setdefault(label(result), {})
         if result["benchmark"] in column:
             raise ValueError(
-                "A table has one result of a benchmark in a column. Received: "
+                "A column of a table has one result per benchmark. Received: "
                 f"two of {result['benchmark']}, {label(result)}. Give one "
                 'another "label".'
             )
@@ -195,7 +195,7 @@ def _accuracy(result):
 
 
 def _mean_lines(results, columns):
-    """Means of columns that have all of a group's benchmarks shown here."""
+    """Means for columns that have all benchmarks of a group in the table."""
     groups = {r["benchmark"]: r["group"] for r in results if r["group"]}
     lines = []
     for group in ("short", "long", "all"):
@@ -236,5 +236,5 @@ def _notes(results):
         if result["not_asked"]:
             notes += f"\n{where}: {result['not_asked']} questions not asked"
         if result["unparsed"]:
-            notes += f"\n{where}: {result['unparsed']:.1%} not understood"
+            notes += f"\n{where}: {result['unparsed']:.1%} could not be parsed"
     return notes

@@ -1,4 +1,4 @@
-"""One benchmark, asked of one model in one way."""
+"""The evaluation of one model on one benchmark with one setting."""
 
 import itertools
 import sys
@@ -19,17 +19,18 @@ from keras_stts.evaluation.scores import mark
 
 
 class Run:
-    """One benchmark, asked in one way.
+    """The evaluation of one model on one benchmark with one setting.
 
     Args:
         model: A `VideoVLM`.
-        answerer: An `Answerer` of it, or what is called as one.
+        answerer: An `Answerer` of the model, or a function like it.
         benchmark: A `Benchmark`.
         questions: List of all its `Question`s.
         batch_size: Int. Questions that are asked at once.
 
     Attributes:
-        unreadable: Dict of a question's id to why it was not asked.
+        unreadable: Dict of the id of each question that was not asked to the
+            reason.
     """
 
     def __init__(self, model, answerer, benchmark, questions, batch_size):
@@ -42,7 +43,7 @@ class Run:
         self.unreadable = {}
 
     def settings(self):
-        """What predictions depend on."""
+        """The settings that predictions depend on."""
         asked = [
             (q.id, q.prompt, q.clip, q.fps, q.subtitles) for q in self.questions
         ]
@@ -75,7 +76,7 @@ class Run:
         }
 
     def ask(self, questions, pool, journal, on_error, progress):
-        """Ask what the journal lacks."""
+        """Ask the questions that are not in the journal."""
         check_same_videos(questions, journal)
         missing = [q for q in questions if q.id not in journal.entries]
         there = [journal.entries.get(q.id, {"right": 0}) for q in questions]
@@ -101,14 +102,14 @@ class Run:
             journal.write(files.UNREADABLE, list(self.unreadable.values()))
 
     def _read(self, questions, pool, on_error):
-        """Yield questions with their frames, which are read ahead."""
+        """Yield questions with their frames, read ahead."""
         reading, ahead = {}, 2 * self.batch_size
         for i, question in enumerate(questions):
             for later in questions[i : i + ahead + 1]:
                 if _source(later) not in reading:
                     reading[_source(later)] = self._submit(pool, later)
             try:
-                # What its words raise, which are asked in batches.
+                # Raises errors of its text before it is part of a batch.
                 self.answerer.preprocessor.text_lengths(
                     {"prompts": [question.prompt]}
                 )
@@ -139,7 +140,7 @@ class Run:
         )
 
     def _answer(self, batch):
-        """Predictions of a batch, which is filled up to keep its shape."""
+        """Predictions of a batch, which is padded to keep its shape."""
         filled = batch + batch[-1:] * (self.batch_size - len(batch))
         examples = {
             "videos": [SampledVideo(*video) for _, video in filled],
@@ -185,7 +186,7 @@ class Run:
 
 
 def _by_video(questions):
-    """The same questions, those about one video side by side."""
+    """The same questions, grouped by video."""
     first = {}
     for question in questions:
         first.setdefault(_source(question), len(first))

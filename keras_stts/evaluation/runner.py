@@ -37,9 +37,9 @@ def evaluate(
 ):
     """Ask a model the questions of a benchmark.
 
-    Videos are decoded ahead of the model, in processes of their own, once for
-    all questions about them. Predictions are written batch by batch: a run
-    that was killed and is started again asks what is missing.
+    Videos are decoded ahead in separate processes, once for all questions
+    about them. Predictions are written batch by batch: the same call resumes
+    a run that was killed.
 
     Args:
         model: A `keras_stts.VideoVLM` with its preprocessor.
@@ -48,28 +48,28 @@ def evaluate(
             videos, prompts and responses, see `keras_stts.data.read_manifest`.
         folder: Path or address of the benchmark's files, see `Benchmark`.
             Defaults to a table's own folder.
-        num_frames: Optional int, frames of a video; or a list of ints, to be
-            tried one after the other with the same weights. Defaults to the
-            model's.
+        num_frames: Optional int, frames of a video; or a list of ints, which
+            are evaluated one after the other with the same weights. Defaults
+            to the model's.
         batch_size: Int. Questions that are asked at once.
-        output: Optional path or address of a folder, in which
+        output: Optional path or address of a folder. Its subfolder
             `{benchmark}_{num_frames}_frames/` gets `predictions.jsonl`,
-            `settings.json`, `results.json` and, if asked to report them,
+            `settings.json`, `results.json` and, with `on_error="report"`,
             `unreadable.json`.
-        limit: Optional int. How many questions, from the first, to ask.
+        limit: Optional int. Ask only this number of questions, from the first.
         max_new_tokens: Optional int. Defaults to the benchmark's.
         sampling: Optional str, see `keras_stts.data.sample_indices`. Defaults
             to the benchmark's.
         reference_quirks: Bool. Whether answers that cannot be parsed are
             guessed or dropped where the authors' code does so, instead of
-            being wrong. See `Benchmark.unparsed`. It changes the results, not
-            the predictions, whose `"right"` is without it.
-        on_error: What happens with a video that cannot be read, or a question
-            that cannot be asked: `"raise"`; or `"skip"` the questions, which
-            count neither as right nor as wrong, and say how many; or
-            `"report"`, which also writes them to `unreadable.json`.
-        num_workers: Int. Processes that decode.
-        time_limit: Number. Seconds that a video may take.
+            counting as wrong. See `Benchmark.unparsed`. It changes the
+            results, but not `"right"` in the predictions.
+        on_error: What to do with a video that cannot be read or a question
+            that cannot be asked: `"raise"` an error; `"skip"` the questions,
+            which count neither as right nor as wrong, and return their
+            number; or `"report"`, which also writes them to `unreadable.json`.
+        num_workers: Int. Number of decoding processes.
+        time_limit: Number. Seconds that decoding a video may take.
         progress: Bool. Whether to show a progress bar.
 
     Returns:

@@ -1,4 +1,4 @@
-"""From marked answers to accuracies with intervals."""
+"""From scored answers to accuracies with intervals."""
 
 import collections
 import math
@@ -13,20 +13,21 @@ Z = 1.959963984540054
 def interval(right, groups=None):
     """Wilson's 95% interval of an accuracy, for questions that share videos.
 
-    Questions about one video are right or wrong together, so there is less to
-    learn from them than from as many videos. The variance of the mean is
-    estimated between videos; that of independent questions, divided by it,
-    times their number, but at most that, takes the place of their number in
-    Wilson's interval. If all are right, or all wrong, it is that of the
-    videos.
+    Answers to questions about one video are correlated, so these questions
+    count for less than independent ones. The number of questions in Wilson's
+    interval is replaced by an effective number: the number of questions times
+    the variance for independent questions over the variance estimated between
+    videos, and at most the number of questions. If all answers are right, or
+    all wrong, the effective number is that of the videos.
 
     Args:
         right: List of bool.
-        groups: Optional list, the video of each question. Defaults to one a
-            question.
+        groups: Optional list, the video of each question. By default each
+            question has a video of its own.
 
     Returns:
-        List of low and high, shares; `None` without questions.
+        List of the lower and the upper bound, as shares; `None` without
+        questions.
 
     Example:
 
@@ -50,7 +51,7 @@ def interval(right, groups=None):
 
 
 def _independent(right, groups, mean):
-    """Number of independent questions that say as much as these."""
+    """The effective number of independent questions."""
     residuals = collections.defaultdict(float)
     for answer, group in zip(right, groups):
         residuals[group] += answer - mean
@@ -66,14 +67,14 @@ def _independent(right, groups, mean):
 
 
 def mark(question, text, rule="wrong", *, seed=0):
-    """Mark an answer.
+    """Score an answer.
 
     Args:
         question: `Question`.
-        text: Str, the model's words.
-        rule: Str, what becomes of an answer that cannot be parsed: see
-            `Benchmark`.
-        seed: Int, of guesses, which depend on the question's id too.
+        text: Str, the model's text.
+        rule: Str, what to do with an answer that cannot be parsed, see
+            `Benchmark.unparsed`.
+        seed: Int. Guesses depend on it and on the question's id.
 
     Returns:
         Dict of `"parsed"`, `"right"` (bool, `None` if it does not count) and
@@ -91,10 +92,10 @@ def mark(question, text, rule="wrong", *, seed=0):
 
 
 def _as_answer(parsed, question):
-    """What a parser returned, as the answer of a question is written.
+    """The result of a parser in the form of `Question.answer`.
 
-    Parsers of users return letters or words of choices too, or numbers where
-    there are no choices.
+    Users' parsers may also return letters or texts of choices, or numbers
+    where there are no choices.
     """
     if not isinstance(parsed, str):
         if parsed is None:
@@ -106,7 +107,7 @@ def _as_answer(parsed, question):
 
 
 def score(questions, marks):
-    """Accuracy of marked questions.
+    """Accuracy of scored questions.
 
     Returns:
         Dict of `"accuracy"`, `"interval"` (low, high), `"n"`, `"unparsed"`

@@ -90,12 +90,12 @@ def test_columns(tmp_path):
             "a.jsonl', line 2 is not JSON",
         ),
         ("a.jsonl", b"[1]\n", "line 1 is not a JSON dict"),
-        ("a.jsonl", b"\n", "which has no row"),
+        ("a.jsonl", b"\n", "which has no rows"),
         ("a.json", b"{}", "which is not a JSON list"),
-        ("a.json", b"[1]", "not a list of objects"),
+        ("a.json", b"[1]", "must be a list of objects"),
         ("a.csv", b"video,prompt\na,b,c\n", "line 2 has more fields"),
         ("a.csv", b'video,prompt\n"a,b\n', "line 2 is damaged"),
-        ("a.parquet", b"not parquet", "no Parquet file"),
+        ("a.parquet", b"not parquet", "not Parquet, or is damaged"),
         ("a.tfrecord", b"not a record at all", "no TFRecord of examples"),
         ("a.txt", b"", "must end in one of .jsonl"),
     ],
@@ -137,7 +137,10 @@ def test_byte_order_marks(tmp_path, suffix, encoding):
     ("encoding", "message"),
     [
         ("cp1252", "not UTF-8: line . has the byte 0xe9. .*-f WINDOWS-1252"),
-        ("utf-16-le", "UTF-16 without a mark: .* -f UTF-16 -t UTF-8"),
+        (
+            "utf-16-le",
+            "without a byte order mark: .* -f UTF-16 -t UTF-8",
+        ),
     ],
 )
 def test_other_encodings(tmp_path, suffix, encoding, message):
@@ -169,7 +172,7 @@ def test_damaged_rows_are_kept(tmp_path):
         ('{"a": ' + "9" * 5000 + "}", "line 1 is not JSON .*4300 digits"),
         ("[" * 99_999, "line 1 is nested too deep"),
         ('{"a": ' + "[" * 300 + "]" * 300 + "}", "deeper than 100"),
-        ('{"prompt": 1, "prompt": 2}', "it names 'prompt' twice"),
+        ('{"prompt": 1, "prompt": 2}', "it has the key 'prompt' twice"),
         ('{"id": [1], "video": "a", "prompt": "b"}', "an id that is a list"),
     ],
 )

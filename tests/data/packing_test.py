@@ -57,7 +57,10 @@ def test_many_samples_are_planned_in_parts(monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (([9], 8, 2), r"fit a row by itself; none is cut. Received: sample 0"),
+        (
+            ([9], 8, 2),
+            r"an empty row; none is cut. Received: sample 0",
+        ),
         (([1, 2], 8, 2, [5, 9], 8), r"sample 1 of \[2, 9\] \(frames, tokens\)"),
         (([1], 8, 0), "max_segments=0"),
         (([1], 8, 2, [5]), "`max_tokens` come together"),

@@ -271,7 +271,7 @@ def test_frames_that_were_chosen_otherwise(table, preprocessor, tmp_path):
     for options in ({"size": 8}, {"size": size, "clip": (0, 1)}):
         with pytest.raises(ValueError, match="must be those that are asked"):
             read_video(rows[2]["video"], 4, **options)
-    with pytest.raises(ValueError, match="which holds frames"):
+    with pytest.raises(ValueError, match="which holds sampled frames"):
         keras_stts.data.sampled_times(rows[0]["video"], 4)
     assert ShardSource(found)[2]["video"].frames.shape == frames.shape
 
@@ -326,7 +326,7 @@ def test_at_addresses(table, from_files, preprocessor):
     with pytest.raises(ValueError, match="record 0 of 'memory://shards/tf/sh"):
         read_video(read_manifest(found)[0]["video"], 4)
     needs("array_record")
-    with pytest.raises(ValueError, match="written on this machine alone"):
+    with pytest.raises(ValueError, match="written on this machine only"):
         write_shards(table, "memory://shards/ar", "array_record")
 
 

@@ -135,7 +135,7 @@ def test_names_that_ffmpeg_would_take_for_something_else(
         check(name, wanted)
     check(pathlib.Path("ü #?&.mp4").resolve().as_uri(), wanted)
     check(f"file://localhost{tmp_path}/a:b.mp4", wanted)
-    with pytest.raises(ValueError, match="file of another machine"):
+    with pytest.raises(ValueError, match="file on another machine"):
         read_video("file://elsewhere/a.mp4", 4)
     with pytest.raises(FileNotFoundError, match="none.mp4"):
         read_video(f"file://{tmp_path}/none.mp4", 4)

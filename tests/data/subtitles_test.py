@@ -59,8 +59,12 @@ def test_words_that_look_like_marks(tmp_path):
     ("text", "encoding", "message"),
     [
         (PLAIN, "cp1252", "not UTF-8: line 8 has the byte 0xe9. Save it as U"),
-        (PLAIN, "utf-16-le", "UTF-16 without a mark: line 1 has a zero"),
-        ("hello\n", "utf-8", "no line of it has times around"),
+        (
+            PLAIN,
+            "utf-16-le",
+            "without a byte order mark: line 1 has a zero",
+        ),
+        ("hello\n", "utf-8", "has no line with times around"),
         ("a --> b\n", "utf-8", "line 1 has no times: 'a --> b'"),
         (PLAIN + "0:09 -- > 1\n0:1 --> x", "utf-8", "line 10 has no times"),
     ],

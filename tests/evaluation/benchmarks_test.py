@@ -192,7 +192,7 @@ ROW = {"id": 1, "video": "a", "question": "Q", "answer": "z", "choices": "xy"}
     ("rows", "message"),
     [
         ([], "must have questions, each with an `id` of its own"),
-        ([ROW | {"answer": "x"}] * 2, "of one id: \\['1'\\]"),
+        ([ROW | {"answer": "x"}] * 2, "with repeated ids: \\['1'\\]"),
         ([ROW], "one of the choices, its letter or its number.*'z' of"),
         ([ROW | {"answer": 2}], "answer=2 of question 1"),
         ([ROW | {"answer": -1}], "answer=-1 of question 1"),

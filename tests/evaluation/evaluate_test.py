@@ -410,7 +410,7 @@ def test_a_name_is_no_model(folder):
 
 def test_a_model_needs_its_preprocessor(folder):
     bare = keras_stts.VideoVLM(tiny.model().backbone)
-    with pytest.raises(ValueError, match="must have its preprocessor"):
+    with pytest.raises(ValueError, match="must have a preprocessor"):
         run(bare, folder)
 
 

@@ -45,7 +45,7 @@ def test_other_settings_are_named(tmp_path):
 
 def test_two_processes_do_not_write_to_one_folder(tmp_path):
     with Journal(tmp_path, SETTINGS):
-        with pytest.raises(ValueError, match="to which another one writes"):
+        with pytest.raises(ValueError, match="to which another one is writing"):
             Journal(tmp_path, SETTINGS)
 
 

@@ -55,7 +55,7 @@ def test_table_by_hand():
         "host memory, MiB                1,024.0               1,024.0",
         "mlvu, 64 frames, 50% pruned: 2 questions about unreadable videos",
         "nextqa, 64 frames, 0% pruned: 7 questions not asked",
-        "nextqa, 64 frames, 0% pruned: 2.0% not understood",
+        "nextqa, 64 frames, 0% pruned: 2.0% could not be parsed",
     ]
 
 

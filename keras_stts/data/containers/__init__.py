@@ -1,7 +1,7 @@
-"""What in a media file shows that it is cut or damaged.
+"""Signs in a media file that it is truncated or damaged.
 
-Pictures are not decoded here: sizes, counters and checksums of containers
-tell. What headers say of durations and of frames is no proof, and not used.
+Nothing is decoded here: sizes, counters and checksums of containers show the
+damage. Durations and numbers of frames in headers are no proof, and not used.
 """
 
 from keras_stts.data.containers import boxes
@@ -22,13 +22,13 @@ FORMATS = (
 
 
 def find_damage(file):
-    """Say what shows that a file is cut or damaged.
+    """Look for signs that a file is truncated or damaged.
 
     Args:
         file: Binary file object.
 
     Returns:
-        Str, the end of a sentence about the file; or `None`.
+        Str, the end of a sentence about the file; `None` without signs.
     """
     view = View(file)
     start = view.read(0, 16)
@@ -39,17 +39,17 @@ def find_damage(file):
 
 
 def names_other_files(file):
-    """Whether a movie's pictures are in another file than itself."""
+    """Whether the frames of a movie are in another file."""
     view = View(file)
     return boxes.is_mine(view.read(0, 16)) and boxes.is_external(view)
 
 
 def may_be_cut(file, stream):
-    """Whether a frame may go on after the end of an MPEG file.
+    """Whether the last frame of an MPEG file may be incomplete.
 
     Args:
         file: Binary file object.
-        stream: Int. By which an MPEG-TS names the stream of pictures.
+        stream: Int. Identifier of the video stream in an MPEG-TS.
     """
     view = View(file)
     if program.is_mine(view.read(0, 16)):

@@ -1,4 +1,4 @@
-"""What is not as it should be, of one kind or another, in one list."""
+"""The anomalies that validation finds, in one list."""
 
 import collections
 
@@ -7,19 +7,31 @@ from keras_stts.data.validation import copies
 Anomaly = collections.namedtuple(
     "Anomaly", ["table", "feature", "kind", "description", "cases"]
 )
-Anomaly.__doc__ = """Something that is not as it should be.
+Anomaly.__doc__ = """An anomaly that `keras_stts.data.validate` found.
 
 Attributes:
-    table: Str. Path of the manifest that it is in.
-    feature: Str. What it is about; `"video"` for the files themselves.
+    table: Str. Path of the manifest with the anomaly.
+    feature: Str. The feature concerned; `"video"` for the files themselves.
     kind: Str. `"drift"` (of a number), `"skew"` (of words), `"unreadable"`,
         `"duplicate_row"`, `"duplicate_video"`, `"duplicate_look"`,
-        `"leaked_video"`, `"leaked_look"`, or a type of TensorFlow Data
-        Validation's anomalies in small letters.
-    description: Str.
-    cases: List of (str, str), all rows (ids) or videos (paths) to blame, where
-        there are, and what there is to say: the error, or of which video it
+        `"leaked_video"`, `"leaked_look"`, or the type of an anomaly of
+        TensorFlow Data Validation in lower case.
+    description: Str. The anomaly in a sentence.
+    cases: List of (str, str): the id of each row or the path of each video
+        concerned, if known, and a note: the error, or the video of which it
         is a copy.
+
+Example:
+```python
+anomaly = keras_stts.data.Anomaly(
+    table="train.jsonl",
+    feature="video",
+    kind="unreadable",
+    description="Videos that cannot be read (1): clips/3.mp4.",
+    cases=[("clips/3.mp4", "is empty (0 bytes)")],
+)
+[video for video, reason in anomaly.cases]  # ["clips/3.mp4"]
+```
 """
 OWN_KINDS = {
     "unreadable": "Videos that cannot be read",
@@ -32,7 +44,7 @@ OWN_KINDS = {
 
 
 def own_anomalies(tables):
-    """Those that TensorFlow Data Validation does not look for."""
+    """Anomalies that TensorFlow Data Validation does not look for."""
     videos = list(map(copies.contents, tables))
     found, looks = [], []
     for table, its_videos in zip(tables, videos):
@@ -75,7 +87,7 @@ def _describe(kind, pairs):
 
 
 def tfdv_anomaly(found, tables):
-    """One of TensorFlow Data Validation's, with the rows where there are."""
+    """An anomaly of TensorFlow Data Validation, with its rows if known."""
     (table,) = [t for t in tables if t.name == found["table"]]
     rows, text = [], found["description"]
     if found["kind"] in ("drift", "skew"):

@@ -21,15 +21,28 @@ ValidationResult = collections.namedtuple(
     "ValidationResult",
     ["anomalies", "statistics", "schema", "statistics_files", "report"],
 )
-ValidationResult.__doc__ = """What `keras_stts.data.validate` found.
+ValidationResult.__doc__ = """The result of `keras_stts.data.validate`.
 
 Attributes:
-    anomalies: List of `Anomaly`.
-    statistics: Dict of a manifest's path to a dict of `"rows"`, `"videos"`,
-        `"hours"`, `"unreadable"` (ints and a float), and `"features"`: dicts
-        of figures.
-    schema, statistics_files, report: Path, list of paths and path of the
-        files written.
+    anomalies: List of `keras_stts.data.Anomaly`.
+    statistics: Dict of the path of each manifest to a dict of `"rows"`,
+        `"videos"`, `"unreadable"` (ints), `"hours"` (float), and `"features"`,
+        the figures of each feature.
+    schema: Path of the schema file that was written.
+    statistics_files: List of paths of the statistics that were written.
+    report: Path of the HTML report that was written.
+
+Example:
+```python
+result = keras_stts.data.ValidationResult(
+    anomalies=[],
+    statistics={"train.jsonl": {"rows": 8, "videos": 8, "unreadable": 0}},
+    schema="validation/schema.pbtxt",
+    statistics_files=["validation/statistics.pbtxt"],
+    report="validation/report.html",
+)
+bool(result.anomalies)  # False
+```
 """
 
 
@@ -81,7 +94,7 @@ def validate(
         max_drift: Float. The largest allowed divergence of numbers, 0 to 1.
             It is raised for tables so small that chance alone exceeds it.
         max_skew: Float. The same for words.
-        num_workers: Int. Processes that measure, of each of Beam's workers.
+        num_workers: Int. Measuring processes of each of Beam's workers.
         time_limit: Number. Seconds that measuring a video may take.
         pipeline_options: Sequence of str. Apache Beam's options, such as
             `["--runner=FlinkRunner", "--flink_master=host:8081"]`. Defaults to
@@ -91,8 +104,8 @@ def validate(
         A `ValidationResult`.
 
     Raises:
-        FileNotFoundError: If a table or the schema is not there.
-        ValueError: If one is damaged.
+        FileNotFoundError: If a table or the schema does not exist.
+        ValueError: If a table or the schema is damaged.
         RuntimeError: If TensorFlow Data Validation is not installed, or fails.
 
     Example:
