@@ -1,4 +1,4 @@
-"""Small worlds of videos that are made, not downloaded."""
+"""Small data sets of videos that are rendered, not downloaded."""
 
 from keras_stts.datasets import shapes
 

@@ -1,27 +1,27 @@
-"""Shapes: small videos whose questions need every event to be seen.
+"""Shapes: small videos with questions that need every event.
 
-A clip is 8 seconds, or more, at 1 frame a second, 48 x 48 pixels, cut into a
-grid of 4 x 4 cells a frame. Rows are named a-d from the top, columns 1-4 from
-the left. In front of static noise lie
+A clip has 8 or more frames at 1 frame per second. A frame has 48 x 48 pixels in
+a grid of 4 x 4 cells. Rows are named a-d from the top, columns 1-4 from the
+left. In front of static noise there are
 
-- events, the only thing asked about: a mover (3 frames, one cell a frame, in
-  a straight line), two single-frame flashes in two different frames, and a
+- events, which the questions are about: a mover (3 frames, one cell per frame,
+  in a straight line), two single-frame flashes in two different frames, and a
   colour that flashes 1 to 4 times, each time in a frame and cell of its own;
-- clutter: 3 static shapes in other colours and 2 cells of fresh grey noise a
-  frame.
+- clutter: 3 static shapes in other colours, and 2 cells of new grey noise in
+  each frame.
 
 Nothing happens in frame 0, and no cell shows two things in one frame. The
 four events have four different colours, so a colour names an object. About
 7 of the 128 cells show an event; with a patch size of 4 and blocks of 3 x 3
 patches a cell is a block.
 
-With a moving camera the noise and the static shapes move by up to 5 pixels a
-frame, the same way all the time, and come back in from the other side. Events
-and fresh noise stay in their cells, so the questions are the same; but now
-every block differs from the one before it.
+With a moving camera the noise and the static shapes move by up to 5 pixels per
+frame in a constant direction, and come back in from the other side. Events and
+new noise stay in their cells, so the questions are the same; but every block
+differs from that of the previous frame.
 
-Everything follows from `(seed, split, index)`: a clip is the same on every
-machine, and the splits draw from different streams.
+Everything depends only on `(seed, split, index)`: a clip is the same on every
+machine, and the splits use different random streams.
 """
 
 import collections
@@ -62,7 +62,7 @@ KINDS = world.KINDS
 NUM_FRAMES = world.NUM_FRAMES
 SHAPES = world.SHAPES
 
-# Raise it whenever a clip, its questions or its file would come out changed.
+# Increase it whenever a clip, its questions or its file would change.
 VERSION = 2
 SCALE = 4
 
@@ -73,15 +73,15 @@ class Clip(
     """One rendered clip.
 
     Attributes:
-        frames: uint8 array of shape `(T, 48, 48, 3)`, RGB, T of 8 or as asked.
+        frames: uint8 array of shape `(T, 48, 48, 3)`, RGB, T = `num_frames`.
         questions: list of 8 dicts with the strings `"kind"` (one of `KINDS`),
             `"question"` and `"answer"` (one of `ANSWERS[kind]`).
         informative: bool array of shape `(T, 16)`, frames and cells in row
             order: true where an event is shown.
         labels: int32 array of shape `(T, 16, 2)`: the colour (1 to 8, in the
             order of `COLORS`) and the shape (1 to 4, in the order of
-            `SHAPES`) in each cell, 0 where there is none. The static shapes
-            count unless the camera moves, the grey noise does not.
+            `SHAPES`) in each cell, 0 for none. Static shapes are included
+            unless the camera moves; grey noise is not.
     """
 
     __slots__ = ()
@@ -92,9 +92,9 @@ def render(split, index, seed=0, num_frames=NUM_FRAMES, camera="still"):
 
     Args:
         split: `"train"`, `"validation"` or `"test"`.
-        index: int, 0 or more: which clip of the split.
-        seed: int, 0 or more: another seed is another data set.
-        num_frames: int, 5 or more. There are as many events whatever it is.
+        index: int, 0 or more: number of the clip in the split.
+        seed: int, 0 or more: another seed gives another data set.
+        num_frames: int, 5 or more. The number of events does not depend on it.
         camera: `"still"` or `"moving"`.
 
     Returns:
@@ -132,10 +132,10 @@ def write_video(path, frames, fps=1.0, *, scale=SCALE):
     appears under its name only when it is complete.
 
     Args:
-        path: path that ends in `.mp4`. Its folder is made if need be, an
-            existing file is replaced.
+        path: path that ends in `.mp4`. Its folder is created if it is
+            missing, and an existing file is replaced.
         frames: uint8 array of shape `(T, H, W, 3)`, RGB.
-        fps: float, frames a second.
+        fps: float, frames per second.
         scale: int, how many times larger to write the frames.
 
     Raises:
@@ -175,13 +175,13 @@ def generate(
 ):
     """Writes a split's videos and the list of its questions.
 
-    The videos are `directory/split/000000.mp4` and so on, the list is
-    `directory/split.jsonl`, one line a question. Complete videos are kept as
-    they are, missing and damaged ones are written, so a run that was cut
-    short goes on where it stopped. A list that holds more clips is kept.
+    The videos are `directory/split/000000.mp4` and so on; the list is
+    `directory/split.jsonl`, with one line per question. Complete videos are
+    kept, missing and damaged ones are written, so an interrupted run resumes
+    where it stopped. A list that holds more clips is kept.
 
     Args:
-        directory: path of a folder, made if need be.
+        directory: path of a folder, created if it is missing.
         split: `"train"`, `"validation"` or `"test"`.
         num_clips: int, 1 or more: clips 0 to `num_clips - 1`.
         seed: int, 0 or more.
@@ -189,9 +189,9 @@ def generate(
         num_frames, camera: see `render`.
 
     Returns:
-        List of dicts, one a question: `"video"` (absolute path), `"clip"`
-        (int), `"kind"`, `"question"` and `"answer"`. In the file the path is
-        relative to `directory`.
+        List with a dict for each question: `"video"` (absolute path),
+        `"clip"` (int), `"kind"`, `"question"` and `"answer"`. In the file the
+        path is relative to `directory`.
 
     Raises:
         ValueError: if an argument is wrong, or `directory` holds the split
@@ -237,11 +237,11 @@ def load(
     num_frames=NUM_FRAMES,
     camera="still",
 ):
-    """Reads a split back from its videos, after writing what is missing.
+    """Reads a split from its videos, after writing those that are missing.
 
-    What is returned has been through the mp4 files. The decoded frames are
-    kept in `directory/split.npz`, which later calls read instead if it holds
-    at least `num_clips` clips of the same seed and version.
+    The returned frames were decoded from the mp4 files. They are also kept in
+    `directory/split.npz`, which later calls read instead if it holds at least
+    `num_clips` clips of the same seed and version.
 
     Args:
         directory: path of a folder, as for `generate`.
@@ -254,7 +254,7 @@ def load(
     Returns:
         Dict of
         - `"videos"`: uint8 array of shape `(num_clips, T, 48, 48, 3)`, RGB,
-        - `"questions"`, `"answers"`, `"kinds"`: a list of 8 strings a clip,
+        - `"questions"`, `"answers"`, `"kinds"`: a list of 8 str for each clip,
         - `"informative"`: bool array of shape `(num_clips, T, 16)`,
         - `"labels"`: int32 array of shape `(num_clips, T, 16, 2)`,
 
@@ -319,7 +319,7 @@ def _videos(directory, num_clips, progress, world_of):
 
 def _key(split, seed, num_frames, camera):
     key = {"version": VERSION, "split": split, "seed": operator.index(seed)}
-    # As files say that were written before there was a choice.
+    # Files from before there was a choice have neither entry.
     if (num_frames, camera) != (NUM_FRAMES, "still"):
         key |= {"num_frames": operator.index(num_frames), "camera": camera}
     return json.dumps(key)

@@ -4,16 +4,16 @@ _formats = {}
 
 
 class Format:
-    """A format of checkpoints.
+    """Base class of the formats of checkpoints.
 
-    A subclass reads and writes one; `register` makes `from_preset` ask it
-    for presets whose `config.json` names its `model_type`.
+    A subclass reads and writes one format. After `register`, `from_preset`
+    uses it for presets whose `config.json` names its `model_type`.
     """
 
     model_type = None
 
     def load(self, cls, preset, **kwargs):
-        """`cls.from_preset` of a backbone, preprocessor or part of one."""
+        """Implements `cls.from_preset` for a backbone or preprocessor part."""
         raise NotImplementedError
 
     def backbone_config(self, preset):
@@ -21,7 +21,7 @@ class Format:
         raise NotImplementedError
 
     def task_arguments(self, preset):
-        """Arguments of `VideoVLM`, but for its parts, as a dict."""
+        """Arguments of `VideoVLM` without its parts, as a dict."""
         raise NotImplementedError
 
     def load_head(self, model, preset):
@@ -29,11 +29,11 @@ class Format:
         raise NotImplementedError
 
     def has_preprocessor(self, preset):
-        """Whether all is there that a preprocessor is made of."""
+        """Whether the preset has all files of a preprocessor."""
         raise NotImplementedError
 
     def load_preprocessor(self, preset, preprocessor, converter):
-        """A preprocessor, with dicts of changed arguments of both."""
+        """Load the preprocessor; both dicts hold changed arguments."""
         raise NotImplementedError
 
     def export(self, model, directory, max_shard_size):
@@ -45,7 +45,7 @@ def register(format):
     """Let `from_preset` read a format.
 
     Args:
-        format: A `Format`. Takes the place of one of the same `model_type`.
+        format: A `Format`. It replaces one with the same `model_type`.
     """
     _formats[format.model_type] = format
 

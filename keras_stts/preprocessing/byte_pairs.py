@@ -1,17 +1,17 @@
-"""Vocabularies and merge rules of files that may be anything."""
+"""Vocabularies and merge rules of untrusted files."""
 
 from keras_stts.presets.parsing import AGAIN
 
 
 def check_vocabulary(vocabulary, where):
-    """Raise unless a vocabulary is of tokens and an id of its own for each.
+    """Raise unless a vocabulary has a unique id for each token.
 
     Args:
         vocabulary: Dict of token to id.
         where: Str, what errors call its file.
 
     Raises:
-        ValueError: If it is not, or a token is empty or no text.
+        ValueError: If it has not, or a token is empty or not text.
     """
     bad = [(t, i) for t, i in vocabulary.items() if not _is_entry(t, i)]
     seen = {}

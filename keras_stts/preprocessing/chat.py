@@ -1,4 +1,4 @@
-"""Prompts and conversations as the text that a model was trained on."""
+"""Prompts and conversations in the text format of a model's training."""
 
 import re
 
@@ -7,7 +7,7 @@ from keras_stts.preprocessing.chat_sandbox import shortened
 from keras_stts.preprocessing.chat_values import as_template_sees
 
 IMAGE, VIDEO = "<|image|>", "<|video|>"
-# All images and the video, then Qwen3's turns.
+# All images and the video, then turns in Qwen3's format.
 CHAT_TEMPLATE = (
     "{% for message in messages if message.content is not string %}"
     "{% for part in message.content if part.type != 'text' %}"
@@ -18,7 +18,7 @@ CHAT_TEMPLATE = (
     "{{ part.text }}{% endfor %}{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
-# Everything as it comes, without turns; of lists of parts only.
+# All parts in their order, without turns; for lists of parts only.
 PLAIN_TEMPLATE = (
     "{% for message in messages %}{% for part in message.content %}"
     "{% if part.type == 'text' %}{{ part.text }}{% else %}"
@@ -27,7 +27,7 @@ PLAIN_TEMPLATE = (
 
 
 def choose(template):
-    """The template of that name or, of several, `"default"`.
+    """A template as str; of several templates, `"default"`.
 
     Args:
         template: Str; dict of names to str; or list of dicts of `"name"` and
@@ -37,7 +37,7 @@ def choose(template):
         Str.
 
     Raises:
-        ValueError: If it is none of these, or none is the default.
+        ValueError: If it is none of these, or has no default.
     """
     named = template
     if isinstance(template, (list, tuple)):
@@ -59,29 +59,29 @@ def choose(template):
 
 
 def render(template, prompt, num_images=0, num_videos=0, special_tokens=None):
-    """Fill a chat template in, as transformers' processors do.
+    """Fill in a chat template, as transformers' processors do.
 
     Args:
-        template: Str, Jinja, as Hugging Face's processors have it: of
-            `messages`, `add_generation_prompt` and special tokens; or several
-            with names, of which `"default"` is taken.
+        template: Str, a Jinja template like those of Hugging Face's
+            processors, with `messages`, `add_generation_prompt` and special
+            tokens; or a dict of several, of which `"default"` is used.
         prompt: Str, or a list of messages: dicts of `"role"` and `"content"`,
             a str or a list of parts `{"type": "text", "text": ...}`,
-            `{"type": "image"}` and `{"type": "video"}`; the template gets
-            whatever else a message or part holds, such as `"style"`. Without
-            parts for images and video these stand before the words of the
-            first message that is no subtitle.
+            `{"type": "image"}` and `{"type": "video"}`. The template also
+            gets all other entries of a message or part, such as `"style"`.
+            If no part is an image or a video, these are put before the text
+            of the first message that is not a subtitle.
         num_images: Int.
         num_videos: Int.
         special_tokens: Optional dict of names such as `"bos_token"` to str.
 
     Returns:
-        Str with `<|image|>` and `<|video|>` where these belong.
+        Str with `<|image|>` and `<|video|>` at their places.
 
     Raises:
-        ValueError: If the messages are none, are refused by the template, or
-            name more or fewer images or videos than there are; or if it
-            places them not once each.
+        ValueError: If the messages are invalid, are refused by the template,
+            or name more or fewer images or videos than are given; or if the
+            template does not place each of them once.
     """
     template = choose(template)
     given = {"image": num_images, "video": num_videos}
@@ -107,15 +107,15 @@ def render(template, prompt, num_images=0, num_videos=0, special_tokens=None):
 
 
 def _messages(template, prompt, given):
-    """Messages that name each image and video."""
+    """Messages with a part for each image and video."""
     if isinstance(prompt, str):
         prompt = [{"role": "user", "content": prompt}]
     try:
         messages = [_checked(message) for message in prompt]
     except RecursionError as error:
         raise ValueError(
-            "A message must not be nested deep. Received: lists in lists, or "
-            "dicts in dicts, without end."
+            "A message must not be nested deep. Received: lists or dicts "
+            "nested beyond Python's recursion limit."
         ) from error
     if not messages:
         raise ValueError(
@@ -137,7 +137,7 @@ def _messages(template, prompt, given):
 
 
 def _put_first(vision, messages):
-    """Name images and videos before the words of the first speaker."""
+    """Add parts for images and videos before the first speaker's text."""
     if not vision:
         return
     speakers = [m for m in messages if str(m["role"]).lower() != "subtitle"]
@@ -161,10 +161,10 @@ def _count(messages, kind):
 
 
 def _checked(message):
-    """A copy of a message, if it is one."""
+    """A copy of a message, after a check."""
     good = isinstance(message, dict) and "role" in message
     seen = as_template_sees(message) if good else {}
-    # What calls a tool may say nothing.
+    # A message that calls a tool may have no content.
     good = good and (
         isinstance(seen.get("content"), str)
         or _are_parts(seen.get("content"))
@@ -191,6 +191,6 @@ def _are_parts(content):
 
 
 def pieces(text):
-    """A rendered text cut at images and videos; those stay as pieces."""
+    """Split a rendered text at images and videos, which stay as pieces."""
     parts = re.split(f"({re.escape(IMAGE)}|{re.escape(VIDEO)})", text)
     return [part for part in parts if part]

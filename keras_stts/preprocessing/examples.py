@@ -1,4 +1,4 @@
-"""Raw examples: what a user passes, checked and cut up."""
+"""Raw examples of users: checks, subtitles and images."""
 
 import numbers
 import os
@@ -18,16 +18,16 @@ from keras_stts.preprocessing.packed_rows import take_rows_apart
 from keras_stts.preprocessing.video_vlm_tokenizer import VISION_TOKENS
 
 NAMES = ("videos", "images", "prompts", "responses", "fps", "subtitles")
-# A subtitle is shown if it is heard this near to a sampled frame.
+# A subtitle is shown if it is within so many seconds of a sampled frame.
 SUBTITLE_SECONDS = 1.0
 
 
 def as_batch(x, num_frames, num_images, num_segments=1):
-    """The dict with lists in it, a sample each.
+    """A dict of lists with an entry for each sample.
 
     Returns:
-        Tuple of the dict, how many samples each row holds, and whether it was
-        a single example.
+        Tuple of the dict, the number of samples in each row, and whether the
+        input was a single example.
 
     Raises:
         ValueError: If names are missing, unknown or not for this model, or
@@ -144,7 +144,7 @@ def check_text(text):
 def _check_words(text):
     if not is_whole(text):
         raise ValueError(
-            "Prompts and responses must have no half of a surrogate pair. "
+            "Prompts and responses must not hold a lone surrogate. "
             f"Received: {text!r}. Write it again."
         )
     found = [t for t in (*VISION_TOKENS.values(), IMAGE, VIDEO) if t in text]
@@ -157,10 +157,10 @@ def _check_words(text):
 
 
 def subtitle_text(lines, timestamps):
-    """Subtitles near sampled frames, as Molmo2's authors write them.
+    """Subtitles near sampled frames, in the format of Molmo2's authors.
 
     Args:
-        lines: List of (start, end, text), seconds; or `None`.
+        lines: List of (start, end, text), in seconds; or `None`.
         timestamps: Seconds of the sampled frames.
 
     Returns:
@@ -180,7 +180,7 @@ def subtitle_text(lines, timestamps):
 
 
 class ImagePacker:
-    """Makes the images of examples into arrays of fixed size.
+    """Turns the images of examples into arrays of fixed size.
 
     Args:
         num_images: Int. Most images of an example.
@@ -204,18 +204,18 @@ class ImagePacker:
 
     @property
     def num_crops(self):
-        """Room for crops."""
+        """Most crops of an example."""
         return self.num_images * (self.max_crops + 1)
 
     @property
     def num_tokens(self):
-        """Room for tokens."""
+        """Most tokens of the images of an example."""
         return self.num_images * self._largest()[0]
 
     @property
     def length(self):
-        """Room for images in the vision part of a sequence."""
-        # A token a row, and two around either view.
+        """Most tokens of images in the vision part of a sequence."""
+        # One more for each row, and two around each of both views.
         tokens, rows = self._largest()
         return self.num_images * (tokens + rows + 4)
 
@@ -223,14 +223,14 @@ class ImagePacker:
         """Cut images up.
 
         Args:
-            examples: For each example a list of what
-                `keras_stts.data.image.read_image` reads, and of uint8 arrays
+            examples: For each example a list of images: sources that
+                `keras_stts.data.image.read_image` reads, or uint8 arrays
                 (H, W, 3).
 
         Returns:
             Tuple of a dict of `"images"` (B, C, H, W, 3) and
-            `"image_pooling"` (B, M, 4), and for each example the list of its
-            images' grids, see `keras_stts.data.image.Tiles`.
+            `"image_pooling"` (B, M, 4), and a list of the grids of each
+            example's images, see `keras_stts.data.image.Tiles`.
         """
         size, count = self.image_size, len(examples)
         shape = (count, self.num_crops, size, size, 3)
@@ -240,7 +240,7 @@ class ImagePacker:
         for row, example in enumerate(examples):
             if len(example) > self.num_images:
                 raise ValueError(
-                    "An example may have `num_images` images. Received: "
+                    "An example may have up to `num_images` images. Received: "
                     f"{len(example)} images, num_images={self.num_images}."
                 )
             tiles = [self._tile(image) for image in example]

@@ -1,4 +1,4 @@
-"""Whether preprocessed inputs are what a backbone takes."""
+"""Checks of preprocessed inputs."""
 
 import keras
 import numpy as np
@@ -6,14 +6,14 @@ from keras import ops
 
 
 def check_inputs(backbone, x):
-    """Check that preprocessed inputs are what a backbone takes.
+    """Check that preprocessed inputs fit a backbone.
 
     Raises:
-        ValueError: If an input is missing, the frames are not uint8 of the
-            right number and size, real frames are missing or do not come
-            first, a video has more or fewer placeholders than P a frame, the
-            samples of a row do not stand one after the other, or a prompt is
-            not at the beginning of its text.
+        ValueError: If an input is missing; if frames are not uint8 of the
+            right number and size; if real frames are missing or do not come
+            first; if a video does not have P placeholders per frame; if the
+            samples of a row do not follow each other; or if a prompt is not
+            at the beginning of its text.
     """
     missing = sorted(set(backbone.input) - set(x))
     if missing:
@@ -44,7 +44,7 @@ def check_alone(x):
 
 
 def check_room_for_answers(x):
-    """Raise if prompts fill all of the text part."""
+    """Raise if a prompt fills the whole text part."""
     if x["padding_mask"][..., -1].any():
         raise ValueError(
             "A prompt must leave room for an answer. Received: a prompt "
@@ -123,7 +123,8 @@ def _check_segments(backbone, x):
             raise ValueError(
                 f"`{name}` must number the samples of a row, up to "
                 f"num_segments={most} of them, 0, 1, ... one after the other; "
-                f"padding counts to the last. Received: {which.tolist()}."
+                "padding has the number of the last. Received: "
+                f"{which.tolist()}."
             )
     patches = _numpy(x["vision_token_ids"]) == backbone.image_patch_id
     real = _numpy(x["vision_mask"]).astype(bool)
@@ -138,14 +139,14 @@ def _check_segments(backbone, x):
         raise ValueError(
             "Each sample of a row must have a text, a start token, and a "
             f"placeholder for each of the {backbone.num_blocks} blocks of its "
-            f"real frames, of which there is one at least. Received: "
+            f"real frames, of which there must be at least one. Received: "
             f"{found.tolist()} placeholders in `vision_segments`, "
             f"{wanted.tolist()} needed, and {texts.tolist()} texts."
         )
 
 
 def _count(mask, segments, num_segments):
-    """How many are True of each sample of a row: (B, num_segments)."""
+    """The number of True elements of each sample: (B, num_segments)."""
     same = segments[..., None] == np.arange(num_segments)
     return (same & mask[..., None]).sum(1)
 
@@ -157,7 +158,7 @@ def _check_prompts(x):
     if not prompt[:, 0].all() or late or outside.any():
         raise ValueError(
             "`prompt_mask` must be True at the tokens of a prompt, which come "
-            "first and are no padding; there is at least one. Received: "
+            "first and are not padding; there is at least one. Received: "
             f"{prompt.astype(int).tolist()}."
         )
 

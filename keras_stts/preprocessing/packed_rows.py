@@ -7,20 +7,21 @@ def take_rows_apart(x, num_segments):
     """Turn rows of several samples into samples.
 
     Args:
-        x: Dict of lists, of which each entry is a sample or a list of them.
-        num_segments: Int. Most samples of a row.
+        x: Dict of lists, of which each entry is a sample or a list of samples.
+        num_segments: Int. Most samples in a row.
 
     Returns:
-        Tuple of the dict of samples, and how many of these each row holds.
+        Tuple of the dict of samples, and the number of samples in each row.
 
     Raises:
-        ValueError: If a row holds more samples, or not as many of each part.
+        ValueError: If a row holds more samples, or a different number of
+            videos, prompts or responses.
     """
     is_row = [_is_row(prompt) for prompt in x["prompts"]]
     sizes = [len(p) if row else 1 for p, row in zip(x["prompts"], is_row)]
     if max(sizes) > num_segments or (any(is_row) and num_segments == 1):
         raise ValueError(
-            "A row may hold `num_segments` samples. Received: "
+            "A row may hold up to `num_segments` samples. Received: "
             f"{max(sizes)} prompts in a list, num_segments={num_segments}. "
             "Load the model with `from_preset(..., num_segments=...)`."
         )
@@ -33,7 +34,7 @@ def take_rows_apart(x, num_segments):
 
 
 def _is_row(prompt):
-    """Whether it is a list of prompts, not a prompt, not its messages."""
+    """Whether a value is a list of prompts, not a prompt or its messages."""
     many = isinstance(prompt, (list, tuple)) and len(prompt)
     return bool(many) and not isinstance(prompt[0], dict)
 
@@ -64,7 +65,7 @@ def join(lists, sizes):
 
 
 def segments(lengths, sizes, row_length):
-    """Which sample of its row each place belongs to.
+    """The number of each element's sample in its row.
 
     Args:
         lengths: Ints, of each sample.
@@ -72,7 +73,7 @@ def segments(lengths, sizes, row_length):
         row_length: Int S.
 
     Returns:
-        Int32 array (B, S); padding counts to the last sample of its row.
+        Int32 array (B, S); padding has the number of the row's last sample.
     """
     ids = np.zeros((len(sizes), row_length), "int32")
     for row, parts in zip(ids, _rows(lengths, sizes)):
@@ -83,7 +84,7 @@ def segments(lengths, sizes, row_length):
 
 
 def join_videos(arrays, sizes):
-    """Put the videos of each row into one.
+    """Concatenate the videos of each row.
 
     Args:
         arrays: Dict of `"videos"`, uint8 (samples, T, H, W, 3), and
@@ -91,7 +92,7 @@ def join_videos(arrays, sizes):
         sizes: Ints, samples of each row.
 
     Returns:
-        The same of rows, and `"frame_segments"`, int32 (B, T).
+        The same dict for rows, with `"frame_segments"`, int32 (B, T).
 
     Raises:
         ValueError: If the videos of a row have more than T frames together.

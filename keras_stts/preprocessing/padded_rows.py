@@ -1,4 +1,4 @@
-"""Token ids as arrays of fixed size: padded, and never cut."""
+"""Token ids as arrays of fixed size: padded, never cut."""
 
 import dataclasses
 
@@ -28,17 +28,17 @@ class PaddedRows:
         """Inputs of the vision part of sequences.
 
         Args:
-            heads: List of lists of ints, one a sample.
+            heads: List with a list of ints for each sample.
             num_blocks: Ints. Blocks of the real frames of each row.
             length: Int. Length of the part.
-            room: Int. Tokens that it holds beside the blocks of videos.
+            room: Int. Tokens that fit beside the blocks of videos.
 
         Raises:
             ValueError: If a row holds more.
         """
         rows = join(heads, self.sizes)
-        # What pruning may remove is no room for words: of a short video it
-        # removes little.
+        # Words may not use the place of blocks that pruning removes: in a
+        # short video it removes few.
         blocks = np.broadcast_to(num_blocks, len(rows)).tolist()
         longest = max(len(ids) - n for ids, n in zip(rows, blocks))
         if longest > room:
@@ -58,9 +58,9 @@ class PaddedRows:
         """Inputs of the text part of sequences.
 
         Args:
-            texts: List of lists of ints, one a sample.
+            texts: List with a list of ints for each sample.
             length: Int. Length of the part.
-            prompts: What of these are prompts; defaults to all.
+            prompts: The prompts in these texts. Defaults to the whole texts.
 
         Raises:
             ValueError: If a row is longer.
@@ -96,15 +96,15 @@ class PaddedRows:
 
 
 def without_padding(inputs, sizes, num_frames):
-    """A batch whose videos and vision part are cut to what is in use.
+    """A batch without padding at the end of videos and vision part.
 
     Args:
         inputs: Dict of preprocessed inputs.
-        sizes: Dict of names to ints, what is left of their second axis.
-        num_frames: Int. Frames that videos are padded to then.
+        sizes: Dict of names to ints, the new sizes of the second axis.
+        num_frames: Int. Frames that videos are then padded to.
 
     Raises:
-        ValueError: If more than padding would be left out.
+        ValueError: If more than padding would be removed.
     """
     for name in ("frame_mask", "vision_mask"):
         if np.any(inputs[name][:, sizes[name] :]):

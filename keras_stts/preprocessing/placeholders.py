@@ -6,7 +6,7 @@ from keras_stts.preprocessing.video_vlm_tokenizer import VideoVLMTokenizer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Placeholders:
-    """Makes the token ids that stand for videos and images.
+    """Makes the token ids of videos and images.
 
     Args: those of `VideoVLMPreprocessor` that say what these look like.
     """
@@ -22,15 +22,15 @@ class Placeholders:
 
     @property
     def frame_length(self):
-        """Room for a frame and its time, in tokens."""
+        """Most tokens of a frame and its time."""
         return self.time_tokens + len(self._frame())
 
     def video(self, timestamps, num_frames):
-        """Each frame's time and placeholders.
+        """The time and the placeholders of each frame.
 
         Args:
             timestamps: Seconds of the frames.
-            num_frames: Int. Frames that there is room for.
+            num_frames: Int. Number of frames that fit.
 
         Returns:
             List of ints.

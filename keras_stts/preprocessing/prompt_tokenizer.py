@@ -9,7 +9,7 @@ from keras_stts.preprocessing.video_vlm_tokenizer import VideoVLMTokenizer
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PromptTokenizer:
-    """Makes prompts, by a chat template, and responses into token ids.
+    """Turns prompts, by a chat template, and responses into token ids.
 
     Args: see `VideoVLMPreprocessor`.
     """
@@ -23,9 +23,9 @@ class PromptTokenizer:
 
         Args:
             prompts: List of str or of messages.
-            shown: List of dicts of `"<|image|>"` and `"<|video|>"` to what
-                stands for each of a prompt's: tuples (ids, ids of the words
-                after them).
+            shown: List with a dict for each prompt of `"<|image|>"` and
+                `"<|video|>"` to a tuple for each of them: (its ids, ids of
+                the words after it).
 
         Returns:
             Tuple of two lists of lists of ints.
@@ -54,7 +54,7 @@ class PromptTokenizer:
             num_videos,
             self.special_tokens,
         )
-        # The start token is there once, whether a template has it or not.
+        # The start token occurs once, whether a template has it or not.
         return chat.pieces(text.removeprefix(self.tokenizer.start_token))
 
     def num_words_before(self, num_images, num_videos):
@@ -66,16 +66,17 @@ class PromptTokenizer:
         return sum(map(len, self.tokenize(words))) if words else 0
 
     def with_responses(self, prompts, responses):
-        """Join prompts and responses; weigh the response and its end.
+        """Join prompts and responses, with weights for the responses.
 
-        The first token of a text is nobody's next.
+        The first token of a text is not predicted.
 
         Args:
             prompts: List of lists of ints.
             responses: List of str.
 
         Returns:
-            Tuple of two lists of lists: ids, and weights of 0 and 1.
+            Tuple of two lists of lists: ids, and weights, which are 1 for
+            the response and its end token, else 0.
         """
         for response in responses:
             check_text(response)

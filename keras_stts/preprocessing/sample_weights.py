@@ -10,7 +10,7 @@ RULE = (
 
 
 def weighted(batch, y=None, sample_weight=None):
-    """A preprocessed batch whose examples count as much as they are said to.
+    """Multiply the weights of a preprocessed batch by sample weights.
 
     Args:
         batch: Tuple (x, labels, weights), weights (B, S') or (S',); or x.
@@ -21,11 +21,11 @@ def weighted(batch, y=None, sample_weight=None):
         The batch, its weights multiplied.
 
     Raises:
-        ValueError: If there is a `y`, or the weights are no such numbers.
+        ValueError: If there is a `y`, or the weights have another shape.
     """
     if y is not None:
         raise ValueError(
-            'The answers to raw videos belong into `x`, as "responses"; the '
+            'The answers to raw videos belong in `x`, as "responses"; the '
             "preprocessor makes labels and weights of them. Received: a `y` "
             "beside raw videos."
         )

@@ -34,31 +34,32 @@ from keras_stts.presets.preset_mixin import PresetMixin
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
-    """Makes videos, images, prompts and responses into a model's inputs.
+    """Turns videos, images, prompts and responses into a model's inputs.
 
-    The vision part of a sequence goes up to its last vision token: the start
-    token and, as the template places them, images and the video. An image is
-    its small view and its crops, a placeholder a token; of a video each frame
-    has its time, `<frame_start>`, a placeholder a block and `<frame_end>`.
-    The text part is the rest and the response. Both have a fixed length;
-    nothing is ever cut to fit. The five switches named `use` are those of
+    A sequence has two parts. The vision part ends with the last vision token:
+    it holds the start token and, where the template puts them, images and the
+    video. An image is its small view and its crops, with a placeholder for
+    each token. Each frame of a video is its time, `<frame_start>`, a
+    placeholder for each block, and `<frame_end>`. The text part is the rest
+    of the prompt and the response. Both parts have a fixed length; nothing is
+    ever cut to fit. The five arguments with `use` in their names are those of
     Molmo2's own processor.
 
     Args:
         tokenizer: A `keras_stts.VideoVLMTokenizer`.
         video_converter: A `keras_stts.VideoVLMVideoConverter`.
-        num_blocks: Int P. Placeholders a frame.
+        num_blocks: Int P. Placeholders per frame.
         sequence_length: Int. Length of the text part. Defaults to `256`.
-        time_tokens: Int. Room for the time of a frame, in tokens, on average
-            over the video. Defaults to `8`, which holds hours.
+        time_tokens: Int. Most tokens for the time of a frame, on average over
+            the video. Defaults to `8`, enough for hours.
         num_images: Int. Most images of an example. Defaults to `0`.
         max_crops: Int. Most crops of an image, beside its small view.
         patch_size: Int. Side of a patch of an image in pixels.
-        chat_template: Str, Jinja, or several by their names, of which
-            `"default"` is taken. See `keras_stts.preprocessing.chat`. Defaults
-            to Qwen3's turns.
-        num_segments: Int M. Samples that a row can hold. `num_frames` and
-            `sequence_length` are for all of them. Defaults to `1`.
+        chat_template: Str, a Jinja template; or a dict of several, of which
+            `"default"` is used. See `keras_stts.preprocessing.chat`. Defaults
+            to Qwen3's format.
+        num_segments: Int M. Most samples in a row, which share `num_frames`
+            and `sequence_length`. Defaults to `1`.
         prompt_mask: Bool. Whether the inputs say where prompts end, for
             models with `language_pruning`. Defaults to `False`.
         use_frame_special_tokens: Bool. `False` puts `<im_start>` and
@@ -80,24 +81,25 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         x: Dict of `"prompts"` and
             - `"videos"` (unless the converter's `num_frames` is 0): list of
               paths and uint8 arrays (T, H, W, 3), or an array (B, T, H, W, 3);
-              optionally `"fps"`, frames a second of arrays, and
+              optionally `"fps"`, frames per second of arrays, and
               `"subtitles"`, for each video a list of (start, end, text) in
               seconds, of which those near a sampled frame are shown;
-            - `"images"` (if there may be any): for each example an image or a
-              list of them, paths or uint8 arrays (H, W, 3);
-            - `"responses"`, list of str, to train.
+            - `"images"` (with `num_images`): for each example an image or a
+              list of images, as paths or uint8 arrays (H, W, 3);
+            - `"responses"`, list of str, for training.
 
             A prompt is a str or a list of messages, see
             `keras_stts.preprocessing.chat`. A single prompt makes a single
             example.
 
-            With `num_segments` an entry of each of these may be a list of up
-            to M samples, that share a row, see `keras_stts.data.plan_rows`.
+            With `num_segments`, an entry of each list may be a list of up to
+            M samples that share a row, see `keras_stts.data.plan_rows`.
 
     Returns:
-        Tuple (x, y, sample_weight), NumPy: the dict that `VideoVLMBackbone`
-        takes, the next token ids (B, S') and their weights (B, S'), 1 at the
-        response and the end token after it. Without responses only x.
+        Tuple (x, y, sample_weight) of NumPy arrays: the dict that
+        `VideoVLMBackbone` takes, the next token ids (B, S') and their weights
+        (B, S'), 1 for the response and its end token. Without responses only
+        x.
 
     Raises:
         ValueError: If videos and texts differ in number, or a text or image
@@ -163,7 +165,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
 
     @property
     def image_packer(self):
-        """What makes images into inputs."""
+        """The object that turns images into inputs."""
         return ImagePacker(
             self.num_images,
             self.max_crops,
@@ -186,7 +188,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
 
     @property
     def num_frames(self):
-        """Frames a video is sampled and padded to."""
+        """Number of frames that a video is sampled and padded to."""
         return self.video_converter.num_frames
 
     @property
@@ -216,7 +218,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return self._words_before[1]
 
     def batch_specs(self, sequence_length=None):
-        """What this layer makes of an example.
+        """Shapes and dtypes of the inputs and labels of an example.
 
         Args:
             sequence_length: Optional int.
@@ -234,7 +236,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return inputs, {"y": (text, "int32"), "weights": (text, "float32")}
 
     def frame_sizes(self, num_frames):
-        """Dict of the inputs whose length follows from the number of frames."""
+        """Dict of the inputs whose length depends on the number of frames."""
         length = self._vision_length(num_frames)
         sizes = {"videos": num_frames, "frame_mask": num_frames}
         sizes |= {"vision_token_ids": length, "vision_mask": length}
@@ -243,10 +245,10 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return sizes
 
     def shorten(self, inputs, num_frames):
-        """Leave padding frames out of a batch whose videos are short.
+        """Remove padding frames from a batch of short videos.
 
         Args:
-            inputs: Dict of preprocessed inputs, as this layer makes it.
+            inputs: Dict of preprocessed inputs of this layer.
             num_frames: Int. Frames that a video is padded to instead.
 
         Returns:
@@ -298,11 +300,11 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         """Tokens that each sample's text takes, for `plan_rows`.
 
         Args:
-            x: Dict of `"prompts"`, one a sample, and optionally
+            x: Dict of `"prompts"`, one for each sample, and optionally
                 `"responses"`.
 
         Returns:
-            List of ints; subtitles are not counted.
+            List of ints, without subtitles.
         """
         shown = {VIDEO: [([], [])]} if self.num_frames else {}
         prompts = list(x["prompts"])
@@ -332,11 +334,11 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         )
 
     def _vision_inputs(self, x, sizes):
-        """Arrays of videos and images, and the token ids of both.
+        """Arrays of videos and images, and their token ids.
 
         Returns:
-            Tuple of a dict of arrays and a list, one dict a sample, of
-            `"<|image|>"` and `"<|video|>"` to the ids of each of them.
+            Tuple of a dict of arrays, and a list with a dict for each sample
+            of `"<|image|>"` and `"<|video|>"` to the ids of each of them.
         """
         placeholders = self._placeholders
         tokenize = self._prompt_tokenizer.tokenize
@@ -359,7 +361,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return arrays, shown
 
     def generate_postprocess(self, x):
-        """Token ids and padding mask of the text part to strings."""
+        """Turn token ids and padding mask of the text part into strings."""
         return self._generate_postprocess_python(
             {name: keras.ops.convert_to_numpy(x[name]) for name in x}
         )

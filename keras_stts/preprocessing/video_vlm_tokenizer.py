@@ -11,7 +11,7 @@ from keras_stts import _hub_compat as hub
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.presets.preset_mixin import PresetMixin
 
-# Where Qwen3 and GPT-2 cut a text before pairs of bytes are merged.
+# Where Qwen3 and GPT-2 split a text before byte pairs are merged.
 QWEN3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}|"
     r" ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -21,7 +21,7 @@ GPT2_SPLIT = (
     r"\s+(?!\S)|\s+"
 )
 
-# Attribute of each vision token and its text; all see each other both ways.
+# Attribute and text of each vision token; they all attend to each other.
 VISION_TOKENS = {
     "image_patch": "<im_patch>",
     "image_col": "<im_col>",
@@ -40,21 +40,21 @@ class VideoVLMTokenizer(
     hub.ByteTokenizerHooks,
     keras_hub.tokenizers.BytePairTokenizer,
 ):
-    """Byte pairs, by default Qwen3's, with Molmo2's vision tokens.
+    """Byte-pair tokenizer, by default Qwen3's, with Molmo2's vision tokens.
 
     Args:
-        vocabulary: Dict of token to id, or the path of a JSON file of it. It
-            holds the vision tokens and the three tokens named below.
-        merges: List of merge rules, or the path of a file of them.
-        split_pattern: Str, a regular expression of the pieces that a text is
-            cut into before pairs are merged. Defaults to Qwen3's.
-        normalization: `"NFC"` or `None`, Unicode form of a text.
-        start_token: Optional str, what a sequence begins with. Defaults to
+        vocabulary: Dict of token to id, or the path of its JSON file. It must
+            hold the vision tokens and the three tokens named below.
+        merges: List of merge rules, or the path of their file.
+        split_pattern: Str, a regular expression for the pieces into which a
+            text is split before pairs are merged. Defaults to Qwen3's.
+        normalization: `"NFC"` or `None`, the Unicode normalization of texts.
+        start_token: Optional str, first token of a sequence. Defaults to
             `end_token`, as in Molmo2.
-        end_token: Str, what an answer ends with. Defaults to `"<|im_end|>"`.
+        end_token: Str, last token of an answer. Defaults to `"<|im_end|>"`.
         pad_token: Str. Defaults to `"<|endoftext|>"`.
-        extra_special_tokens: List of str, further tokens that are left out
-            of answers. Defaults to none.
+        extra_special_tokens: List of str, further tokens to leave out of
+            answers. Defaults to none.
 
     Example:
     ```python
@@ -106,7 +106,7 @@ class VideoVLMTokenizer(
         self.built = True
 
     def prepare(self, tokenizer):
-        # KerasHub takes its pattern for a word, and so splits nowhere.
+        # KerasHub takes the pattern for a literal word, and never splits.
         split = pre_tokenizers.Split(
             tokenizers.Regex(self.split_pattern), "isolated"
         )
@@ -143,7 +143,7 @@ class VideoVLMTokenizer(
 
     @property
     def vision_token_ids(self):
-        """Ids of the tokens that see each other both ways."""
+        """Ids of the tokens that attend to each other in both directions."""
         return [getattr(self, f"{name}_token_id") for name in VISION_TOKENS]
 
 

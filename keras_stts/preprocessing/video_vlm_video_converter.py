@@ -16,24 +16,26 @@ from keras_stts.presets.preset_mixin import PresetMixin
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
-    """Makes video files or arrays into frames of one size and number.
+    """Turns video files or arrays into a fixed number of frames of one size.
 
     Args:
-        image_size: Int or (height, width). Frames are resized to it,
-            bilinear, whatever their aspect ratio.
-        num_frames: Int. Most frames to take of a video; a shorter one is
-            padded with black frames.
-        max_fps: Float. Most frames to take of a second.
-        sampling: Str. Which frames: `"molmo2_hf"` (as transformers does) or
-            `"uniform_last_frame"` (as Molmo2's authors evaluate).
+        image_size: Int or (height, width). Frames are resized to it
+            bilinearly, whatever their aspect ratio is.
+        num_frames: Int. Most frames to sample from a video; a shorter video
+            is padded with black frames.
+        max_fps: Float. Most frames to sample from a second.
+        sampling: Str, the rule that chooses frames, see
+            `keras_stts.data.sample_indices`: such as `"molmo2_hf"` (as in
+            transformers) or `"uniform_last_frame"` (the evaluation of
+            Molmo2's authors).
 
     Call arguments:
-        inputs: A batch: list of what `keras_stts.data.read_video` reads
-            (paths, addresses, bytes, file objects, rows of datasets), of
-            what it returns, and of uint8 arrays (T, H, W, 3), or one array
+        inputs: A batch: a list of sources that `keras_stts.data.read_video`
+            reads (paths, addresses, bytes, file objects, rows of datasets),
+            of `SampledVideo`s, and of uint8 arrays (T, H, W, 3); or one array
             (B, T, H, W, 3).
-        fps: Optional number, or list of one a video: frames a second of
-            arrays and folders of images. Defaults to `max_fps`.
+        fps: Optional number, or list with a number for each video: frames per
+            second of arrays and folders of images. Defaults to `max_fps`.
 
     Returns:
         Dict of `"videos"`, uint8 (B, num_frames, height, width, 3);
@@ -100,7 +102,7 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         }
 
     def read(self, video, fps=None, size=None):
-        """The frames that are taken of one video, and their seconds.
+        """Sample one video.
 
         Args:
             video, fps: See the call arguments.
@@ -159,8 +161,8 @@ def check_frames(video):
     """A video's frames as a uint8 array (T, H, W, 3).
 
     Raises:
-        ValueError: If the array has another rank or dtype, no frame, or
-            pixels that are no numbers.
+        ValueError: If the array has another rank or dtype, no frame, or NaN or
+            infinite pixels.
     """
     video = keras.ops.convert_to_numpy(video)
     if video.ndim != 4 or video.shape[-1] != 3:

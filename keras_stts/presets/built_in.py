@@ -1,11 +1,10 @@
 """Built-in presets: data only.
 
-`config` holds arguments that `from_preset` takes unless told otherwise;
-`params` counts the scorer, too.
+`config` holds default arguments of `from_preset`; `params` includes the scorer.
 """
 
 _UNCONFIRMED = (
-    " The handle is not confirmed: if it does not exist, pass the right one."
+    " The handle is not confirmed: if it does not exist, pass another one."
 )
 
 PRESETS = {
@@ -68,8 +67,8 @@ PRESETS = {
         "metadata": {
             "description": (
                 "Molmo2-4B trained with STTS at 50%. Not refilled by "
-                "default: it was for 2% of the patches, and would run the "
-                "vision transformer at full cost." + _UNCONFIRMED
+                "default: refilling concerned 2% of the patches, and would run "
+                "the vision transformer at full cost." + _UNCONFIRMED
             ),
             "params": 4884635969,
         },

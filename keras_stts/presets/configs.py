@@ -1,4 +1,4 @@
-"""What a preset's configs may make: objects of known classes, no more."""
+"""Checks of a preset's configs: they may only make objects of known classes."""
 
 import re
 
@@ -8,7 +8,7 @@ from keras_stts.presets import files as preset_files
 from keras_stts.presets.parsing import AGAIN
 
 PACKAGES = ("keras", "keras_hub", "keras_stts")
-# What Keras makes of a config without looking for a class.
+# Names that Keras handles in a config without looking for a class.
 REFUSED = {
     "Lambda",
     "__keras_tensor__",
@@ -17,17 +17,17 @@ REFUSED = {
     "__typespec__",
 }
 NAMES = ("module", "class_name", "registered_name", "spec_name")
-# Files of a tokenizer lie in the preset's own folder of assets.
+# Files of a tokenizer are in the preset's own folder of assets.
 PATHS = ("vocabulary", "merges")
 
 
 def read(preset, name):
-    """A config of a preset, that makes nothing it should not; see `check`.
+    """Read and check a config of a preset; see `check`.
 
     Raises:
         FileNotFoundError: See `preset_files.find`.
-        ValueError: See `preset_files.read_json` and `check`; or if it is no
-            config of an object.
+        ValueError: See `preset_files.read_json` and `check`; or if it is not
+            the config of an object.
     """
     config = preset_files.read_json(preset, name)
     where = f"{name} of {preset}"
@@ -35,7 +35,7 @@ def read(preset, name):
     if not isinstance(config.get("class_name"), str) or type(inner) is not dict:
         raise ValueError(
             "A config of a preset must have a `class_name` and, under "
-            f"`config`, its settings. Received: {where}, which has not. "
+            f"`config`, its settings. Received: {where}, which lacks them. "
             f"{AGAIN}"
         )
     check(config, where)
@@ -50,9 +50,9 @@ def check(config, where):
         where: Str, what errors call the file.
 
     Raises:
-        ValueError: If it names a class or function that is neither
-            registered with Keras nor of Keras, KerasHub or this package, or
-            a file in another place.
+        ValueError: If it names a file outside the preset, or a class or
+            function that is neither registered with Keras nor part of Keras,
+            KerasHub or this package.
     """
     values = [config]
     while values:
@@ -70,8 +70,8 @@ def _check_object(config, where):
             raise ValueError(
                 "A config of a preset must not name files: vocabulary and "
                 "merges lie in its folder `assets`. Received: "
-                f"{name}={config[name][:200]!r} in {where}. Do not load what "
-                "you do not trust."
+                f"{name}={config[name][:200]!r} in {where}. Do not load files "
+                "that you do not trust."
             )
     if config.get("config_file") is not None:
         preset_files.check_plain_name(config["config_file"], where)
@@ -84,8 +84,8 @@ def _check_object(config, where):
         raise ValueError(
             "A config of a preset must name classes and functions that are "
             "registered with Keras, or of Keras, KerasHub or keras_stts. "
-            f"Received: {str(given)[:300]} in {where}. Import what registers "
-            "your own class; do not load what you do not trust."
+            f"Received: {str(given)[:300]} in {where}. Import the module that "
+            "registers your class; do not load files that you do not trust."
         )
 
 

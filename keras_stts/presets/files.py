@@ -1,8 +1,7 @@
 """Files of a preset, found by name and read with limits.
 
-A name leads nowhere but into the folder or repository that the user named, and
-what is read there is small enough and well-formed, or an error says which file
-is not.
+A file's name cannot lead out of the folder or repository that the user named. A
+file that is too large or malformed raises an error that names it.
 """
 
 import contextlib
@@ -19,7 +18,7 @@ from keras_stts.presets.parsing import LIMIT
 from keras_stts.presets.parsing import parse_json
 from keras_stts.presets.parsing import text_of
 
-# Bytes of a text file that holds a vocabulary.
+# Largest size in bytes of a text file with a vocabulary.
 VOCABULARY_LIMIT = 2**27
 VOCABULARIES = {
     "added_tokens.json",
@@ -34,7 +33,7 @@ _loading = contextvars.ContextVar("loading", default=None)
 
 @contextlib.contextmanager
 def loading():
-    """While a preset is loaded, its files are verified and read only once."""
+    """Within this context each file of a preset is verified and read once."""
     if _loading.get() is not None:
         yield
         return
@@ -46,7 +45,7 @@ def loading():
 
 
 def read_once(make, preset):
-    """`make(preset)`, which while a preset is loaded is called only once."""
+    """`make(preset)`, called only once within `loading`."""
     state = _loading.get()
     if state is None:
         return make(preset)
@@ -57,17 +56,17 @@ def read_once(make, preset):
 
 
 def find(preset, name):
-    """Path of a file of a preset, which is fetched if need be.
+    """Path of a file of a preset, downloaded if necessary.
 
     Args:
         preset: Str. Handle or directory.
-        name: Str. Path inside of it, with slashes.
+        name: Str. Path inside the preset, with slashes.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If the name or a symbolic link leads out of the preset, or
-            to something that is no regular file; or if the preset has a
-            manifest that does not name the file or says otherwise of it.
+            to something that is not a regular file; or if the preset has a
+            manifest that does not list the file or has another checksum.
     """
     preset = os.fspath(preset)
     check_name(name, preset)
@@ -82,7 +81,7 @@ def has(preset, name):
     """Whether a preset holds a file; see `find`.
 
     Raises:
-        FileNotFoundError: If it should, by its manifest, and does not.
+        FileNotFoundError: If its manifest lists the file and it is missing.
         ValueError: See `find`.
     """
     preset = os.fspath(preset)
@@ -111,9 +110,9 @@ def manifest(preset):
 
 
 def check_complete(preset):
-    """Raise unless a folder holds all that its manifest lists, as it was.
+    """Raise unless a folder holds all files of its manifest, unchanged.
 
-    Weights, and files of a handle, are looked at when they are read.
+    Weights, and files of a handle, are checked when they are read.
     """
     preset = os.fspath(preset)
     if "://" in preset:
@@ -151,14 +150,14 @@ def _locate(preset, name):
         )
     if not os.path.isfile(path):
         raise ValueError(
-            "What a preset holds must be regular files. Received: "
-            f"{name} of {preset}, which is none. {AGAIN}"
+            "All files of a preset must be regular files. Received: "
+            f"{name} of {preset}, which is not. {AGAIN}"
         )
     return path
 
 
 def check_name(name, where):
-    """Raise if a file's name leads out of the folder that it is for.
+    """Raise if a file's name leads out of its folder.
 
     Args:
         name: What should be a relative path with slashes.
@@ -166,7 +165,7 @@ def check_name(name, where):
     """
     good = isinstance(name, str) and 0 < len(name) < 1024
     good = good and name.isprintable() and not set(name) & set("\\:")
-    # Windows leaves out dots and spaces at the end of a name.
+    # Windows ignores dots and spaces at the end of a name.
     if not good or not all(part.strip(" .") for part in name.split("/")):
         raise ValueError(
             "A file of a preset must lie in its folder: its name must be a "
@@ -177,7 +176,7 @@ def check_name(name, where):
 
 
 def check_plain_name(name, where):
-    """As `check_name`, of a file that lies beside the one that names it."""
+    """Like `check_name`, for a file beside the one that names it."""
     check_name(name, where)
     if "/" in name:
         raise ValueError(
@@ -192,15 +191,15 @@ def _check_place(path, preset, name):
     allowed = [folder, *_blobs(folder)]
     if not any(pathlib.Path(target).is_relative_to(root) for root in allowed):
         raise ValueError(
-            "A symbolic link in a preset must not leave its folder (but for "
-            "those of Hugging Face's cache). Received: "
+            "A symbolic link in a preset must not leave its folder (except for "
+            "Hugging Face's cache). Received: "
             f"{name} of {preset}, which leads elsewhere. Put the file itself "
             "there if you trust it."
         )
 
 
 def _blobs(folder):
-    """Where the links of Hugging Face's cache lead, if the folder is in it."""
+    """The folder of blobs, if a folder is in Hugging Face's cache."""
     for parent in pathlib.Path(folder).parents:
         if parent.name == "snapshots":
             return [parent.parent / "blobs"]
@@ -212,7 +211,7 @@ def read_text(preset, name):
 
     Raises:
         FileNotFoundError: See `find`.
-        ValueError: See `find`; or if the file is too large or no UTF-8.
+        ValueError: See `find`; or if the file is too large or not UTF-8.
         OSError: If it cannot be read.
     """
     path = find(preset, name)
@@ -222,11 +221,11 @@ def read_text(preset, name):
 
 
 def read_json(preset, name):
-    """Dict that a JSON file of a preset holds.
+    """The dict in a JSON file of a preset.
 
     Raises:
         FileNotFoundError: See `find`.
-        ValueError: See `read_text`; or if it is no JSON, no object, nested
-            too deep, or names a key twice.
+        ValueError: See `read_text`; or if it is not a JSON object, is nested
+            too deep, or has a key twice.
     """
     return parse_json(read_text(preset, name), f"{name} of {preset}")

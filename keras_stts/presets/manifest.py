@@ -1,7 +1,7 @@
-"""The list of a preset's files, which says what each held when it was saved.
+"""The list of a preset's files, with sizes and checksums.
 
-A preset without it is read as it is. With it each file that is read must be
-there, and be what it was; and no file is read that came from elsewhere.
+A preset without a list is read as it is. With a list, each file that is read
+must be listed and unchanged.
 """
 
 import hashlib
@@ -15,12 +15,12 @@ from keras_stts.presets.parsing import text_of
 
 MANIFEST = "preset_manifest.json"
 FORMAT = 1
-ON_PURPOSE = f"If the change is meant, delete {MANIFEST} there."
+ON_PURPOSE = f"If the change is intended, delete {MANIFEST} there."
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def entry(path):
-    """What a manifest says of a file."""
+    """The entry of a file in a manifest."""
     return {"size": os.path.getsize(path), "sha256": sha256(path)}
 
 
@@ -35,8 +35,8 @@ def write(path, files, model_card=None):
     Args:
         path: Path of the manifest.
         files: Dict of name to `entry`.
-        model_card: Optional str, sha256 of the README that was written beside,
-            which may change.
+        model_card: Optional str, sha256 of the README that was written, which
+            may be edited later.
     """
     content = {"format": FORMAT, "model_card": model_card, "files": files}
     with open(path, "w", encoding="utf-8") as file:
@@ -44,10 +44,10 @@ def write(path, files, model_card=None):
 
 
 def read(path, where):
-    """The dict that `write` wrote; `where` is what errors call the file.
+    """The dict that `write` wrote; `where` is the file's name for errors.
 
     Raises:
-        ValueError: If it is no such dict.
+        ValueError: If it is not such a dict.
     """
     content = parse_json(text_of(path, where), where)
     files = content.get("files")
@@ -70,15 +70,15 @@ def _is_entry(value):
 
 
 def verify(path, wanted, where):
-    """Raise unless a file is what a manifest says; `where` names it."""
+    """Raise unless a file agrees with the manifest; `where` names it."""
     size = os.path.getsize(path)
     if size != wanted["size"]:
         difference = f"has {size:,} bytes instead of {wanted['size']:,}"
     elif sha256(path) != wanted["sha256"]:
-        difference = "has other bytes (its sha256 differs)"
+        difference = "has been changed (its sha256 differs)"
     else:
         return
     raise ValueError(
-        "A file of a preset must be what was saved. Received: "
+        "A file of a preset must be as it was saved. Received: "
         f"{where}, which {difference}. {AGAIN} {ON_PURPOSE}"
     )

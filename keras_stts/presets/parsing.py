@@ -1,16 +1,16 @@
-"""Text and JSON of files that may be anything."""
+"""Text and JSON of untrusted files."""
 
 import json
 import os
 
-# Bytes of a text file.
+# Largest size of a text file in bytes.
 LIMIT = 2**24
 MAX_DEPTH = 64
 AGAIN = "Download it or save it again."
 
 
 def text_of(path, where, limit=LIMIT):
-    """Text of a file; `where` is what errors call it."""
+    """Text of a file; `where` is its name for errors."""
     try:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -18,8 +18,8 @@ def text_of(path, where, limit=LIMIT):
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{where} cannot be read ({error.strerror}). Check the rights "
-            "that you have there.",
+            f"{where} cannot be read ({error.strerror}). Check your access "
+            "rights there.",
         ) from error
     if data is None or len(data) > limit:
         raise ValueError(
@@ -36,7 +36,7 @@ def text_of(path, where, limit=LIMIT):
 
 
 def parse_json(text, where):
-    """Dict that a JSON text holds; `where` is what errors call it."""
+    """The dict in a JSON text; `where` is its name for errors."""
     try:
         result = json.loads(text, object_pairs_hook=_unique)
     except RecursionError as error:
@@ -64,7 +64,7 @@ def _not_json(where, reason):
 
 
 class _TwiceError(ValueError):
-    """A key that a JSON object has twice."""
+    """A JSON object has a key twice."""
 
 
 def _unique(pairs):
@@ -77,7 +77,7 @@ def _unique(pairs):
 
 
 def _depth(value):
-    """How deep lists and dicts lie in each other."""
+    """How deep lists and dicts are nested."""
     depth, level = 0, [value]
     while level and depth <= MAX_DEPTH:
         depth += 1

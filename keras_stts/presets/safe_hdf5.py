@@ -1,4 +1,4 @@
-"""Weights files in HDF5: whole, and holding nothing but arrays of their own."""
+"""Weights files in HDF5: complete, and with no content but their own arrays."""
 
 import contextlib
 import hashlib
@@ -12,20 +12,20 @@ from keras_stts import _hub_compat as hub
 from keras_stts.data import disk
 
 AGAIN = "Download it or save it again."
-# Follows the content of a file that `replacing` wrote; HDF5 reads over it.
+# Follows the content of a file that `replacing` wrote; HDF5 ignores it.
 SEAL = b"\nkeras_stts sha256 %s\n"
 _SEAL = re.compile(SEAL % rb"([0-9a-f]{64})")
 _SEAL_SIZE = len(SEAL % bytes(64))
-NUMBERS = "biufV"  # `V` is how NumPy names what it does not know: bfloat16.
+NUMBERS = "biufV"  # `V` is NumPy's kind for unknown types: bfloat16.
 MAX_COMPRESSION = 1000
 
 
 @contextlib.contextmanager
 def replacing(path):
-    """As `disk.replacing`, of a file that `check` then finds unchanged.
+    """Like `disk.replacing`, with a checksum that `check` verifies.
 
     Raises:
-        OSError: If it cannot be written, such as on a full disk.
+        OSError: If the file cannot be written, for example on a full disk.
     """
     with disk.writing_to(path), disk.replacing(path) as part:
         with guarded():
@@ -39,14 +39,14 @@ def replacing(path):
 class _Disk(io.FileIO):
     """A file for HDF5 that keeps an error for `File` to raise.
 
-    HDF5 cannot bear one: h5py drops some, and the process crashes at the end,
-    when what could not be written is tried again.
+    HDF5 does not handle errors of writing: h5py ignores some, and the process
+    crashes at the end, when HDF5 tries to write again.
     """
 
     error = None
 
     def __repr__(self):
-        return os.fspath(self.name)  # What h5py takes for the file's name.
+        return os.fspath(self.name)  # h5py uses it as the file's name.
 
     def _attempt(self, function, *arguments):
         if self.error is None and not self.closed:
@@ -106,7 +106,7 @@ class File(h5py.File):
 
 @contextlib.contextmanager
 def guarded():
-    """While Keras saves weights, it writes with `File`."""
+    """Within this context Keras saves weights with `File`."""
 
     class Guarded:
         """`h5py`, as Keras uses it."""
@@ -130,11 +130,11 @@ def guarded():
 
 @contextlib.contextmanager
 def reading(path):
-    """Check a file; errors of what then reads it name it.
+    """Check a file, and name it in errors of reading it within the context.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: See `check`; or if what is loaded from it does not fit.
+        FileNotFoundError: If there is no such file.
+        ValueError: See `check`; or if the weights do not fit the model.
     """
     if os.fspath(path).endswith(".h5"):
         check(path)
@@ -144,19 +144,19 @@ def reading(path):
         reason = " ".join(str(error).split())[:500]
         raise ValueError(
             "Weights must fit the model that they are loaded into. Received: "
-            f"{path}, which does not ({type(error).__name__}: {reason}). Load "
-            "it into the model that it was saved from."
+            f"{path}, which does not fit ({type(error).__name__}: {reason}). "
+            "Load it into the model from which it was saved."
         ) from error
 
 
 def check(path):
-    """Raise unless a file is whole and refers to no other.
+    """Raise unless a file is complete and refers to no other file.
 
     Raises:
-        FileNotFoundError: If there is none.
-        ValueError: If it is damaged, or holds links, virtual or external
-            data, what is no array of numbers, or arrays that it has no bytes
-            for.
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged; or if it holds links, virtual or external
+            data, anything but arrays of numbers, or arrays larger than the
+            file.
     """
     path = os.fspath(path)
     if not os.path.isfile(path):
@@ -170,7 +170,7 @@ def check(path):
                 raise ValueError(
                     "A weights file must hold arrays of numbers, whole and in "
                     f"itself. Received: {path}, where {name!r} is {kind}. Do "
-                    "not load what you do not trust."
+                    "not load files that you do not trust."
                 )
     except (OSError, RuntimeError, KeyError, TypeError) as error:
         raise damaged(path, error) from error
@@ -218,7 +218,7 @@ def _check_seal(path):
 
 
 def _unsafe(file):
-    """Pairs of the name of what should not be in a file, and what it is."""
+    """Names and kinds of content that must not be in a file."""
     groups, seen = [file], set()
     while groups:
         group = groups.pop()

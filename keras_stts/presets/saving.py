@@ -1,11 +1,10 @@
-"""Presets are saved beside what is there, and take its place in one go.
+"""Saving a preset, which replaces an older one atomically.
 
-A killed process leaves the old preset or the new one: new files are written to
-a folder inside of the preset's, with their manifest; that folder is renamed,
-from when on the new preset counts; then its files are moved to their places,
-`config.json` last, without which nobody takes the folder for a preset. What is
-not finished then, `finish` does, which runs whenever a preset is loaded or
-saved.
+If the process is killed, either the old or the new preset is left. New files
+and their manifest are written to a folder inside the preset's. When that folder
+is renamed, the new preset is valid. Then its files are moved to their places,
+`config.json`, without which a folder is not a preset, last. `finish`, which
+runs whenever a preset is loaded or saved, completes an interrupted move.
 """
 
 import contextlib
@@ -43,7 +42,7 @@ _MOLMO2 = (
     r"merges\.txt|model\.safetensors(\.index\.json)?|"
     r"model-\d{5}-of-\d{5}\.safetensors"
 )
-# Files that what is saved replaces.
+# Files that are replaced by saving.
 FILES = {
     "task": f"{_BACKBONE}|{_PREPROCESSOR}",
     "backbone": _BACKBONE,
@@ -57,7 +56,7 @@ NOTHING = "(?!)"
 
 
 def kind_of(part):
-    """Key of `FILES` of a part of a model that can be saved alone."""
+    """Key in `FILES` of a part of a model that can be saved alone."""
     kinds = {
         "backbone": keras_hub.models.Backbone,
         "preprocessor": keras_hub.models.Preprocessor,
@@ -68,24 +67,24 @@ def kind_of(part):
 
 
 def is_part(folder):
-    """Whether a folder is one that `replacing` gave to write to."""
+    """Whether a folder is a temporary one of `replacing`."""
     return pathlib.Path(folder).name.startswith(PART)
 
 
 @contextlib.contextmanager
 def replacing(folder, kind):
-    """A folder to write the files of a preset to, that then replace the old.
+    """Give a folder for the files of a preset, which then replace the old ones.
 
-    Files of the old preset that are not written anew are removed, if they are
-    of the kind; other people's files are kept.
+    Other files of the old preset are removed if they are of this kind; files
+    that are not part of a preset are kept.
 
     Args:
-        folder: Path of the preset, made if need be.
+        folder: Path of the preset, created if it is missing.
         kind: Key of `FILES`.
 
     Raises:
-        OSError: If it cannot be written, such as on a full disk. Then the old
-            preset is there as before.
+        OSError: If it cannot be written, for example on a full disk. Then the
+            old preset is unchanged.
     """
     folder = pathlib.Path(folder)
     with disk.writing_to(folder):
@@ -109,7 +108,7 @@ def replacing(folder, kind):
 
 @contextlib.contextmanager
 def _removed_if(is_new, folder):
-    """Leave no new folder behind that nothing was saved to."""
+    """Remove a new folder if nothing was saved to it."""
     try:
         yield
     except BaseException:
@@ -120,7 +119,7 @@ def _removed_if(is_new, folder):
 
 
 def _complete(folder, part, kind):
-    """Write the manifest, and what is to be removed."""
+    """Write the manifest, and the list of files to remove."""
     new = {name: part / name for name in _walk(part)}
     for name in new:
         _check_target(folder, name)
@@ -150,7 +149,7 @@ def _complete(folder, part, kind):
 
 
 def listed(folder):
-    """What the manifest in a folder says; nothing if there is no whole one."""
+    """The manifest in a folder; empty without a valid one."""
     try:
         return preset_manifest.read(folder / MANIFEST, MANIFEST)
     except (OSError, ValueError):
@@ -203,7 +202,7 @@ def _check_target(folder, name):
 
 
 def finish(folder):
-    """Finish what a process was killed at while it saved a preset.
+    """Complete the saving of a preset if a process was killed meanwhile.
 
     Raises:
         OSError: If the folder cannot be written to.
@@ -217,9 +216,9 @@ def finish(folder):
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{folder} holds a preset whose saving was cut off, and it cannot "
-            f"be finished there ({error}). Copy the folder to where you may "
-            "write, and load it from there.",
+            f"{folder} holds a preset whose saving was interrupted, and it "
+            f"cannot be finished there ({error}). Copy the folder to where "
+            "you may write, and load it from there.",
         ) from error
 
 
@@ -228,7 +227,8 @@ def _finish(folder):
     if saved.is_symlink():
         raise ValueError(
             f"{SAVED} in a preset's folder must be a folder. Received: a "
-            f"symbolic link in {folder}. Do not load what you do not trust."
+            f"symbolic link in {folder}. Do not load files that you do not "
+            "trust."
         )
     if not saved.is_dir():
         return

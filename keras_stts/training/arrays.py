@@ -1,4 +1,4 @@
-"""Examples that lie in memory: lists and arrays, cut into batches."""
+"""Batches of examples in memory: lists and arrays."""
 
 import keras
 import numpy as np
@@ -31,7 +31,7 @@ class ArrayDataset(keras.utils.PyDataset):
 
 
 def num_examples(data):
-    """How many examples a tuple (x, y, sample_weight) holds.
+    """The number of examples in a tuple (x, y, sample_weight).
 
     Raises:
         ValueError: If its parts differ in length, or there is no example.
@@ -53,8 +53,10 @@ def num_examples(data):
 
 
 def batch_shape(x, batch_size=None):
-    """Tuple (rows of a batch, tokens of a text or `None`) of data, as far as
-    they say so; what is wrong with them is found when they are used."""
+    """Tuple (rows of a batch, tokens of a text or `None`) of data, if known.
+
+    Invalid data raise an error later, when they are used.
+    """
     if hasattr(x, "element_spec"):
         spec = x.element_spec
         spec = spec[0] if isinstance(spec, tuple) else spec
@@ -88,7 +90,7 @@ def _take_rows(value, chosen):
 
 
 def split(data, share):
-    """Cut the last `share` of a dict's examples off, to validate on."""
+    """Split off the last `share` of a dict's examples for validation."""
     if not isinstance(data[0], dict):
         raise ValueError(
             "`validation_split` needs the examples as a dict. Received: "

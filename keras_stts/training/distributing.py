@@ -14,14 +14,14 @@ from keras_stts.training.layouts import layout_map
 
 KINDS = ("auto", "data", "fsdp")
 BATCH, MODEL = "batch", "model"
-# Of a device's memory, what weights may take that lie on each: beside them
-# there are activations, and in training gradients and moments.
+# Share of a device's memory for weights that are on each device: the rest is
+# for activations, and in training for gradients and moments.
 MOST_OF_A_DEVICE = 0.5
 GIB = 2**30
 
 
 def data_parallel():
-    """Examples are cut over all devices, and each has all weights."""
+    """Examples are split over all devices, and each has all weights."""
     devices = keras.distribution.list_devices()
     return keras.distribution.DataParallel(
         devices=devices, auto_shard_dataset=False
@@ -29,7 +29,7 @@ def data_parallel():
 
 
 def fully_sharded():
-    """Examples are cut over all devices, and weights, too (FSDP)."""
+    """Examples and weights are split over all devices (FSDP)."""
     devices = keras.distribution.list_devices()
     mesh = keras.distribution.DeviceMesh(
         (len(devices), 1), [BATCH, MODEL], devices
@@ -43,16 +43,16 @@ def fully_sharded():
 
 @contextlib.contextmanager
 def distributed(distribution, config):
-    """Set what a model that is made in here, and all else, is spread over.
+    """Set the distribution over devices, also of a model made in the context.
 
     Args:
         distribution: `"auto"`, `"data"`, `"fsdp"`, a
-            `keras.distribution.Distribution`, or `None` for what is set.
-        config: Function without arguments, that returns the arguments of the
+            `keras.distribution.Distribution`, or `None` for the current one.
+        config: Function without arguments that returns the arguments of the
             `VideoVLMBackbone` that is made.
 
     Raises:
-        ValueError: If there is no such distribution, or the backend has none.
+        ValueError: If the distribution is unknown, or the backend has none.
     """
     if distribution is None:
         jobs.draw_alike()
@@ -74,8 +74,8 @@ def _choose(distribution, config):
     if not is_one and distribution not in KINDS:
         raise ValueError(
             f"`distribution` must be one of {', '.join(map(repr, KINDS))}, a "
-            "`keras.distribution.Distribution`, or None for what "
-            "`keras.distribution.set_distribution` set. Received: "
+            "`keras.distribution.Distribution`, or None for that of "
+            "`keras.distribution.set_distribution`. Received: "
             f"distribution={distribution!r}."
         )
     if keras.config.backend() != "jax":
@@ -92,7 +92,7 @@ def _choose(distribution, config):
 
 
 def _choose_for(config):
-    """Weights on each device if they fit, or else cut over all."""
+    """All weights on each device if they fit, else split over all."""
     count, size = keras.distribution.get_device_count(), weights_bytes(config)
     room = memory_of_a_device()
     fits = size <= MOST_OF_A_DEVICE * room
@@ -111,7 +111,7 @@ def _say(text):
 def weights_bytes(config):
     """Bytes of the weights of a model with these arguments.
 
-    What is wrong with a config, such as that it is not whole, loading says.
+    Errors in a config are raised later, by loading.
     """
     if not SIZES <= config.keys():
         return 0
@@ -119,7 +119,7 @@ def weights_bytes(config):
 
 
 def memory_of_a_device():
-    """Bytes that the smallest device has; of CPUs, its share of the host's."""
+    """Bytes of the smallest device; for CPUs, its share of the host's."""
     found = limits.device_memory()
     if found is None:
         return limits.host_memory() / keras.distribution.get_device_count()
@@ -127,7 +127,7 @@ def memory_of_a_device():
 
 
 def check_devices(model):
-    """Raise if a model is asked to run on several devices that it cannot.
+    """Raise if a model cannot run on the several devices that are set.
 
     Raises:
         ValueError: If a distribution is set under another backend than JAX,
@@ -151,7 +151,7 @@ def check_devices(model):
 
 
 def replicas():
-    """Parts that a batch of this process is cut into; 1 without devices."""
+    """Parts that a batch of this process is split into; 1 without devices."""
     distribution = keras.distribution.distribution()
     if distribution is None:
         return 1
@@ -161,12 +161,12 @@ def replicas():
 
 
 def is_spread():
-    """Whether batches are cut, over devices of this process or of others."""
+    """Whether batches are split over devices of this process or of others."""
     return replicas() > 1 or jobs.this_process()[1] > 1
 
 
 def spread(inputs):
-    """Tensors of arrays whose rows are cut over devices.
+    """Turn arrays into tensors whose rows are split over devices.
 
     Args:
         inputs: Structure of arrays (B, ...), of this process.
@@ -185,7 +185,7 @@ def spread(inputs):
 
 
 def by_rows(tensors):
-    """Tensors (B, ...) of a step, cut over devices by their rows alone."""
+    """Tensors (B, ...) of a step, split over devices only by their rows."""
     distribution = keras.distribution.distribution()
 
     def cut(tensor):
@@ -196,7 +196,7 @@ def by_rows(tensors):
 
 
 def own_rows(tensor):
-    """The rows of a tensor (B, ...) that are of this process, as NumPy."""
+    """This process' rows of a tensor (B, ...), as a NumPy array."""
     if getattr(tensor, "is_fully_addressable", True):
         return keras.ops.convert_to_numpy(tensor)
     shards = {s.index[0].start or 0: s.data for s in tensor.addressable_shards}
@@ -204,7 +204,7 @@ def own_rows(tensor):
 
 
 def of_own_rows(step):
-    """A step of predicting whose outputs are the rows of this process."""
+    """A predict step whose outputs are the rows of this process."""
 
     def run(state, iterator):
         outputs, state = step(state, iterator)
@@ -215,7 +215,7 @@ def of_own_rows(step):
 
 @contextlib.contextmanager
 def alone():
-    """What is run in here is not spread over devices by Keras."""
+    """Within this context Keras does not spread anything over devices."""
     distribution = keras.distribution.distribution()
     keras.distribution.set_distribution(None)
     try:

@@ -1,4 +1,4 @@
-"""What `fit`, `evaluate` and `predict` are given, as batches for Keras."""
+"""Turns the data for `fit`, `evaluate` and `predict` into batches."""
 
 import inspect
 
@@ -13,7 +13,7 @@ from keras_stts.training import padding
 
 
 def prepare(model, data, batch_size=None, *, shuffle=False, labelled=False):
-    """Make what a user passed into something that Keras iterates over.
+    """Turn a user's data into a dataset that Keras iterates over.
 
     Args:
         model: A `VideoVLM`.
@@ -26,10 +26,9 @@ def prepare(model, data, batch_size=None, *, shuffle=False, labelled=False):
         A dataset of preprocessed batches.
 
     Raises:
-        ValueError: If the model cannot run on the devices it is to run on, or
-            the data are of a kind that cannot be iterated over,
-            are not labelled and ought to be, or have labels or weights that
-            would not count.
+        ValueError: If the model cannot run on the devices that are set; or if
+            the data are of an unknown kind, lack labels that are needed, or
+            have labels or weights that would be ignored.
     """
     distributing.check_devices(model)
     x, y, sample_weight = (*data, None, None)[:3]
@@ -94,7 +93,7 @@ def _prepare_tf_data(model, dataset, labelled):
 
 
 def _fill_up_tensors(model, batch, parts):
-    """As `padding.fill_up`, in a `tf.data.Dataset`."""
+    """Like `padding.fill_up`, in a `tf.data.Dataset`."""
     import tensorflow as tf
 
     x, y, weight = keras.utils.unpack_x_y_sample_weight(batch)
@@ -117,7 +116,7 @@ def is_preprocessed(x):
 
 
 def preprocess_batch(model, batch, *, labelled=False, parts=None):
-    """A batch as the model takes it, whether it was preprocessed or not.
+    """A batch for the model, preprocessed unless it was before.
 
     Args:
         model: A `VideoVLM`.
@@ -139,7 +138,7 @@ def preprocess_batch(model, batch, *, labelled=False, parts=None):
 
 
 def _check_kind(model, x, y, labelled):
-    """Raise if raw data have no preprocessor, or labels where none belong."""
+    """Raise if raw data have no preprocessor, or data have wrong labels."""
     if is_preprocessed(x):
         if labelled and y is None:
             raise ValueError(
@@ -192,17 +191,18 @@ class PreprocessedDataset(keras.utils.PyDataset):
 
 
 def set_apart(model, data, validation_data, share, batch_size):
-    """Tuple of what there is to train on, and batches to validate on.
+    """Separate training data and validation data.
 
     Args:
         model: A `VideoVLM`.
         data: Tuple (x, y, sample_weight).
-        validation_data: What `fit` was given to validate on, or `None`.
-        share: Optional float. Without these, the share of `data` to cut off.
+        validation_data: `fit`'s argument of this name, or `None`.
+        share: Optional float. Share of `data` to split off for validation, if
+            `validation_data` is `None`.
         batch_size: Optional int.
 
     Returns:
-        Tuple (data, batches), the latter `None` if there is nothing.
+        Tuple (training data, validation batches or `None`).
     """
     if share and validation_data is None:
         data, validation_data = arrays.split(data, share)

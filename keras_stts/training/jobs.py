@@ -1,4 +1,4 @@
-"""What processes do together that train one model, under JAX."""
+"""Communication of processes that train one model, under JAX."""
 
 import random
 
@@ -16,7 +16,7 @@ def this_process():
 
 
 def of_all(*numbers):
-    """The same numbers of each process: list of lists of ints."""
+    """Gather numbers of all processes: list of lists of ints."""
     if this_process()[1] == 1:
         return [list(numbers)]
     from jax.experimental import multihost_utils
@@ -26,10 +26,9 @@ def of_all(*numbers):
 
 
 def draw_alike():
-    """Let `random`, which Keras draws seeds from, be alike in all processes.
+    """Synchronize `random`, from which Keras draws seeds, in all processes.
 
-    Of weights that begin at random each process makes a part, and all of them
-    have to make the same.
+    Each process makes a part of the random weights of one model.
     """
     if this_process()[1] > 1:
         (seed, *_), *_ = of_all(random.getrandbits(31))

@@ -1,7 +1,7 @@
-"""Batches that devices divide: filled up with rows that do not count.
+"""Filling up batches with rows that do not count, so that devices divide them.
 
-A row that fills up has no real token in its `padding_mask`, one real frame,
-after which no frame counts for the auxiliary loss, and weights of 0.
+An added row has no real token in its `padding_mask`, one real frame, so that it
+does not count for the auxiliary loss, and weights of 0.
 """
 
 import keras
@@ -10,22 +10,22 @@ from keras import ops
 
 from keras_stts.training import distributing
 
-# Of losses to which rows of weight 0 make no difference.
+# Reductions of losses that ignore rows of weight 0.
 REDUCTIONS = ("sum", "mean_with_sample_weight")
 
 
 def fill_up(model, batch, parts=None):
-    """A batch of as many rows as devices can share.
+    """Fill up a batch to a number of rows that the devices divide.
 
     Args:
         model: A `VideoVLM`.
         batch: Preprocessed x, or a tuple (x, y) or (x, y, sample_weight).
-        parts: Int, what the number of rows must be a multiple of. Defaults
-            to `distributing.replicas()`, which only the thread knows in which
-            a distribution was set.
+        parts: Int, of which the number of rows must be a multiple. Defaults to
+            `distributing.replicas()`, which is known only in the thread in
+            which the distribution was set.
 
     Raises:
-        ValueError: If the loss or a metric would count what is added.
+        ValueError: If the loss or a metric would count the added rows.
     """
     x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
     size = len(x["token_ids"])
@@ -49,12 +49,12 @@ def _extend(array, missing):
 
 
 def fill_up_inputs(backbone, x, missing):
-    """Inputs of a backbone with so many rows added, made of the first.
+    """Add rows, made of the first, to the inputs of a backbone.
 
     Args:
         backbone: A `VideoVLMBackbone`.
         x: Dict of arrays (B, ...).
-        missing: Int.
+        missing: Int. Number of rows to add.
 
     Returns:
         Dict of arrays (B + missing, ...).
@@ -79,10 +79,10 @@ def fill_up_inputs(backbone, x, missing):
 
 
 def spread(backbone, x):
-    """Inputs to generate from, cut over devices, and their number of rows.
+    """Inputs of `generate`, split over devices, and their number of rows.
 
-    Rows that fill up have the first one's prompt, as where answers begin
-    depends on all.
+    Added rows have the prompt of the first row, as the place at which answers
+    begin depends on all rows.
     """
     size = len(x["token_ids"])
     missing = -size % distributing.replicas()
@@ -93,7 +93,7 @@ def spread(backbone, x):
 
 
 def gather(outputs, size):
-    """Arrays of the rows that are of this process, without what fills up."""
+    """Arrays of this process' rows, without added rows."""
     arrays = keras.tree.map_structure(distributing.own_rows, outputs)
     if distributing.replicas() == 1:
         return arrays
@@ -101,7 +101,7 @@ def gather(outputs, size):
 
 
 def real_rows(x):
-    """Bool (B,): which rows of preprocessed inputs a user gave."""
+    """Bool (B,): which rows of preprocessed inputs are the user's."""
     return ops.any(ops.cast(x["padding_mask"], "bool"), axis=-1)
 
 

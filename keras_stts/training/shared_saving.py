@@ -1,8 +1,8 @@
 """Saving a model of which several processes hold parts, under JAX.
 
 The first process writes. Whenever it reads a weight that is in parts, it tells
-the others which, and all of them bring it together: there is one at a time
-beside the model.
+the others which, and all of them gather it: one at a time is in memory beside
+the model.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ SAVING = (
 )
 # In place of the number of a variable.
 DONE, FAILED = -1, -2
-# Seconds to wait for other processes before a word.
+# Seconds to wait for other processes before a warning.
 PATIENCE = 30
 
 
 def saved_together(cls):
-    """A class of models whose methods that save are run by all processes.
+    """Let the saving methods of a model class be run by all processes.
 
-    Where processes hold parts of the weights, all of them have to call; the
-    first writes, one weight after the other, and the others return when it is
-    done.
+    If processes hold parts of the weights, all of them must call the method.
+    The first writes, one weight after the other, and the others return when
+    it is done.
     """
     for name in SAVING:
         if hasattr(cls, name):
@@ -66,13 +66,13 @@ def is_in_parts(model):
 
 
 def save_together(model, write, name):
-    """Let the first process write what all processes have parts of.
+    """Let the first process write weights of which all processes have parts.
 
     Args:
         model: A `keras.Model`, which may be in the middle of `fit`.
-        write: Function without arguments, that only the first process runs.
-            In it the variables have all of their values.
-        name: Str, what all processes have to call, in a warning.
+        write: Function without arguments that only the first process runs.
+            In it variables have all their values.
+        name: Str, the method that all processes must call, for a warning.
 
     Raises:
         OSError: In the other processes, if `write` raised.
@@ -94,14 +94,14 @@ def save_together(model, write, name):
 
 
 def _variables(model):
-    """Of a model and of its optimizer, in the order of all processes."""
+    """Variables of a model and its optimizer, in the same order everywhere."""
     optimizer = getattr(model, "optimizer", None)
     found = [*model.variables, *(optimizer.variables if optimizer else ())]
     return list({id(v): v for v in found}.values())
 
 
 def _give_parts(values, name):
-    """Take part in bringing together what the first process asks for."""
+    """Take part in gathering the weights that the first process asks for."""
     _meet(name)
     while (number := _send(0)) >= 0:
         _whole(values[number])
@@ -113,14 +113,14 @@ def _give_parts(values, name):
 
 
 def _send(number):
-    """An int of the first process, to all of them."""
+    """Send an int of the first process to all processes."""
     from jax.experimental import multihost_utils
 
     return int(multihost_utils.broadcast_one_to_all(np.int32(number)))
 
 
 def _meet(name):
-    """Wait for the other processes, and say so if it takes long."""
+    """Wait for the other processes, with a warning if it takes long."""
     text = (
         f"Process %d of %d waits for the others in {name}: each holds parts "
         "of the weights, so all of them have to call it."
@@ -136,9 +136,10 @@ def _meet(name):
 
 @contextlib.contextmanager
 def alone():
-    """In here this process does not wait for others.
+    """Within this context this process does not wait for others.
 
-    Keras makes variables while it saves, which all processes would have to.
+    Keras makes variables while it saves, which otherwise all processes would
+    have to make.
     """
     distribution = keras.distribution.distribution()
     if this_process()[1] > 1:
@@ -151,7 +152,7 @@ def alone():
 
 @contextlib.contextmanager
 def _lent(model):
-    """In here variables of which others hold parts are fetched when read."""
+    """Within this context variables in parts are gathered when read."""
     numbers, fetched = itertools.count(), []
     for variable in _variables(model):
         value = variable.value
@@ -164,7 +165,7 @@ def _lent(model):
 
 
 def _fetch(array, number):
-    """The values of an array that the others know by a number, if by any."""
+    """The values of an array, gathered if the others know it by a number."""
     if number is None:
         return np.asarray(array)
     _send(number)

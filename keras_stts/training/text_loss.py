@@ -1,10 +1,10 @@
-"""Cross-entropy of texts whose logits are too many to be there at once.
+"""Cross-entropy of texts, without all logits in memory at once.
 
-The logits of a text take a number for each token and each word: 5 GB in
-float32 for 8,192 tokens of Molmo2. In a step of training or testing the head
-is therefore run inside of the loss, on a chunk of tokens at a time, and again
-for its gradient. The model then returns the loss and the hit of each token in
-place of logits, which the default loss and metric know how to average.
+Logits are a number for each token and each word of the vocabulary: 5 GB in
+float32 for 8,192 tokens of Molmo2. In training and testing the head therefore
+runs inside the loss, on a chunk of tokens at a time, and again for its
+gradient. Instead of logits, the model then returns the loss of each token and
+whether it was the likeliest, which the default loss and metric average.
 """
 
 import contextlib
@@ -16,18 +16,18 @@ from keras import ops
 from keras_stts.kernels.chunked import map_pieces
 from keras_stts.kernels.chunked import rematerialized
 
-# Most bytes of float32 logits that there are at once.
+# Most bytes of float32 logits in memory at once.
 MOST_BYTES = 2**28
-# What texts are to be compared with; threads of TensorFlow have a step each.
+# The labels of the current step; TensorFlow may run steps in several threads.
 _step = threading.local()
 
 
 @contextlib.contextmanager
 def labelled(labels):
-    """A step in which a model answers with `losses_and_hits` of labels.
+    """A step in which a model returns `losses_and_hits` of labels.
 
     Args:
-        labels: Int tensor (B, S), or `None`: it answers with logits.
+        labels: Int tensor (B, S), or `None`: the model returns logits.
     """
     before = current_labels()
     _step.labels = labels
@@ -38,12 +38,12 @@ def labelled(labels):
 
 
 def current_labels():
-    """The labels of this step, `None` if it is of logits."""
+    """The labels of this step, or `None` if the model returns logits."""
     return getattr(_step, "labels", None)
 
 
 def chunk_length(shape, vocabulary_size):
-    """How many tokens of each text are run at once.
+    """Number of tokens of each text that are run at once.
 
     Args:
         shape: Tuple (B, S) of the labels; B may be `None`.
@@ -56,13 +56,13 @@ def chunk_length(shape, vocabulary_size):
 
 
 def losses_and_hits(hidden, labels, head, size):
-    """Cross-entropy of each token, and whether it was the likeliest.
+    """Cross-entropy of each token, and whether the token was the likeliest.
 
     Args:
         hidden: Tensor (B, S, D).
         labels: Int tensor (B, S).
         head: Layer, (B, n, D) to logits (B, n, V).
-        size: Int n, of how many tokens there are logits at once.
+        size: Int n, number of tokens whose logits are in memory at once.
 
     Returns:
         Float32 tensor (B, S, 2).
@@ -79,7 +79,7 @@ def losses_and_hits(hidden, labels, head, size):
     labels, run = ops.convert_to_tensor(labels), rematerialized(run)
     if keras.config.backend() != "tensorflow":
         return map_pieces(run, (hidden, labels), (1, 1), size)
-    # No loop of TensorFlow makes gradients of a variable that it reads.
+    # TensorFlow's loops have no gradients for variables that they read.
     ends = list(range(size, labels.shape[1], size))
     pieces = zip(ops.split(hidden, ends, axis=1), ops.split(labels, ends, 1))
     return ops.concatenate([run(*piece) for piece in pieces], axis=1)
@@ -87,7 +87,7 @@ def losses_and_hits(hidden, labels, head, size):
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class TextCrossentropy(keras.losses.SparseCategoricalCrossentropy):
-    """The mean over the tokens that count, from logits or their losses."""
+    """The mean loss over tokens with weight, from logits or token losses."""
 
     def __init__(self, name="sparse_categorical_crossentropy", **kwargs):
         kwargs = {"reduction": "mean_with_sample_weight", **kwargs}
@@ -106,7 +106,7 @@ class TextCrossentropy(keras.losses.SparseCategoricalCrossentropy):
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class TextAccuracy(keras.metrics.SparseCategoricalAccuracy):
-    """The share of tokens that are the likeliest, from logits or hits."""
+    """The share of tokens that were the likeliest, from logits or hits."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
         if current_labels() is None:

@@ -1,15 +1,15 @@
-"""TensorFlow's train, test and predict steps, on shapes that are known.
+"""TensorFlow's train, test and predict steps with static shapes.
 
-Keras takes a batch inside of the graph: there the number of frames of batches
-that differ in it is unknown. Here it is taken outside, and the step is compiled
-once for each shape.
+Keras takes batches from the iterator inside the graph, where a number of frames
+that differs between batches is unknown. Here batches are taken outside, and the
+step is compiled once for each shape.
 """
 
 import keras
 
 
 def knows_shapes(model):
-    """Whether this is for a model: TensorFlow, on one device."""
+    """Whether a model runs on one device of TensorFlow, and needs this."""
     if keras.config.backend() != "tensorflow":
         return False
     return model.distribute_strategy.num_replicas_in_sync == 1

@@ -9,10 +9,10 @@ from keras_stts import _hub_compat as hub
 
 @contextlib.contextmanager
 def keep_variables(model):
-    """Puts the weights back if an error stops `fit`, `evaluate`, `predict`.
+    """Restore the weights if an error stops `fit`, `evaluate` or `predict`.
 
-    Under JAX Keras takes them off the model while it runs, and can leave a
-    model without weights if, say, a video cannot be read.
+    Under JAX Keras removes them from the model during the run. An error, such
+    as a video that cannot be read, can leave a model without weights.
     """
     if keras.config.backend() != "jax":
         yield
@@ -24,7 +24,7 @@ def keep_variables(model):
     try:
         yield
     except BaseException:
-        model.jax_state_sync()  # To those after the last batch, if any.
+        model.jax_state_sync()  # To the weights after the last batch, if any.
         for variable, value in zip(variables, values):
             if not hub.has_value(variable):
                 variable.assign(value)

@@ -183,7 +183,7 @@ def test_times_that_do_not_fit():
 def test_labels_in_the_wrong_place(model, batch):
     x, y, _ = batch
     raw = tiny.raw()
-    with pytest.raises(ValueError, match='into `x`, as "responses"'):
+    with pytest.raises(ValueError, match='in `x`, as "responses"'):
         model.fit(raw, np.zeros(3), verbose=0)
     with pytest.raises(ValueError, match='need "responses"'):
         model.fit(tiny.raw(responses=False), verbose=0)

@@ -1,4 +1,4 @@
-"""Where a checkpoint in Hugging Face's layout keeps its chat template."""
+"""The chat template of a checkpoint in Hugging Face's layout."""
 
 import pathlib
 
@@ -11,7 +11,7 @@ MORE_TEMPLATES = "additional_chat_templates"
 PROCESSOR = "processor_config.json"
 TOKENIZER = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
-# Beside all whose names end in `_token`, these by names of their own.
+# Special tokens whose names do not end in `_token`.
 MORE_TOKENS = (
     "additional_special_tokens",
     "extra_special_tokens",
@@ -33,8 +33,8 @@ def load(preset):
         Str, or `None` if there is none.
 
     Raises:
-        ValueError: If a file is damaged or empty, two contradict each other,
-            or none of several templates is the default.
+        ValueError: If a file is damaged or empty, two files contradict each
+            other, or none of several templates is the default.
     """
     _check_old(preset)
     for name, read in (
@@ -52,7 +52,7 @@ def load(preset):
 
 
 def special_tokens(preset):
-    """What a checkpoint's template is given beside the messages.
+    """The special tokens that a checkpoint's template gets.
 
     Args:
         preset: Str. Handle or directory.
@@ -82,14 +82,14 @@ def _checked(template, preset, name):
         raise ValueError(f"{error} It is in {name} of {preset}.") from error
     if not template.strip():
         raise ValueError(
-            "A file of a chat template must hold one. Received: an empty one "
+            "The file of a chat template must hold one. Received: an empty one "
             f"in {name} of {preset}. Download it again."
         )
     return template
 
 
 def _check_old(preset):
-    """Raise if the file of old is of no use, or not alone."""
+    """Raise if the old file is invalid, or if there are new files, too."""
     if not preset_files.has(preset, OLD_TEMPLATE):
         return
     config = preset_files.read_json(preset, OLD_TEMPLATE)
@@ -102,7 +102,7 @@ def _check_old(preset):
         raise ValueError(
             "A checkpoint must have its chat templates either in "
             f"{OLD_TEMPLATE} or in {MORE_TEMPLATES}. Received: {preset} with "
-            f"both. Make the former a {TEMPLATE}."
+            f"both. Replace the former by a {TEMPLATE}."
         )
 
 
@@ -131,6 +131,6 @@ def _settings(preset, name):
 def _text(preset, name):
     if not preset_files.has(preset, name):
         return None
-    # Lines as Python's text files end them.
+    # Line ends as Python reads them from text files.
     text = preset_files.read_text(preset, name)
     return text.replace("\r\n", "\n").replace("\r", "\n")

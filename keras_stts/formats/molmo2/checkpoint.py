@@ -1,4 +1,4 @@
-"""The files in which a Molmo2 checkpoint's weights lie."""
+"""The weights files of a Molmo2 checkpoint."""
 
 import collections
 import concurrent.futures
@@ -34,7 +34,7 @@ Rows = collections.namedtuple("Rows", ["key", "start", "stop"])
 class Checkpoint:
     """The tensors of a checkpoint's safetensors file or files.
 
-    Few tensors at a time are in memory beside the model.
+    Only a few tensors at a time are in memory beside the model.
 
     Args:
         preset: Str. Handle or directory.
@@ -87,7 +87,7 @@ class Checkpoint:
         return sum(os.path.getsize(path) for path in paths)
 
     def _add(self, name, found, places):
-        """Take the tensors of a file, those that the index says it has."""
+        """Add the tensors of a file, after comparing them with the index."""
         given = set(found)
         wanted = given
         if places is not None:
@@ -104,7 +104,7 @@ class Checkpoint:
         self.tensors |= found
 
     def _index(self, path):
-        """Dict of the names in a file to what is `Stored` there."""
+        """Dict of the names in a file to `Stored`."""
         tensors = {}
         with _open(path) as file:
             places = _places(path)
@@ -132,13 +132,12 @@ class Checkpoint:
 
         Args:
             table: Dict as `molmo2_weights.backbone_table` makes it.
-            also: Names that may be in the files, too.
-            partial: Bool. Whether any other name may be.
+            also: Further names that may be in the files.
+            partial: Bool. Whether the files may hold any other name.
 
         Raises:
             ValueError: If a name is missing, a shape does not fit, or the
-                files hold a name that they should not. Then no variable has
-                changed.
+                files hold another name. Then no variable has changed.
         """
         if self.has("model.language_model."):
             table = {transformers_names(k): v for k, v in table.items()}
@@ -150,8 +149,8 @@ class Checkpoint:
         with concurrent.futures.ThreadPoolExecutor(NUM_READERS) as pool:
             arrays = _map_ahead(pool, self._read, jobs)
             for variable, _ in jobs:
-                # The next is read as soon as this one is asked for: none is
-                # kept meanwhile.
+                # The next is read as soon as this one is asked for, so that
+                # no third is in memory.
                 assign(variable, next(arrays))
 
     def _jobs(self, keys, variables):
@@ -175,7 +174,7 @@ class Checkpoint:
         """A variable's value as an array."""
         dtype = self.tensors[parts[0].key].dtype
         result = host_array(variable.shape, dtype)
-        # NumPy copies dtypes it does not know one by one.
+        # NumPy copies elements of unknown dtypes one by one.
         left = result.view(f"u{result.dtype.itemsize}")
         left = left.T if variable.name == "kernel" else left
         for key, start, stop in parts:
@@ -249,7 +248,7 @@ def _stored_shape(variable):
 
 
 def _map_ahead(pool, function, jobs):
-    """`pool.map`, with no more results waiting than there are threads."""
+    """`pool.map` with at most as many waiting results as threads."""
     futures = collections.deque()
     for job in jobs:
         futures.append(pool.submit(function, *job))
@@ -260,9 +259,9 @@ def _map_ahead(pool, function, jobs):
 
 
 def _fill(target, file):
-    """Read an array; by tiles if it is the transpose of one.
+    """Read an array; a transposed one in tiles.
 
-    That is several times as fast, and again so if a tile is not written from
+    Tiles are several times as fast, and again if a tile is not written from
     rows that are far apart.
     """
     if target.flags.c_contiguous:
@@ -286,7 +285,7 @@ def _read_whole(array, file):
 
 
 def _is_unused(key, wanted):
-    """Whether a key belongs to a vision block above the last feature."""
+    """Whether a key belongs to a vision layer above the last feature."""
     match = re.match(r"(.*(resblocks|vision_tower\.layers)\.\d+\.)", key)
     if match is None:
         return False

@@ -7,7 +7,7 @@ from keras_stts.models import backbone_bounds as bounds
 from keras_stts.preprocessing.video_vlm_tokenizer import VISION_TOKENS
 
 FILE = "config.json"
-# How far behind the placeholder's the published ids are.
+# Distances of the published ids from that of the placeholder.
 ID_OFFSETS = {
     "image_patch": 0,
     "image_col": 1,
@@ -20,21 +20,21 @@ ID_OFFSETS = {
 }
 NORMS = {"qwen3": "head", "olmo": "all"}
 LIMITS = {**bounds.INTS, **bounds.NUMBERS}
-# Types of rotary embeddings that know how long their training was.
+# Types of rotary embeddings with the context length of the training.
 KNOW_LENGTH = ("llama3", "longrope", "yarn")
 
 
 def backbone_config(config, vocabulary=None, preset="a checkpoint"):
-    """Arguments of `VideoVLMBackbone`, but for those of its processor.
+    """Arguments of `VideoVLMBackbone`, except those of its processor.
 
     Args:
-        config: Dict, `config.json`, in the authors' or transformers' words.
+        config: Dict, `config.json` of the authors or of transformers.
         vocabulary: Optional dict of token to id.
         preset: Str, what errors call the checkpoint.
 
     Raises:
-        ValueError: If a field is missing or unknown, or the model is of a
-            kind that `VideoVLMBackbone` cannot be.
+        ValueError: If a field is missing or unknown, or `VideoVLMBackbone`
+            does not support such a model.
     """
     top = fields.parse(config, FILE, preset=preset)
     where = f"{FILE} of {preset}"
@@ -84,18 +84,18 @@ class _Part:
         fields.require(good, rule, name, value, self.where)
 
     def check(self, argument, function, *args):
-        """Call what checks an argument, with file and field in its error."""
+        """Call a check of an argument; add file and field to its error."""
         try:
             return function(*args)
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(
-                f"`{self.name_of(argument)}` in {self.where} is not what a "
-                f"model here can have. Received: {args[-1]!r}. {error}"
+                f"`{self.name_of(argument)}` in {self.where} is not supported. "
+                f"Received: {args[-1]!r}. {error}"
             ) from error
 
 
 def stop_token_ids(config, preset="a checkpoint"):
-    """Ids that end an answer if no other file says so, or `None`."""
+    """Ids that end an answer if no other file has them, or `None`."""
     top = fields.parse(config, FILE, preset=preset)
     text = fields.parse(top["text_config"], FILE, "text_config", preset)
     return top["stop_token_ids"] or text["stop_token_ids"]
@@ -122,7 +122,7 @@ def _vision(vision):
 
 
 def _check_heads(part, argument):
-    """Keys and values of vision parts have as many heads as queries."""
+    """Check that vision parts have as many key-value heads as query heads."""
     name = "num_key_value_heads"
     good = part[name] in (None, part[argument])
     part.require(name, good, "be `num_attention_heads`")
@@ -163,7 +163,7 @@ def _text(text):
 
 
 def _rope(text):
-    """Wavelength, and type and numbers of a scaled rotary embedding."""
+    """Wavelength of a rotary embedding, with type and fields of a scaling."""
     new, old = text["rope_parameters"], text["rope_scaling"]
     good = not (new and old) or new == old
     text.require("rope_parameters", good, "agree with `rope_scaling`")
@@ -192,9 +192,9 @@ def _rope(text):
 
 
 def _tell_length(rope, kind, text):
-    """Add the length of the training, and YaRN's factor, if not given.
+    """Add the context length of the training, and YaRN's factor, if missing.
 
-    A length beside the numbers of the embedding goes before one among them.
+    A length beside the fields of the embedding precedes one among them.
     """
     beside = text["original_max_positions"]
     among = rope.get("original_max_position_embeddings")
@@ -207,8 +207,8 @@ def _tell_length(rope, kind, text):
 def vision_token_ids(config, top, vocabulary, where=FILE):
     """Id of each vision token, by its name in `VISION_TOKENS`.
 
-    From the vocabulary where there is one, else from the config, which names
-    some; the rest stand in the published order around the placeholder.
+    Ids come from the vocabulary. Without one, some are in the config, and the
+    others are in the published order around the placeholder.
 
     Raises:
         ValueError: If vocabulary and config differ.

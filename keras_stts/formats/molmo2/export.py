@@ -57,7 +57,7 @@ TEXT = {
     "attention_bias": "attention_bias",
     "rope_scaling_layers": "rope_scaling_layers",
 }
-# Those that transformers can imitate.
+# Samplers that transformers has, too.
 SAMPLERS = (
     keras_hub.samplers.RandomSampler,
     keras_hub.samplers.TopKSampler,
@@ -70,13 +70,13 @@ def export(model, directory, max_shard_size=5_000_000_000):
 
     Args:
         model: A `VideoVLM`.
-        directory: Path, made if need be.
-        max_shard_size: Int. Bytes of weights a file holds at most, but for a
-            single larger weight.
+        directory: Path, created if it is missing.
+        max_shard_size: Int. Largest number of bytes of weights in a file; a
+            larger weight gets a file of its own.
 
     Raises:
-        ValueError: If the model is not of Molmo2's architecture, or quantized,
-            or the size is no positive number.
+        ValueError: If the model is not of Molmo2's architecture, or is
+            quantized, or if the size is not a positive number.
     """
     if not is_number(max_shard_size, 1, math.inf):
         raise ValueError(
@@ -108,7 +108,7 @@ def export(model, directory, max_shard_size=5_000_000_000):
 
 
 def transformers_config(backbone):
-    """`config.json` of a backbone, with its pruning beside."""
+    """`config.json` of a backbone, with its pruning settings."""
     ids = backbone.vision_token_ids
     if len(ids) != len(VISION_TOKENS):
         raise ValueError(
@@ -157,7 +157,7 @@ def transformers_config(backbone):
 
 
 def _check_weights(model):
-    """Raise if the weights are not those that a checkpoint holds."""
+    """Raise if a checkpoint cannot hold the weights."""
     layers = [x for x in hub.flatten_layers(model) if x.weights]
     for layer in layers:
         mode = getattr(layer, "quantization_mode", None)
@@ -235,7 +235,7 @@ def _write_weights(directory, names, max_shard_size, adapted):
 
 
 def _shards(names, max_shard_size):
-    """Lists of names, in order, of no more than so many bytes."""
+    """Lists of names, in order, each with at most this number of bytes."""
     shards, size = [[]], 0
     for name, variable in names.items():
         if shards[-1] and size + _size(variable) > max_shard_size:
@@ -259,7 +259,7 @@ def _array(variable, adapted):
     if variable.name == "kernel":
         array = array.T
     if variable.dtype == "bfloat16" and array.dtype != "bfloat16":
-        array = array.astype("bfloat16")  # torch gives float32.
+        array = array.astype("bfloat16")  # It is float32 under PyTorch.
     return np.ascontiguousarray(array)
 
 
@@ -312,7 +312,7 @@ def _pixels(backbone):
 
 
 def _sampling(converter):
-    """How frames are chosen, as far as the published processor knows."""
+    """The sampling of frames, if the published processor has it."""
     sampling = {
         "do_sample_frames": converter.sampling != "all",
         "max_fps": converter.max_fps,

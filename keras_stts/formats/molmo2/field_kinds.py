@@ -1,7 +1,7 @@
-"""What a field of a checkpoint's files can be.
+"""Kinds of fields in a checkpoint's files.
 
-A field is read into an argument of ours, or may have certain values alone, or
-has no effect here, for the reason given.
+A field is read into an argument of this package, or may have only certain
+values, or has no effect here; for the last two a reason is given.
 """
 
 import collections
@@ -9,7 +9,7 @@ import collections
 Field = collections.namedtuple(
     "Field", ["kind", "argument", "type", "default", "allowed", "why"]
 )
-# A default of fields that every file has.
+# Default of fields that every file has.
 REQUIRED = object()
 
 
@@ -19,7 +19,7 @@ def read(argument, type, default=None):
 
 
 def only(*allowed, why):
-    """A field that may be null or of these values."""
+    """A field that may be null or have one of these values."""
     return Field("only", None, None, None, allowed, why)
 
 

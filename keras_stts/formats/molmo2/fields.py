@@ -6,7 +6,7 @@ from keras_stts.formats.molmo2.field_kinds import REQUIRED
 from keras_stts.formats.molmo2.settings import TABLES
 from keras_stts.presets import files as preset_files
 
-# Files in which null says the same as no field.
+# Files in which null means the same as a missing field.
 NULLS = ("generation_config.json", "tokenizer.json")
 
 
@@ -18,12 +18,11 @@ def read_file(preset, name):
         name: Str, one of `TABLES`.
 
     Returns:
-        Dict of the table's arguments; those that the file does not give have
-        their defaults.
+        Dict of the table's arguments, with defaults for missing fields.
 
     Raises:
-        ValueError: If a field is unknown, or its value is not one that is
-            known, with file, field and value.
+        ValueError: If a field or its value is unknown; the message has file,
+            field and value.
     """
     if not preset_files.has(preset, name):
         return None
@@ -31,7 +30,7 @@ def read_file(preset, name):
 
 
 def parse(data, name, section="", preset="a checkpoint", where=None):
-    """As `read_file`, of a dict that is in memory, or of a part of it."""
+    """Like `read_file`, for a dict in memory or a part of it."""
     where = where or f"{name} of {preset}"
     table, given = TABLES[name][section], {}
     check_type("dict", data, section or "the whole file", where)
@@ -52,7 +51,7 @@ def parse(data, name, section="", preset="a checkpoint", where=None):
 
 
 def name_of(argument, data, name, section):
-    """What a file calls the field that becomes an argument."""
+    """The name in a file of the field that becomes an argument."""
     table = TABLES[name][section]
     names = [key for key in table if table[key].argument == argument]
     key = next((key for key in names if key in data), names[0])
@@ -60,7 +59,7 @@ def name_of(argument, data, name, section):
 
 
 def _put(given, argument, value, label, where):
-    """Old and new names may both be given, if they say the same."""
+    """Raise if the old and the new name of a field have different values."""
     other, first = given.setdefault(argument, (value, label))
     if other != value:
         raise ValueError(
@@ -106,7 +105,7 @@ def _check_allowed(field, label, value, where):
 
 
 def _check_null(field, label, name, where):
-    """Raise if null means something else than that the field is not given."""
+    """Raise if null does not mean the same as a missing field."""
     same = field.default is False or field.default is REQUIRED
     same |= field.default is None and field.type != "bool"
     if not same and name not in NULLS:
@@ -136,7 +135,7 @@ def _is_token(value):
     )
 
 
-# By name: the test, and the name in words.
+# For each type: its test, and its description.
 TYPES = {
     "any": (lambda value: True, "anything"),
     "bool": (lambda value: isinstance(value, bool), "true or false"),
@@ -167,7 +166,7 @@ TYPES = {
 
 
 def check_type(kind, value, label, where):
-    """Raise if a field's value is of another type."""
+    """Raise if the value of a field has another type."""
     test, words = TYPES[kind]
     if not test(value):
         raise ValueError(
@@ -177,7 +176,7 @@ def check_type(kind, value, label, where):
 
 
 def require(good, rule, label, value, where):
-    """Raise, with file, field and value, unless a rule holds."""
+    """Raise unless a rule holds; the message has file, field and value."""
     if not good:
         raise ValueError(
             f"`{label}` in {where} must {rule}. Received: {_short(value)}. "

@@ -5,7 +5,7 @@ from keras_stts.presets.files import read_once
 
 
 class Molmo2(registry.Format):
-    """Checkpoints of Molmo2's authors, and of transformers."""
+    """Molmo2's checkpoints, in the formats of its authors and transformers."""
 
     model_type = "molmo2"
 

@@ -1,4 +1,4 @@
-"""How a Molmo2 checkpoint draws answers, and where they end."""
+"""Settings of generation in a Molmo2 checkpoint: sampling and end tokens."""
 
 import keras_hub
 
@@ -9,7 +9,7 @@ FILE = "generation_config.json"
 
 
 def load(preset, config, vocabulary_size):
-    """Settings of generation, those of transformers where no file says.
+    """Settings of generation, with transformers' defaults.
 
     Args:
         preset: Str. Handle or directory.
@@ -21,7 +21,7 @@ def load(preset, config, vocabulary_size):
         or `None`).
 
     Raises:
-        ValueError: If a field is unknown or of a value that is not known.
+        ValueError: If a field or its value is unknown.
     """
     where = f"{FILE} of {preset}"
     values = fields.read_file(preset, FILE)
@@ -33,7 +33,7 @@ def load(preset, config, vocabulary_size):
     stops = [stops] if isinstance(stops, int) else stops
     fields.require(
         all(0 <= i < vocabulary_size for i in stops or []),
-        f"be ids that can be put out, below {vocabulary_size}",
+        f"be ids that can be generated, below {vocabulary_size}",
         "eos_token_id",
         stops,
         where,

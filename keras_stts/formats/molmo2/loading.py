@@ -1,4 +1,4 @@
-"""Checkpoints in the format of Molmo2's authors (Hugging Face)."""
+"""Loading of checkpoints in the format of Molmo2's authors."""
 
 import functools
 import warnings
@@ -30,14 +30,14 @@ from keras_stts.presets.files import read_once
 
 
 class Files:
-    """What the files of a checkpoint say, as arguments of ours.
+    """The files of a checkpoint as arguments of this package's classes.
 
     Args:
         preset: Str. Handle or directory.
 
     Raises:
-        ValueError: If a file has a field that is unknown, or of a value that
-            cannot be had here; see `keras_stts.formats.molmo2.settings`.
+        ValueError: If a file has an unknown field or an unsupported value, see
+            `keras_stts.formats.molmo2.settings`.
     """
 
     def __init__(self, preset):
@@ -79,7 +79,7 @@ class Files:
 
     @property
     def preprocessor(self):
-        """Arguments of `VideoVLMPreprocessor`, but for its parts."""
+        """Arguments of `VideoVLMPreprocessor`, without its parts."""
         template = chat_files.load(self.preset)
         return {
             **self._processor[1],
@@ -96,7 +96,7 @@ class Files:
 
     @property
     def task(self):
-        """Arguments of `VideoVLM`, but for its parts."""
+        """Arguments of `VideoVLM`, without its parts."""
         return {**self._generation[0], **self.saved["task"]}
 
 
@@ -112,7 +112,7 @@ def _check_vocabulary(vocabulary, config, preset):
 
 
 def load(cls, preset, *, load_weights=True, **kwargs):
-    """`from_preset` of one of this package's classes."""
+    """Implements `from_preset` for the classes of this package."""
     if issubclass(cls, VideoVLMBackbone):
         return load_backbone(
             preset, load_weights=load_weights, cls=cls, **kwargs
@@ -171,7 +171,7 @@ def load_tokenizer(preset, cls=VideoVLMTokenizer, **kwargs):
 
 
 def load_preprocessor(preset, kwargs, converter=(), cls=VideoVLMPreprocessor):
-    """The preprocessor with changed arguments, its converter's apart."""
+    """Load the preprocessor; `converter` has arguments of its converter."""
     files = read_once(Files, preset)
     parts = {**files.preprocessor, **kwargs}
     if "tokenizer" not in parts:

@@ -1,8 +1,8 @@
-"""How a Molmo2 checkpoint's own processor sees videos, images and prompts.
+"""Settings of a Molmo2 checkpoint's processor for videos, images and prompts.
 
-As in transformers, a part of `processor_config.json` goes before the file of
-its own, and `preprocessor_config.json`, which is of images, says of videos what
-no other file says: pixels, not how these are sampled or pooled.
+As in transformers, a section of `processor_config.json` precedes a file of its
+own. `preprocessor_config.json` is for images; without another file it is also
+used for the pixels of videos, but not for their sampling and pooling.
 """
 
 import collections
@@ -39,15 +39,15 @@ def load(preset, config, image_size, patch_size):
     Args:
         preset: Str. Handle or directory.
         config: Dict, the checkpoint's `config.json`.
-        image_size, patch_size: Ints, as that file has them.
+        image_size, patch_size: Ints from that file.
 
     Returns:
         Tuple of three dicts of arguments: of `VideoVLMBackbone`,
         `VideoVLMPreprocessor` and `VideoVLMVideoConverter`.
 
     Raises:
-        ValueError: If a field is unknown or of a value that is not known, or
-            two of them contradict each other.
+        ValueError: If a field or its value is unknown, or two fields
+            contradict each other.
     """
     top = fields.read_file(preset, PROCESSOR)
     if top is None:
@@ -79,7 +79,7 @@ def load(preset, config, image_size, patch_size):
 
 
 def _part(preset, top, section, files):
-    """A part of the processor, from the first place that has it."""
+    """A part of the processor, from the first file that has it."""
     if top[section] is not None:
         values = fields.parse(top[section], PROCESSOR, section, preset)
         where = f"{PROCESSOR} of {preset}"
@@ -124,7 +124,7 @@ def _window(video):
 
 
 def _pixels(video, image):
-    """Mean and deviation of pixels of [0, 1], one number or three."""
+    """Mean and standard deviation of pixels in [0, 1], one number or three."""
     result = _normalization(video)
     same = _normalization(image) == result
     differ = [n for n in NORMALIZATION if image.values[n] != video.values[n]]
@@ -137,7 +137,7 @@ def _normalization(part):
     values = part.values
     factor = values["rescale_factor"] if values["do_rescale"] else 1
     _require(part, "rescale_factor", factor > 0, "be positive")
-    # Pixels of 0 to 255 are multiplied with the factor first.
+    # Pixels of 0 to 255 are first multiplied by the factor.
     scale = 255 * factor
     scale = 1 if abs(scale - 1) < 1e-6 else scale
     mean, std = values["image_mean"], values["image_std"]
@@ -147,7 +147,7 @@ def _normalization(part):
     for name, value in (("image_mean", mean), ("image_std", std)):
         value = value if isinstance(value, list) else [value]
         good = len(value) in (1, 3) and (name == "image_mean" or min(value) > 0)
-        _require(part, name, good, "be a number or one a colour")
+        _require(part, name, good, "be a number or three, one per colour")
         value = [float(v) / scale for v in value]
         name = name.replace("image", "pixel")
         result[name] = value[0] if len(set(value)) == 1 else value
@@ -155,7 +155,7 @@ def _normalization(part):
 
 
 def _frame_tokens(top, config, preset):
-    """What stands around frames; two files may say so."""
+    """The tokens around frames, which two files may name."""
     name = "use_frame_special_tokens"
     ours, other = top[name], config.get(name)
     fields.require(
@@ -170,13 +170,13 @@ def _frame_tokens(top, config, preset):
 
 
 def _sampling(video):
-    """Name of the rule by which frames are chosen."""
+    """Name of the sampling rule."""
     mode = video.values["frame_sample_mode"]
     rule = 'be "uniform_last_frame" or null: no other way to sample is known'
     good = mode in (None, "uniform_last_frame")
     _require(video, "frame_sample_mode", good, rule)
     if not video.values["do_sample_frames"]:
         return "all"
-    # The published processor samples so; transformers' own does not.
+    # The published processor samples like this, transformers' does not.
     published = "video_processing_molmo2" in str(video.given.get("auto_map"))
     return "molmo2" if mode or published else "molmo2_hf"

@@ -1,15 +1,15 @@
-"""What only this package knows of a model, within transformers' `config.json`.
+"""Settings in transformers' `config.json` that transformers does not have.
 
-`export_to_transformers` writes it under a key of its own, and `from_preset`
-reads it back. transformers leaves it alone.
+`export_to_transformers` writes them under a key of their own, and `from_preset`
+reads them. transformers ignores them.
 """
 
 from keras_stts.presets import configs as preset_configs
 
 KEY = "keras_stts"
-# The backbone's part alone, as the first releases wrote it.
+# Only the settings of the backbone, written by the first releases.
 OLD_KEY = "stts_config"
-# Arguments that no file of transformers has a place for.
+# Arguments that are in no file of transformers.
 NAMES = {
     "backbone": (
         "language_pruning",
@@ -34,14 +34,14 @@ NAMES = {
     "video_converter": (),
     "task": ("aux_coefficient", "stop_gradient_target", "trainable_parts"),
 }
-# What the processor's files hold, where a model has a preprocessor.
+# Arguments in the processor's files, if a model has a preprocessor.
 OF_PROCESSOR = ("max_crops", "num_frames", "pixel_mean", "pixel_std", "window")
-# How to sample, unless the video processor's file can say it.
+# The sampling rule, unless the video processor's file can hold it.
 SAMPLING = "uniform_last_frame"
 
 
 def collect(model, sampler=None):
-    """What `config.json` is to hold of a `VideoVLM` under `KEY`.
+    """The settings of a `VideoVLM` for `config.json` under `KEY`.
 
     Args:
         model: A `VideoVLM`.
@@ -80,7 +80,7 @@ def read(config, preset="a checkpoint"):
         `"task"`, dicts of arguments.
 
     Raises:
-        ValueError: If it is no such dict, or holds unknown names.
+        ValueError: If it is not such a dict, or has unknown names.
     """
     preset_configs.check(
         [config.get(KEY), config.get(OLD_KEY)], f"config.json of {preset}"

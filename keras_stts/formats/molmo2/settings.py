@@ -1,4 +1,4 @@
-"""Every field of the files of a Molmo2 checkpoint, and what becomes of it.
+"""Every field of the files of a Molmo2 checkpoint, and its use.
 
 Data only. `fields` reads files by these tables and refuses any other field.
 """
@@ -17,7 +17,7 @@ from keras_stts.formats.molmo2.tokenizer_fields import TOKENIZER
 from keras_stts.formats.molmo2.tokenizer_fields import TOKENIZER_CONFIG
 from keras_stts.formats.molmo2.tokenizer_fields import TOKENIZER_MODEL
 
-# By file, then by section; an empty section is the file itself.
+# By file, then by section; an empty section is the top level of the file.
 TABLES = {
     "config.json": {
         "": CONFIG,

@@ -1,4 +1,4 @@
-"""The tokenizer of a Molmo2 checkpoint, from either set of its files."""
+"""The tokenizer of a Molmo2 checkpoint, from its new or old files."""
 
 import tokenizers
 
@@ -13,7 +13,7 @@ from keras_stts.presets import files as preset_files
 TOKENIZER = "tokenizer.json"
 CONFIG = "tokenizer_config.json"
 SPECIAL_TOKENS = "special_tokens_map.json"
-# What there is without a `tokenizer.json`.
+# The files without a `tokenizer.json`.
 VOCABULARY, MERGES, ADDED = "vocab.json", "merges.txt", "added_tokens.json"
 LISTS = (
     "additional_special_tokens",
@@ -42,8 +42,8 @@ def load(preset):
     Raises:
         FileNotFoundError: If there is neither a `tokenizer.json` nor a
             `vocab.json` with a `merges.txt`.
-        ValueError: If a field is unknown or of a value that is not known, or
-            files contradict each other.
+        ValueError: If a field or its value is unknown, or files contradict
+            each other.
     """
     config = fields.read_file(preset, CONFIG)
     if config is None:
@@ -141,7 +141,7 @@ def _from_one_file(preset):
 
 
 def _from_old_files(preset):
-    """`vocab.json` and `merges.txt`, as slow tokenizers of old have them."""
+    """Read `vocab.json` and `merges.txt`, the files of slow tokenizers."""
     for name in (VOCABULARY, MERGES):
         if not preset_files.has(preset, name):
             raise FileNotFoundError(
@@ -156,7 +156,7 @@ def _from_old_files(preset):
     fields.require(
         qwen or gpt,
         f"be Qwen2Tokenizer or GPT2Tokenizer where there is no {TOKENIZER}: "
-        "it says where texts are cut",
+        "it says where texts are split",
         "tokenizer_class",
         kind,
         f"{CONFIG} of {preset}",
@@ -182,7 +182,7 @@ def _from_old_files(preset):
 def _added(preset, arguments, config):
     """Added tokens, in the order of their ids, and whether each is special.
 
-    Their ids are written into the vocabulary.
+    Their ids are added to the vocabulary.
     """
     added = arguments.pop("added")
     for number, token in (config["added_tokens"] or {}).items():
@@ -223,7 +223,7 @@ def _added(preset, arguments, config):
 
 
 def _check_post_processor(config, preset, where):
-    """Raise if something is added to texts but the start token."""
+    """Raise if anything but the start token is added to texts."""
     if config is None:
         return
     parts = config.get("processors", [config])
@@ -242,7 +242,7 @@ def _check_post_processor(config, preset, where):
 
 
 def _pieces(part):
-    """Names of what a template makes of a text, or `None`."""
+    """Names of the parts that a template adds to a text, or `None`."""
     try:
         pieces = [next(iter(piece.values())) for piece in part["single"]]
         return [piece["id"] for piece in pieces]
@@ -255,7 +255,7 @@ def _split_pattern(config, where):
     try:
         pattern = _pattern(config)
         tokenizers.Regex(pattern)
-    except Exception as error:  # tokenizers has no errors of its own.
+    except Exception as error:  # tokenizers has no error class of its own.
         raise ValueError(
             f"`pre_tokenizer` in {where} must be byte-level, of GPT-2 or with "
             f"a regular expression. Received: {config!r:.500}."
@@ -264,7 +264,7 @@ def _split_pattern(config, where):
 
 
 def _pattern(config):
-    """As `_split_pattern`, or `None`; any error if it is none at all."""
+    """Like `_split_pattern`, or `None`; any error if it is invalid."""
     parts = config.get("pretokenizers", [config])
     kinds = [part["type"] for part in parts]
     last = parts[-1]

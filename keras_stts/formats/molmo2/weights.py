@@ -8,7 +8,7 @@ VISION = "model.vision_backbone.image_vit."
 TEXT = "model.transformer."
 SCORER = VISION + "transformer.temporal_token_scorer."
 
-# Published names to those of transformers, in this order. Both are in use.
+# From published names to those of transformers, applied in this order.
 RENAMES = (
     (rf"^{TEXT}wte\.embedding$", "model.language_model.embed_tokens.weight"),
     (rf"^{TEXT}ln_f\.", "model.language_model.norm."),
@@ -29,7 +29,7 @@ RENAMES = (
     (r"\.attn_out\.", ".o_proj."),
     (r"\.ff_out\.", ".down_proj."),
 )
-# What is one weight in published files, in its order, is several there.
+# One weight of published files is several, in this order, in transformers.
 FUSED = {
     ".att_proj.": (".q_proj.", ".k_proj.", ".v_proj."),
     ".ff_proj.": (".up_proj.", ".gate_proj."),
@@ -38,7 +38,7 @@ FUSED = {
 
 
 def transformers_names(names):
-    """What transformers calls weights of these published names."""
+    """The names in transformers of weights with these published names."""
     result = []
     for name in names:
         if not name.startswith(SCORER):
@@ -79,7 +79,7 @@ def backbone_table(backbone):
 
 
 def head_table(model):
-    """As `backbone_table`, of the output head of a `VideoVLM`."""
+    """Like `backbone_table`, for the output head of a `VideoVLM`."""
     return {("lm_head.weight",): _kernels(model.lm_head)}
 
 
