@@ -10,13 +10,13 @@ MODEL_CARD = "README.md"
 # Names of the pruning settings and what they are.
 SETTINGS = {
     "prune_ratio": "share of the blocks removed; 0 prunes nothing",
-    "pruning": "method that ranks the blocks",
-    "prune_layer": "vision layer whose output is scored, from 0",
+    "pruning": "what ranks the blocks",
+    "prune_layer": "vision block whose output is scored, from 0",
     "window": "side of a block in patches",
-    "rescale_axis": "axis along which scores are rescaled",
+    "rescale_axis": "what scores are rescaled over",
     "rescale_min": "smallest rescaled score",
     "refill": "whether frames get pruned patches back in the vision encoder",
-    "num_frames": "frames per video",
+    "num_frames": "frames of a video",
 }
 
 TEMPLATE = """\
@@ -41,7 +41,7 @@ model = keras_stts.VideoVLM.from_preset(
 model.generate({{"videos": ["clip.mp4"], "prompts": ["What happens?"]}})
 ```
 
-It was saved with these settings. `from_preset` can change all of them; none
+It was saved with these settings. All can be changed in `from_preset`, and none
 changes the weights.
 
 | setting | value | |
@@ -73,12 +73,12 @@ def model_card(model, title):
 
 
 def write_model_card(model, part, folder):
-    """Write a model card, unless there is one that was edited.
+    """Write a model card, unless there is one that someone wrote.
 
     Args:
         model: A `VideoVLM`.
-        part: Path to write it to, for now.
-        folder: Path of the preset, where it will be.
+        part: Path to write it to.
+        folder: Path of the preset, which `part` is for.
     """
     folder = pathlib.Path(folder)
     there = folder / MODEL_CARD

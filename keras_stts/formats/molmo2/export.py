@@ -108,7 +108,7 @@ def export(model, directory, max_shard_size=5_000_000_000):
 
 
 def transformers_config(backbone):
-    """`config.json` of a backbone, with its pruning settings."""
+    """`config.json` of a backbone, with its pruning beside."""
     ids = backbone.vision_token_ids
     if len(ids) != len(VISION_TOKENS):
         raise ValueError(
