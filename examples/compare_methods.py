@@ -41,8 +41,8 @@ LONG = 2 * shapes.NUM_FRAMES
 # Pruned by half, 9 and 14 frames need no more operations than 8 and 12 whole
 # ones.
 FRAMES_ASKED = (8, 9, 12, 14, 16)
-# Blocks of the language model of `shapes_tiny` that FEATHER comes before;
-# FastV comes before the first.
+# Layers of the language model of `shapes_tiny` before which FEATHER prunes;
+# FastV prunes before the first of these.
 STAGES = (1, 2)
 FALLING, KEPT, NONE = "", ", auxiliary loss kept", ", no auxiliary loss"
 RANKINGS = {

@@ -2,10 +2,10 @@
 
     python examples/quickstart.py
 
-writes a few clips (mp4), asks `shapes_tiny` about them with nothing, half and
-four fifths of the vision tokens pruned, teaches it to say "left!" for "left"
-in a minute, and draws what was kept into `quickstart.png`. About three minutes
-on two cores, nothing is downloaded. `--small` does less of everything.
+writes a few clips (mp4), asks `shapes_tiny` about them with none, half and four
+fifths of the vision tokens pruned, teaches it in a minute to say "left!" for
+"left", and draws the kept blocks into `quickstart.png`. It takes about three
+minutes on two cores and downloads nothing. `--small` does less of everything.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import time
 
 @contextlib.contextmanager
 def quiet():
-    """Hides what libraries print about themselves; errors are still raised."""
+    """Hides the messages of libraries; errors are still raised."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 2)
