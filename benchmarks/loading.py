@@ -64,7 +64,7 @@ def write(folder):
 
     layers = max(1, round((args.gigabytes * 1e9 - 0.8e9) / LAYER_BYTES))
     with abstract_variables():
-        backbone = keras_stts.VideoVLMBackbone(
+        backbone = keras_stts.VideoVLMBackbone.from_sizes(
             **SIZES, num_layers=layers, dtype="bfloat16"
         )
         model = keras_stts.VideoVLM(backbone, compile=False)

@@ -70,13 +70,13 @@ def counted(row):
 
 def weights_of(config, row, trained):
     """List of `Weight`, integers but those of trained parts; or `None`."""
-    from keras_stts.memory import sizes as defaults
     from keras_stts.memory import weights
+    from keras_stts.models import sizes
 
     mode = row.get("quantization")
     if mode is None:
         return None
-    config = {**defaults.defaults(), **config}
+    config = sizes.of_config({**sizes.defaults(), **config})
     kept, rest = [], []
     for weight in weights.weights_of_config(config, row["dtype"]):
         part = weights.part_of_weight(weight)

@@ -22,7 +22,7 @@ TEXT = 64
 def operations(num_frames, pruning, prune_ratio):
     first = WHOLE["vocabulary_size"]
     with weights_to_be_loaded(True):  # They are never written, nor read.
-        backbone = keras_stts.VideoVLMBackbone(
+        backbone = keras_stts.VideoVLMBackbone.from_sizes(
             **WHOLE,
             num_frames=num_frames,
             image_patch_id=first,

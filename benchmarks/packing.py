@@ -91,7 +91,7 @@ def build(text_length, num_segments):
         time_tokens=TIME_TOKENS,
         num_segments=num_segments,
     )
-    backbone = keras_stts.VideoVLMBackbone(
+    backbone = keras_stts.VideoVLMBackbone.from_sizes(
         **SIZES,
         vocabulary_size=tokenizer.vocabulary_size(),
         num_frames=args.frames,

@@ -107,7 +107,7 @@ def cpu_sizes(num_frames):
 def build(num_frames, prune_ratio):
     sizes = WHOLE if on_gpu() else cpu_sizes(num_frames)
     first = sizes["vocabulary_size"]
-    backbone = keras_stts.VideoVLMBackbone(
+    backbone = keras_stts.VideoVLMBackbone.from_sizes(
         **sizes,
         num_frames=num_frames,
         prune_ratio=prune_ratio,
@@ -295,14 +295,20 @@ def report_overhead(num_frames, ratio=0.5):
     encoder = model.backbone.vision_encoder
     block, run, x = block_function(model, 0.0)
 
+    method = model.backbone.pruning
+    select = keras_stts.layers.TokenPruning(ratio)
+    packing = keras_stts.layers.RaggedPacking(encoder.window, encoder.grid)
+
     def overhead(x):
         x = ops.reshape(x, (1, *x.shape))
-        scores = encoder.scorer(x)
-        similarity = encoder.similarity(x)
-        selection = encoder.select(scores)
-        packed = encoder.packing(x, selection)
-        layout = keras.tree.flatten(encoder.packing.layout(selection))
-        return encoder.bias(scores), similarity, packed, layout
+        blocks = keras_stts.ops.to_blocks(x, encoder.window, encoder.grid)
+        flat = ops.reshape(blocks, (*blocks.shape[:3], -1))
+        scores = method(flat)
+        similarity = keras_stts.ops.neighbor_similarity(flat)
+        selection = select(scores)
+        packed = packing(x, selection)
+        layout = keras.tree.flatten(packing.layout(selection))
+        return method.attention_bias(scores), similarity, packed, layout
 
     # Gradients go on to the blocks before.
     hidden = keras.Variable(x, dtype=encoder.compute_dtype)
@@ -320,7 +326,7 @@ def report_overhead(num_frames, ratio=0.5):
             gradients_of(
                 model,
                 learned,
-                [*encoder.scorer.trainable_variables, hidden],
+                [*method.trainable_variables, hidden],
             ),
         ),
     }

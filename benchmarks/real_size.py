@@ -33,7 +33,7 @@ PROMPT = 24
 
 
 def build():
-    backbone = keras_stts.VideoVLMBackbone(
+    backbone = keras_stts.VideoVLMBackbone.from_sizes(
         **WHOLE,
         **IDS,
         num_frames=args.frames,

@@ -40,6 +40,8 @@ from tokenizers import trainers
 
 import keras_stts
 from keras_stts.datasets import shapes
+from keras_stts.models import sizes
+from keras_stts.ops import neighbor_similarity
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import select_blocks
 from keras_stts.preprocessing.chat import PLAIN_TEMPLATE
@@ -76,7 +78,7 @@ def build_tokenizer(texts):
 def build_model(tokenizer):
     """The model, unpruned, with random weights."""
     special = len(VISION_TOKENS)
-    backbone = keras_stts.VideoVLMBackbone(
+    backbone = keras_stts.VideoVLMBackbone.from_sizes(
         vocabulary_size=tokenizer.vocabulary_size() - special,
         additional_vocabulary_size=special,
         num_frames=shapes.NUM_FRAMES,
@@ -159,7 +161,7 @@ def _place_gain(out):
 
 def variant(model, aux_coefficient=0.5, trainable_parts=None, **changes):
     """A model with the same weights and other pruning settings."""
-    config = {**model.backbone.get_config(), **changes}
+    config = sizes.changed(model.backbone.get_config(), changes)
     backbone = keras_stts.VideoVLMBackbone.from_config(config)
     result = keras_stts.VideoVLM(
         backbone,
@@ -174,9 +176,11 @@ def variant(model, aux_coefficient=0.5, trainable_parts=None, **changes):
 
 
 def copy_weights(source, target):
-    """All weights but the step of a schedule."""
-    target.backbone.set_weights(source.backbone.get_weights())
-    target.lm_head.set_weights(source.lm_head.get_weights())
+    """All weights that both have, but the step of a schedule."""
+    values = {variable.path: variable for variable in source.weights}
+    for variable in target.weights:
+        if variable.path in values and variable.name != "iterations":
+            variable.assign(values[variable.path])
 
 
 def encode(model, data):
@@ -447,23 +451,28 @@ VARIANTS = {
 class Scores(keras.Model):
     """The scorer alone, on the auxiliary loss alone."""
 
-    def __init__(self, encoder):
+    def __init__(self, backbone):
         super().__init__()
-        self.encoder = encoder
+        self.encoder = backbone.vision_encoder
+        self.method = backbone.pruning
         self.auxiliary_loss = keras_stts.layers.AuxiliaryLoss(
             1.0, stop_gradient_target=True
         )
 
     def call(self, videos):
         encoder = self.encoder
-        x = encoder.embed_patches(videos)
+        x = encoder.embed(videos)
         _, num_frames, num_patches, width = x.shape
         x = ops.reshape(x, (-1, num_patches, width))
-        for block in encoder.blocks[: encoder.prune_layer + 1]:
+        for block in encoder.blocks[: self.method.layer + 1]:
             x = block(x)
         x = ops.reshape(x, (-1, num_frames, num_patches, width))
-        scores = encoder.scorer(x)
-        return self.auxiliary_loss(scores, scores, encoder.similarity(x))
+        blocks = keras_stts.ops.to_blocks(x, encoder.window, encoder.grid)
+        scores = self.method.scorer(blocks)
+        _, _, num_blocks, size, _ = blocks.shape
+        shape = (-1, num_frames, num_blocks, size * width)
+        similarity = neighbor_similarity(ops.reshape(blocks, shape))
+        return self.auxiliary_loss(scores, scores, similarity)
 
 
 def start_scorer(model, videos, steps=500, batch_size=12):
@@ -474,7 +483,7 @@ def start_scorer(model, videos, steps=500, batch_size=12):
     """
     settings = {"prune_ratio": 0.5, "trainable_parts": ["scorer"]}
     started = variant(model, **settings)
-    trainer = Scores(started.backbone.vision_encoder)
+    trainer = Scores(started.backbone)
     trainer.compile(
         optimizer=keras.optimizers.AdamW(
             cosine(2e-4, steps), weight_decay=0.01, beta_2=0.95, clipnorm=1.0

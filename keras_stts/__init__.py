@@ -6,10 +6,12 @@ from keras_stts import config
 from keras_stts import data
 from keras_stts import datasets
 from keras_stts import evaluation
+from keras_stts import language
 from keras_stts import layers
 from keras_stts import ops
 from keras_stts import optimizers
 from keras_stts import pruning
+from keras_stts import towers
 from keras_stts import visualize
 from keras_stts.evaluation import evaluate
 from keras_stts.formats.molmo2 import format as _molmo2  # noqa: F401
@@ -37,9 +39,11 @@ __all__ = [
     "datasets",
     "evaluate",
     "evaluation",
+    "language",
     "layers",
     "ops",
     "optimizers",
     "pruning",
+    "towers",
     "visualize",
 ]

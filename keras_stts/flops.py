@@ -1,10 +1,10 @@
 """Counting the operations of a model from its sizes, without running it."""
 
+from keras_stts.layers.token_pooler import pooling_flops
+from keras_stts.models import sizes
 from keras_stts.ops import merge_schedule
 from keras_stts.ops import num_kept_blocks
 from keras_stts.ops import plan_groups
-from keras_stts.pruning import STTS
-from keras_stts.pruning import get as get_pruning
 
 __all__ = [
     "count_flops",
@@ -41,18 +41,19 @@ def count_flops(
         padding: Dict of part to what kernels run beside.
 
     Returns:
-        Dict of `"vision_encoder"` (of which `"scorer"`), `"connector"`,
-        `"language_model"` (the output head included) and `"total"`.
+        Dict of `"vision_encoder"` (of which `"scorer"`, what the method of
+        pruning takes itself), `"connector"`, `"language_model"` (the output
+        head included) and `"total"`.
     """
     if layout not in LAYOUTS:
         raise ValueError(
             f"`layout` must be one of {', '.join(LAYOUTS)}. Received: layout="
             f"{layout!r}."
         )
+    method, backbone = backbone.pruning, sizes.named(backbone)
     num_frames = num_frames or backbone.num_frames
     if prune_ratio is None:
         prune_ratio = backbone.prune_ratio
-    method = get_pruning(backbone.pruning)
     inside = prune_ratio if prunes_inside(method) else 0.0
     num_kept, num_shown = count_blocks(backbone, num_frames, prune_ratio)
     vision_length = num_frames * (2 + time_tokens) + num_shown
@@ -63,9 +64,7 @@ def count_flops(
         # With refill all blocks run on whole frames.
         run = 0.0 if backbone.refill else inside
         vision = _vision_encoder(backbone, num_frames, run, layout)
-    runs_scorer = inside and isinstance(method, STTS)
-    scorer = _scorer(backbone, num_frames) if runs_scorer else 0
-    vision += _ranking(backbone, method, num_frames, prune_ratio)
+    scorer = _ranking(backbone, method, num_frames, prune_ratio)
     connector = _connector(backbone, num_kept)
     lengths = prefix_lengths(backbone, vision_length, num_shown)
     text = _language_model(backbone, lengths, text_length)
@@ -99,7 +98,7 @@ def prunes_inside(method):
 def count_blocks(backbone, num_frames, prune_ratio):
     """Tuple of blocks of a row that the vision encoder ends with, and of those
     that the language model begins with."""
-    method = get_pruning(backbone.pruning)
+    method = backbone.pruning
     shown = prune_ratio if method.prunes_blocks else 0.0
     inside = shown if prunes_inside(method) else 0.0
     sizes = backbone.num_blocks, num_frames
@@ -175,26 +174,14 @@ def _merging_encoder(backbone, num_frames, prune_ratio):
     return num_frames * total
 
 
-def _pooler(in_dim, inner, out_dim, num_blocks, patches):
-    each = in_dim * inner * (1 + 2 * patches) + 2 * inner * patches
-    return 2 * num_blocks * (each + inner * out_dim)
-
-
-def _scorer(backbone, num_frames):
-    width, inner, hidden = _vision_sizes(backbone)
-    num_blocks = num_frames * backbone.num_blocks
-    mlp = 2 * width * hidden + hidden**2 + hidden
-    pooler = _pooler(width, inner, width, num_blocks, backbone.window**2)
-    return pooler + 2 * num_blocks * mlp
-
-
 def _connector(backbone, num_kept):
     inner = backbone.connector_num_heads * backbone.connector_head_dim
     pooled = backbone.connector_hidden_dim
     hidden = backbone.connector_intermediate_dim
     width = backbone.vision_hidden_dim * len(backbone.vision_feature_layers)
     projector = 2 * pooled * hidden + hidden * backbone.hidden_dim
-    pooler = _pooler(width, inner, pooled, num_kept, backbone.window**2)
+    patches = backbone.window**2
+    pooler = pooling_flops(width, inner, pooled, num_kept, patches)
     return pooler + 2 * num_kept * projector
 
 

@@ -30,10 +30,12 @@ def test_public_names():
         "datasets",
         "evaluate",
         "evaluation",
+        "language",
         "layers",
         "ops",
         "optimizers",
         "pruning",
+        "towers",
         "visualize",
     ]
     assert keras_stts.layers.__all__ == [

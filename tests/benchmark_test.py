@@ -6,9 +6,12 @@ import numpy as np
 import pytest
 
 import keras_stts
+from benchmarks.molmo2_4b import IDS
+from benchmarks.molmo2_4b import WHOLE
 from keras_stts import timing
 from keras_stts.flops import block_flops
 from keras_stts.flops import packed_pairs
+from keras_stts.layers.initializers import weights_to_be_loaded
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
 
@@ -49,37 +52,13 @@ def test_flops_fall_with_the_ratio():
 
 def test_flops_of_molmo2_4b_allow_what_the_paper_counts():
     """2.09x at 128 frames and 2.30x at 256, at most, by halving tokens."""
-    sizes = {
-        "num_frames": 128,
-        "image_size": 378,
-        "patch_size": 14,
-        "window": 3,
-        "prune_layer": 3,
-        "prune_ratio": 0.5,
-        "pruning": "stts",
-        "refill": False,
-        "num_blocks": 81,
-        "num_segments": 1,
-        "vision_num_layers": 25,
-        "vision_hidden_dim": 1152,
-        "vision_num_heads": 16,
-        "vision_head_dim": 72,
-        "vision_intermediate_dim": 4304,
-        "vision_feature_layers": (24, 18),
-        "connector_hidden_dim": 1152,
-        "connector_num_heads": 16,
-        "connector_head_dim": 72,
-        "connector_intermediate_dim": 9728,
-        "num_layers": 36,
-        "hidden_dim": 2560,
-        "num_query_heads": 32,
-        "num_key_value_heads": 8,
-        "head_dim": 128,
-        "intermediate_dim": 9728,
-        "vocabulary_size": 151936,
-        "language_pruning": None,
-    }
-    backbone = type("Sizes", (), sizes)
+    with weights_to_be_loaded(True):  # They are never written, nor read.
+        backbone = keras_stts.VideoVLMBackbone.from_sizes(
+            **WHOLE,
+            **IDS,
+            num_frames=128,
+            dtype="bfloat16",
+        )
     for frames, wanted in ((128, 2.09), (256, 2.30)):
         whole, half = (
             keras_stts.flops.count_flops(backbone, frames, ratio)["total"]

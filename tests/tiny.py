@@ -37,7 +37,7 @@ def tiny_model(**kwargs):
         "prune_layer": 1,
         **kwargs,
     }
-    backbone = keras_stts.VideoVLMBackbone(**config)
+    backbone = keras_stts.VideoVLMBackbone.from_sizes(**config)
     return keras_stts.VideoVLM(backbone)
 
 

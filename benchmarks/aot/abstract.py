@@ -59,7 +59,7 @@ def make_model(
 
     parts = trainable if isinstance(trainable, list) else None
     with abstract_variables():
-        backbone = keras_stts.VideoVLMBackbone(
+        backbone = keras_stts.VideoVLMBackbone.from_sizes(
             **sizes,
             num_frames=num_frames,
             prune_ratio=prune_ratio,

@@ -49,11 +49,12 @@ def lay_out(model, distribution):
 
     Keras does so when it gives them values. Those of an optimizer follow.
     """
+    from keras_stts.models import sizes
     from keras_stts.training import layouts
 
     if distribution is None:
         return
-    with layouts.sizes_known(model.backbone.get_config()):
+    with layouts.sizes_known(sizes.of_backbone(model.backbone)):
         for variable in model.variables:
             layout = distribution.get_variable_layout(variable)
             variable._layout = layout

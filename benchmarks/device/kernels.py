@@ -65,11 +65,12 @@ def _dtypes(name, place):
 
 def cases(backbone, short):
     """Dict of names to `Case`s of the model's own widths."""
-    vision = (backbone.vision_num_heads,) * 2 + (backbone.vision_head_dim,)
+    tower, decoder = backbone.vision_encoder, backbone.language_model
+    vision = (tower.num_heads, tower.num_heads, tower.head_dim)
     text = (
-        backbone.num_query_heads,
-        backbone.num_key_value_heads,
-        backbone.head_dim,
+        decoder.num_query_heads,
+        decoder.num_key_value_heads,
+        decoder.head_dim,
     )
     odd, row = (81, 90) if short else (729, 1025)
     found = {

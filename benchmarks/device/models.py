@@ -35,7 +35,7 @@ def share(lender, borrower):
 def _build(short, ratio, on_accelerator):
     size = sizes.of(short)
     ids = sizes.special_ids(size)
-    backbone = keras_stts.VideoVLMBackbone(
+    backbone = keras_stts.VideoVLMBackbone.from_sizes(
         **size,
         num_frames=sizes.shapes(short)[0][0],
         prune_ratio=ratio,

@@ -14,6 +14,7 @@ from keras_stts.flops import block_flops
 from keras_stts.flops import packed_pairs
 from keras_stts.layers import RaggedPacking
 from keras_stts.layers import TokenPruning
+from keras_stts.models.sizes import of_backbone
 from keras_stts.ops import attention
 from keras_stts.ops import num_kept_blocks
 from keras_stts.ops import spread_to_patches
@@ -88,7 +89,7 @@ def variants(model, num_frames, ratios):
     """Names to (function, arguments, operations, facts), forward."""
     encoder = model.backbone.vision_encoder
     block, dtype = encoder.blocks[-1], encoder.compute_dtype
-    size = {name: getattr(model.backbone, name) for name in sizes.SMALL}
+    size = of_backbone(model.backbone)
     patches = sizes.grid(size)[0] ** 2
     shape = (num_frames, patches, encoder.hidden_dim, dtype)
     found = {

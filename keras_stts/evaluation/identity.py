@@ -8,6 +8,8 @@ from keras import ops
 
 from keras_stts.data.paths import as_path
 from keras_stts.data.paths import size
+from keras_stts.models import sizes
+from keras_stts.pruning import config_of
 
 START = 2**16  # Bytes of a video that are looked at.
 
@@ -17,8 +19,8 @@ def file_stamp(path):
     path = as_path(path)
     if path.is_dir():
         files = sorted(path.iterdir())
-        sizes = [size(file) for file in files]
-        return [sum(sizes), checksum([file.name for file in files])]
+        total = sum(size(file) for file in files)
+        return [total, checksum([file.name for file in files])]
     with path.open("rb") as file:
         return [size(path), zlib.crc32(file.read(START))]
 
@@ -56,9 +58,10 @@ def fingerprint(model):
 
 def model_config(model):
     """The model's config, without what the settings list by name."""
-    config = model.backbone.get_config()
-    named = {"name", "trainable", "dtype", "rematerialize"}
-    named |= {"num_frames", "prune_ratio", "pruning"}
+    config = sizes.of_backbone(model.backbone)
+    inside = config["language_pruning"]
+    config["language_pruning"] = inside and config_of(inside)
+    named = {"rematerialize", "num_frames", "prune_ratio", "pruning"}
     policy = keras.dtype_policies.serialize(model.backbone.dtype_policy)
     return policy, [(n, config[n]) for n in sorted(set(config) - named)]
 

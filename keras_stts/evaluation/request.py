@@ -2,7 +2,6 @@
 
 import numpy as np
 
-from keras_stts import pruning
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.ops import num_kept_blocks
 
@@ -56,7 +55,7 @@ def _is_count(value):
 
 def _check_budget(backbone, frames):
     """Raise if a model would have to prune frame 0, which is kept whole."""
-    prunes = pruning.get(backbone.pruning).prunes_blocks
+    prunes = backbone.pruning.prunes_blocks
     if frames is not None and backbone.prune_ratio and prunes:
         try:
             num_kept_blocks(backbone.num_blocks, frames, backbone.prune_ratio)

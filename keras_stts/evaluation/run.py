@@ -16,6 +16,7 @@ from keras_stts.evaluation.identity import fingerprint
 from keras_stts.evaluation.identity import model_config
 from keras_stts.evaluation.results import summarize
 from keras_stts.evaluation.scores import mark
+from keras_stts.pruning import serialize
 
 
 class Run:
@@ -58,7 +59,7 @@ class Run:
 
     def _choices(self):
         backbone = self.model.backbone
-        inside = backbone.language_pruning
+        method, inside = backbone.pruning, backbone.language_pruning
         if inside is not None:
             inside = {
                 "class_name": type(inside).__name__,
@@ -71,7 +72,7 @@ class Run:
             "max_fps": self.converter.max_fps,
             "max_new_tokens": self.answerer.max_new_tokens,
             "prune_ratio": backbone.prune_ratio,
-            "pruning": backbone.pruning if backbone.prune_ratio else None,
+            "pruning": serialize(method) if method.ratio else None,
             "language_pruning": inside,
         }
 

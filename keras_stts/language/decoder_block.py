@@ -78,6 +78,12 @@ class DecoderBlock(keras.layers.Layer):
                 '`query_key_norm` must be "head" or "all". Received: '
                 f"query_key_norm={query_key_norm!r}."
             )
+        if num_query_heads % num_key_value_heads:
+            raise ValueError(
+                "`num_key_value_heads` must divide `num_query_heads`. "
+                f"Received: num_query_heads={num_query_heads}, "
+                f"num_key_value_heads={num_key_value_heads}."
+            )
         self.num_query_heads = num_query_heads
         self.num_key_value_heads = num_key_value_heads
         self.head_dim = head_dim

@@ -137,6 +137,20 @@ class TokenPooler(keras.layers.Layer):
         return config
 
 
+def pooling_flops(width, inner, output_dim, num_blocks, num_patches):
+    """Floating point operations of a `TokenPooler`, its softmax left out.
+
+    Args:
+        width: Int. Of a patch.
+        inner: Int. Of all heads.
+        output_dim: Int.
+        num_blocks: Int.
+        num_patches: Int. Patches of a block.
+    """
+    each = width * inner * (1 + 2 * num_patches) + 2 * inner * num_patches
+    return 2 * num_blocks * (each + inner * output_dim)
+
+
 def _mean_of_patches(x, mask):
     """Mean over the patches without padding, and their weights (..., g)."""
     if mask is None:

@@ -28,7 +28,8 @@ class TokenScorer(keras.layers.Layer):
         stop_gradient_target: Bool. See `keras_stts.layers.AuxiliaryLoss`.
 
     Call arguments:
-        inputs: Tensor (B, T, N, D), patches in row order.
+        inputs: Tensor (B, T, N, D), patches in row order; or (B, T, P, g, D),
+            the patches of each block, see `keras_stts.ops.to_blocks`.
         frame_mask: Optional bool tensor (B, T), False for padding frames.
         segments: Optional int tensor (B, T): the number of each frame's
             video in rows that several videos share, see
@@ -80,20 +81,28 @@ class TokenScorer(keras.layers.Layer):
         )
 
     def build(self, input_shape, *args, **kwargs):
-        if len(input_shape) != 4:
+        if len(input_shape) not in (4, 5) or (
+            len(input_shape) == 5 and self.grid is None
+        ):
             raise ValueError(
                 "`TokenScorer` takes patches of shape (videos, frames, "
-                f"patches, width). Received: shape {tuple(input_shape)}."
+                "patches, width), or with `grid` (videos, frames, blocks, "
+                f"patches, width). Received: shape {tuple(input_shape)}, "
+                f"grid={self.grid}."
             )
-        patches, width = input_shape[-2:]
-        mask = block_mask(grid_size(patches, self.grid), self.window)
+        width, grid = input_shape[-1], self.grid
+        if len(input_shape) == 4:
+            grid = grid_size(input_shape[-2], grid)
+        mask = block_mask(grid, self.window)
         self._patch_mask = None if mask.all() else mask.tolist()
         self.pooler.build((*input_shape[:2], *mask.shape, width))
         self.mlp.build((*input_shape[:2], len(mask), width))
         self.built = True
 
     def call(self, inputs, frame_mask=None, segments=None):
-        blocks = to_blocks(inputs, self.window, self.grid)
+        blocks = inputs
+        if len(inputs.shape) == 4:
+            blocks = to_blocks(inputs, self.window, self.grid)
         mask = self._patch_mask
         if mask is not None:
             mask = ops.convert_to_tensor(mask, "bool")
@@ -110,9 +119,11 @@ class TokenScorer(keras.layers.Layer):
         )
 
     def compute_output_spec(self, inputs, frame_mask=None, segments=None):
-        grid = grid_size(inputs.shape[-2], self.grid)
-        num_blocks = len(block_mask(grid, self.window))
-        shape = (*inputs.shape[:2], num_blocks)
+        *shape, num_blocks = inputs.shape[:3]
+        if len(inputs.shape) == 4:
+            grid = grid_size(inputs.shape[-2], self.grid)
+            num_blocks = len(block_mask(grid, self.window))
+        shape = (*shape, num_blocks)
         return keras.KerasTensor(shape, dtype="float32")
 
     def get_config(self):

@@ -5,10 +5,10 @@ import inspect
 import keras
 import numpy as np
 
-from keras_stts.memory import sizes
 from keras_stts.memory import weights as model_weights
 from keras_stts.memory.estimate import SLOTS
 from keras_stts.memory.estimate import count_memory
+from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import is_int
 from keras_stts.presets import files as preset_files
 from keras_stts.presets.keras_format import naming
@@ -36,7 +36,7 @@ def of_model(model, text_length=None, dtype=None, *, optimizer=None, **kwargs):
     mode = kwargs.get("quantization") or mode
     weights = model_weights.quantized(weights, mode)
     return count_memory(
-        sizes.config_of(model.backbone),
+        sizes.of_backbone(model.backbone),
         weights,
         text_length=text_length,
         dtype=dtype or model.backbone.dtype_policy,
@@ -50,18 +50,19 @@ def of_model(model, text_length=None, dtype=None, *, optimizer=None, **kwargs):
 def of_preset(preset, optimizer=None, **kwargs):
     """The `Memory` of a preset or a config; see `VideoVLM.memory_of`."""
     config = preset if isinstance(preset, dict) else config_of_preset(preset)
-    names = {*sizes.defaults(), *sizes.needed()}
+    names = sizes.NAMES
     if kwargs.get("dtype") is None:
         kwargs["dtype"] = config.get("dtype")
-    config = {name: config[name] for name in config if name in names}
+    config = sizes.of_config(config)
     _check_names(kwargs, names)
     names -= set(inspect.signature(count_memory).parameters)
     changed = {name: kwargs.pop(name) for name in names & set(kwargs)}
+    changed = {name: x for name, x in changed.items() if x is not None}
     slots = count_slots(SLOTS if optimizer is None else optimizer)
     if kwargs.get("text_length") is None:
         kwargs["text_length"] = TEXT_LENGTH
     return count_memory(
-        config | {n: v for n, v in changed.items() if v is not None},
+        sizes.of_config(sizes.changed(config, changed)),
         optimizer_slots=slots,
         **_settled(kwargs),
     )

@@ -10,9 +10,9 @@ from keras_stts.memory.checks import check_changes
 from keras_stts.memory.checks import check_config
 from keras_stts.memory.report import Memory
 from keras_stts.memory.stages import peak
+from keras_stts.models import sizes as flat_sizes
 from keras_stts.models.backbone_bounds import check_backbone
 from keras_stts.models.backbone_checks import check_language_pruning
-from keras_stts.models.backbone_checks import methods_of
 
 # Moments of each trained weight that the default optimizer keeps.
 SLOTS = 2
@@ -112,13 +112,11 @@ def count_memory(
 
 def _whole_config(config, **changes):
     """A config with defaults, changes and methods of pruning, checked."""
-    config = {**sizes.defaults(), **config}
-    check_config(config, sizes.needed())
+    config = {**flat_sizes.defaults(), **config}
+    check_config(config, flat_sizes.needed())
     check_changes(**changes)
-    config |= {n: v for n, v in changes.items() if v is not None}
-    names = ("pruning", "prune_ratio", "language_pruning")
-    methods = methods_of(*(config[name] for name in names))
-    config |= dict(zip(names, methods))
+    changes = {name: x for name, x in changes.items() if x is not None}
+    config = flat_sizes.of_config(flat_sizes.changed(config, changes))
     check_backbone(config)
     if config["language_pruning"] is not None:
         names = ("language_pruning", "num_layers", "num_frames", "num_segments")

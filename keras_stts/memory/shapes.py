@@ -1,5 +1,7 @@
 """Shapes of a model's weights, told from its sizes: none of them is made."""
 
+from keras_stts.pruning import STTS
+
 HEAD = "lm_head"
 
 
@@ -7,7 +9,7 @@ def shapes_of(config):
     """The weights of a `VideoVLM` that is not quantized.
 
     Args:
-        config: Dict of the arguments of `VideoVLMBackbone`, defaults too.
+        config: Dict, see `keras_stts.models.sizes.of_backbone`.
 
     Returns:
         Dict of path, as Keras names it, to tuple of ints, in the order of the
@@ -16,6 +18,7 @@ def shapes_of(config):
     return {
         **_vision_encoder(config),
         **_connector(config),
+        **(_scorer(config) if isinstance(config["pruning"], STTS) else {}),
         **_language_model(config),
     }
 
@@ -33,10 +36,13 @@ def _vision_encoder(c):
     shapes |= _dense(f"{name}/patch_embedding", pixels, width)
     for i in range(c["vision_num_layers"]):
         shapes |= _vision_block(c, f"{name}/block_{i}")
-    hidden = c["vision_intermediate_dim"]
-    pooler = f"{name}/scorer/pooler"
-    shapes |= _pooler(pooler, width, width, width)
-    mlp = f"{name}/scorer/mlp"
+    return shapes
+
+
+def _scorer(c):
+    hidden, width = c["vision_intermediate_dim"], c["vision_hidden_dim"]
+    mlp = "pruning/scorer/mlp"
+    shapes = _pooler("pruning/scorer/pooler", width, width, width)
     shapes |= _dense(f"{mlp}/hidden_1", 2 * width, hidden)
     shapes |= _dense(f"{mlp}/hidden_2", hidden, hidden)
     return shapes | _dense(f"{mlp}/score", hidden, 1)

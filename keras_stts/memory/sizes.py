@@ -1,6 +1,5 @@
 """How many tokens of each kind a batch has, told from a model's arguments."""
 
-import inspect
 import itertools
 import types
 from collections import namedtuple
@@ -10,11 +9,9 @@ from keras_stts.data.image import largest_tiling
 from keras_stts.flops import count_blocks
 from keras_stts.flops import prefix_lengths
 from keras_stts.flops import prunes_inside
-from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.ops import block_grid
 from keras_stts.ops import merge_schedule
 from keras_stts.pruning import STTS
-from keras_stts.pruning import get as get_pruning
 
 Tokens = namedtuple(
     "Tokens",
@@ -50,45 +47,17 @@ Attributes:
 """
 
 
-def defaults():
-    """Dict of the arguments of `VideoVLMBackbone` that have a default."""
-    parameters = inspect.signature(VideoVLMBackbone.__init__).parameters
-    return {
-        name: p.default
-        for name, p in parameters.items()
-        if p.default is not p.empty and name != "dtype"
-    }
-
-
-def needed():
-    """Names of the arguments of `VideoVLMBackbone` without a default."""
-    parameters = inspect.signature(VideoVLMBackbone.__init__).parameters
-    kinds = (inspect.Parameter.VAR_KEYWORD,)
-    return [
-        name
-        for name, p in parameters.items()
-        if p.default is p.empty and p.kind not in kinds and name != "self"
-    ]
-
-
-def config_of(backbone):
-    """The arguments that a `VideoVLMBackbone` was made with."""
-    names = (*needed(), *defaults())
-    return {name: getattr(backbone, name) for name in names}
-
-
 def uses_scorer(config):
-    """Whether the scorer is run, and trained."""
+    """Whether STTS' scorer is run, and trained."""
     runs = bool(config["prune_ratio"]) and bool(config["num_frames"])
-    return runs and isinstance(get_pruning(config["pruning"]), STTS)
+    return runs and isinstance(config["pruning"], STTS)
 
 
 def count_tokens(config, batch_size, text_length, time_tokens):
     """The `Tokens` of a batch.
 
     Args:
-        config: Dict of the arguments of `VideoVLMBackbone`, of which
-            `"language_pruning"` is an instance or `None`.
+        config: Dict, see `keras_stts.models.sizes.of_backbone`.
         batch_size: Int.
         text_length: Int S', of a row.
         time_tokens: Int, of a frame's time.
@@ -132,11 +101,11 @@ def _by_vision_block(model, whole, late):
     """Patches of a row that each vision block runs on.
 
     Args:
-        model: The arguments of `VideoVLMBackbone`, as attributes.
+        model: The sizes of a backbone, as attributes.
         whole: Int, patches of all frames and crops.
         late: Int, those that are left after the pruning.
     """
-    method, count = get_pruning(model.pruning), model.vision_num_layers
+    method, count = model.pruning, model.vision_num_layers
     if model.prune_ratio and not method.prunes_blocks:
         patches = (model.image_size // model.patch_size) ** 2
         merged = merge_schedule(patches, count, model.prune_ratio)

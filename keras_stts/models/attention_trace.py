@@ -11,8 +11,11 @@ from keras_stts import _hub_compat as hub
 from keras_stts import config
 from keras_stts.flops import packed_pairs
 from keras_stts.kernels import notes
+from keras_stts.models import sizes
 from keras_stts.models.attention_report import AttentionReport
 from keras_stts.models.backbone_bounds import is_int
+from keras_stts.pruning import Merging
+from keras_stts.pruning import Ranking
 
 WAITING = "uninitialized_variables"
 
@@ -90,7 +93,8 @@ def _twin(backbone, num_frames, prune_ratio):
     changes = {"num_frames": num_frames, "prune_ratio": prune_ratio}
     changes = {name: x for name, x in changes.items() if x is not None}
     with _holding_nothing():
-        return type(backbone).from_config(backbone.get_config() | changes)
+        config = sizes.changed(backbone.get_config(), changes)
+        return type(backbone).from_config(config)
 
 
 @contextlib.contextmanager
@@ -140,9 +144,11 @@ class _Found:
         self.calls = []  # Tuples of a kind, a layer's path, and its runs.
         self.kind = None
         encoder = backbone.vision_encoder
+        scorer = getattr(backbone.pruning, "scorer", None)
+        self.scorers = [] if scorer is None else [scorer]
         for layer in (
             *encoder.blocks,
-            encoder.scorer,
+            *self.scorers,
             backbone.connector,
             *backbone.transformer_layers,
         ):
@@ -163,7 +169,7 @@ class _Found:
 
     def _kind(self, layer, kwargs):
         encoder = self.backbone.vision_encoder
-        if layer in (encoder.scorer, self.backbone.connector):
+        if layer in (*self.scorers, self.backbone.connector):
             return "pooling"
         if kwargs.get("context") and self.kind == "prefix":
             return "text"
@@ -171,12 +177,15 @@ class _Found:
             return self.kind
         if kwargs.get("bias") is not None:
             return "frames, score bias"
-        if encoder.merges and encoder.prune_ratio:
+        method = self.backbone.pruning
+        if isinstance(method, Merging) and method.ratio:
             return "merged"
-        late = encoder.blocks[encoder.prune_layer + 2 :]
-        if not encoder.prune_ratio or layer not in late:
+        inside = isinstance(method, Ranking)
+        if not (inside and method.prunes_in("vision_encoder")):
             return "frames"
-        return "refilled" if encoder.refill else "packed"
+        if layer not in encoder.blocks[method.layer + 2 :]:
+            return "frames"
+        return "refilled" if method.refill else "packed"
 
     def trace(self, inputs):
         """Let the backbone run a prefill and a step of decoding."""

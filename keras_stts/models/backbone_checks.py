@@ -1,29 +1,23 @@
-"""What the arguments of a backbone must agree on."""
-
-from keras_stts.layers.activations import get_activation
-from keras_stts.pruning import get as get_pruning
-from keras_stts.pruning import language
-from keras_stts.pruning import split
+"""What the parts and arguments of a backbone must agree on."""
 
 
-def check_arguments(backbone, method):
-    """Raise if a backbone's arguments contradict each other."""
-    for name in ("vision_activation", "activation", "connector_activation"):
-        get_activation(getattr(backbone, name), name)
+def check_arguments(backbone):
+    """Raise if a backbone's parts and arguments contradict each other."""
     _check_sizes(backbone)
     _check_segments(backbone.num_segments, backbone.num_images)
+    made = getattr(backbone.connector, "output_dim", backbone.hidden_dim)
+    if made != backbone.hidden_dim:
+        raise ValueError(
+            "The connector must make embeddings of the language model's width. "
+            f"Received: output_dim={made} of the connector, hidden_dim="
+            f"{backbone.hidden_dim} of the language model."
+        )
     if backbone.language_pruning is not None:
         check_language_pruning(
             backbone.language_pruning,
             backbone.num_layers,
             backbone.num_frames,
             backbone.num_segments,
-        )
-    if backbone.refill and backbone.prune_ratio and after_connector(method):
-        raise ValueError(
-            "`refill` is of methods that prune in the vision encoder. "
-            f"Received: refill=True, pruning={backbone.pruning!r}, which "
-            "prunes after the connector. Leave one of them out."
         )
 
 
@@ -33,7 +27,8 @@ def check_kwargs(kwargs):
     if unknown:
         raise TypeError(
             "`VideoVLMBackbone` got arguments it does not know. Received: "
-            f"{', '.join(unknown)}. Known are those of its docstring."
+            f"{', '.join(unknown)}. Known are those of its docstring; sizes "
+            "of its parts go to `VideoVLMBackbone.from_sizes`."
         )
 
 
@@ -65,43 +60,14 @@ def check_language_pruning(pruning, num_layers, num_frames, num_segments):
         )
 
 
-def methods_of(pruning, prune_ratio, language_pruning):
-    """What prunes before the language model, how much, and inside of it."""
-    method, inside = split(pruning)
-    other = language.get(language_pruning)
-    if inside is not None and other is not None:
-        raise ValueError(
-            "One method may prune inside the language model. Received: "
-            f"pruning={pruning!r}, language_pruning={language_pruning!r}. "
-            "Leave one of them out."
-        )
-    inside = inside or other
-    if method is None:
-        return get_pruning("stts"), 0.0, inside
-    return method, prune_ratio, inside
-
-
-def after_connector(method):
-    """Whether a method before the language model prunes behind the tower."""
-    return method.place == "connector"
-
-
 def _check_sizes(backbone):
     num_frames, num_images = backbone.num_frames, backbone.num_images
-    num_query_heads = backbone.num_query_heads
-    num_key_value_heads = backbone.num_key_value_heads
     patch_id = backbone.image_patch_id
     vision_ids = backbone.vision_token_ids
     if num_frames < 0 or num_images < 0:
         raise ValueError(
             "`num_frames` and `num_images` must not be negative. Received: "
             f"num_frames={num_frames}, num_images={num_images}."
-        )
-    if num_query_heads % num_key_value_heads:
-        raise ValueError(
-            "`num_key_value_heads` must divide `num_query_heads`. Received: "
-            f"num_query_heads={num_query_heads}, num_key_value_heads="
-            f"{num_key_value_heads}."
         )
     if patch_id not in vision_ids:
         raise ValueError(

@@ -73,7 +73,7 @@ class Encoding:
             Dict of `"image_embeddings"` (B, M, hidden_dim) and
             `"num_image_tokens"`, int32 (B,).
         """
-        features = self.vision_encoder(images, whole=True)
+        features = self.vision_encoder.encode_images(images)
         patches, mask, count = gather_patches(features, pooling)
         embeddings = self.connector(patches, patch_mask=mask)
         return {"image_embeddings": embeddings, "num_image_tokens": count}
@@ -87,22 +87,20 @@ class Encoding:
             segments: Optional int tensor (B, T), samples of a row.
 
         Returns:
-            The dict of `VisionEncoder`, with `"embeddings"` (B, K,
-            hidden_dim) in the place of `"features"`.
+            The dict of `keras_stts.towers.VisionTower`, with `"embeddings"`
+            (B, K, hidden_dim) in the place of `"features"`.
         """
-        vision = dict(
-            self.vision_encoder(
-                videos, frame_mask=frame_mask, segments=segments
-            )
+        vision = self.vision_encoder(
+            videos,
+            frame_mask=frame_mask,
+            segments=segments,
+            pruning=self.pruning,
         )
+        vision = dict(vision)
         vision["embeddings"] = self.connector(
             vision.pop("features"), patch_mask=vision.pop("patch_mask", None)
         )
-        if self.connector_pruning is not None:
-            vision |= self.connector_pruning(
-                vision["embeddings"], frame_mask, segments=segments
-            )
-        return vision
+        return self.pruning.after_connector(vision, frame_mask, segments)
 
     def encode(self, inputs, vision=None):
         """Run the vision part and the text part of whole sequences.

@@ -1,22 +1,18 @@
 """How a `VideoVLM` comes of a preset."""
 
-from keras_stts import _hub_compat as hub
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.preprocessing.video_vlm_video_converter import (
     VideoVLMVideoConverter,
 )
-from keras_stts.presets import configs as preset_configs
 from keras_stts.presets import files as preset_files
 from keras_stts.presets.keras_format import naming
 from keras_stts.presets.load_task import load_task
 from keras_stts.presets.preset_mixin import argument_names
 from keras_stts.presets.preset_mixin import backbone_config
 from keras_stts.presets.preset_mixin import check_arguments
-from keras_stts.presets.preset_mixin import format_of
 from keras_stts.presets.preset_mixin import preset_config
 from keras_stts.presets.preset_mixin import resolve_preset
-from keras_stts.pruning import split
 from keras_stts.training import distributing
 
 
@@ -67,9 +63,6 @@ class Loading:
         defaults = preset_config(preset)
         preset = resolve_preset(preset)
         if "backbone" not in kwargs:
-            if "pruning" in kwargs:
-                _check_pruning(preset, defaults, **kwargs)
-                kwargs.setdefault("language_pruning", None)
             kwargs = {**defaults, **kwargs}
         takers = _takers(cls, kwargs)
         check_arguments(kwargs, set().union(*takers.values()))
@@ -114,26 +107,3 @@ def _takers(cls, kwargs):
     if "video_converter" in kwargs:
         takers["converter"] = set()
     return takers
-
-
-def _check_pruning(preset, defaults, pruning, prune_ratio=None, **_):
-    """Raise if one of the arguments would silently do nothing."""
-    method, _ = split(pruning)
-    if method is None and prune_ratio:
-        raise ValueError(
-            "`prune_ratio` is the share of blocks that a method before the "
-            "language model prunes; methods inside of it have a `ratio` of "
-            f"their own. Received: pruning={pruning!r}, prune_ratio="
-            f"{prune_ratio!r}. Leave `prune_ratio` out, or pass both methods: "
-            '`pruning=["stts", ...]`.'
-        )
-    if method is None or prune_ratio is not None:
-        return
-    if "prune_ratio" not in defaults and format_of(preset) is None:
-        defaults = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
-    if defaults.get("prune_ratio") == 0:
-        raise ValueError(
-            "A preset whose prune_ratio is 0 prunes nothing until it is told "
-            f"how much. Received: pruning={pruning!r}, no `prune_ratio`. Pass "
-            "one, such as prune_ratio=0.5."
-        )

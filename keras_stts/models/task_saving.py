@@ -32,9 +32,8 @@ class Saving:
         Raises:
             ValueError: If no layer that can have factors has such a name.
         """
-        encoder = self.backbone.vision_encoder
         names = target_layer_names or self.backbone.default_lora_layer_names()
-        lora.enable(self, encoder.scorer, rank, names, encoder.uses_scorer)
+        lora.enable(self, self.backbone.pruning, rank, names)
 
     def save_lora_weights(self, filepath):
         """Save LoRA factors, the head's too, and the scorer.
@@ -56,7 +55,7 @@ class Saving:
         model.load_lora_weights("tuned.lora.h5")
         ```
         """
-        lora.save(self, self.backbone.vision_encoder.scorer, filepath)
+        lora.save(self, self.backbone.pruning, filepath)
 
     def load_lora_weights(self, filepath):
         """Load what `save_lora_weights` saved.
@@ -72,8 +71,7 @@ class Saving:
             ValueError: If it is damaged, refers to other files, or is of
                 another model, or of other factors.
         """
-        scorer = self.backbone.vision_encoder.scorer
-        lora.load(self, scorer, filepath, self.enable_lora)
+        lora.load(self, self.backbone.pruning, filepath, self.enable_lora)
 
     def quantize(self, mode, filters=None, **kwargs):
         """Quantize all layers but the scorer, whose ranks decide what stays.

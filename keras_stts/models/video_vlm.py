@@ -1,8 +1,8 @@
 import keras
 import keras_hub
 
-from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers.initializers import normal_initializer
+from keras_stts.models import sizes
 from keras_stts.models.task_answering import Answering
 from keras_stts.models.task_counting import Counting
 from keras_stts.models.task_loading import Loading
@@ -118,7 +118,7 @@ class VideoVLM(
             backbone, aux_coefficient, stop_gradient_target
         )
         hidden = run_backbone(backbone, auxiliary_loss, inputs)
-        with layouts.sizes_known(backbone.get_config()):
+        with layouts.sizes_known(sizes.of_backbone(backbone)):
             logits = self.lm_head(hidden)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
 
@@ -174,13 +174,10 @@ class VideoVLM(
 
 def _make_auxiliary_loss(backbone, coefficient, stop_gradient_target):
     """The layer, or `None` where there are no scores or no weight for it."""
-    if not backbone.vision_encoder.uses_scorer or coefficient is None:
-        return None
-    return AuxiliaryLoss(
+    return backbone.pruning.auxiliary_loss(
         coefficient,
         stop_gradient_target=stop_gradient_target,
         dtype=backbone.dtype_policy,
-        name="auxiliary_loss",
     )
 
 

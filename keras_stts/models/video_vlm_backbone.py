@@ -1,38 +1,40 @@
 import keras
 import keras_hub
 
-from keras_stts.data.image import IMAGE_WINDOW
-from keras_stts.data.image import largest_tiling
-from keras_stts.models import backbone_parts as parts
+from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import check_backbone
 from keras_stts.models.backbone_checks import check_arguments
 from keras_stts.models.backbone_checks import check_kwargs
-from keras_stts.models.backbone_checks import methods_of
+from keras_stts.models.backbone_facts import Facts
+from keras_stts.models.backbone_parts import build_parts
+from keras_stts.models.backbone_parts import symbols
 from keras_stts.models.encoding import Encoding
 from keras_stts.models.forward import Forward
 from keras_stts.models.sequence_format import SequenceFormat
-from keras_stts.ops import RESCALE_MIN
-from keras_stts.ops import block_grid
-from keras_stts.ops import num_kept_blocks
 from keras_stts.presets import keras_format
 from keras_stts.presets import migration
+from keras_stts.presets.configs import check as check_config
 from keras_stts.presets.preset_mixin import PresetMixin
-from keras_stts.pruning import get as get_pruning
-from keras_stts.pruning import serialize
+from keras_stts.pruning import configs_of
+from keras_stts.pruning import split
 from keras_stts.training import layouts
 from keras_stts.training import lora
 from keras_stts.training.shared_saving import saved_together
 
-# What is no argument that a config holds.
-LOCALS = ("self", "dtype", "kwargs", "__class__", "method")
-# What weights lie in.
-PARTS = ("vision_encoder", "connector", "connector_pruning", "language_model")
+# What holds weights.
+PARTS = (
+    "vision_encoder",
+    "connector",
+    "pruning",
+    "language_pruning",
+    "language_model",
+)
 
 
 @saved_together
 @keras.saving.register_keras_serializable(package="keras_stts")
-class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
-    """Molmo2's video language model with STTS inside, without output head.
+class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
+    """Molmo2's video language model with pruning inside, without output head.
 
     A sequence has two parts of fixed length: the vision part (start token,
     then each frame's time and one placeholder a block) and the text part.
@@ -40,87 +42,31 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
     vision part is run first, for its keys and values, and the text after it.
 
     Args:
-        vocabulary_size: Int V. Ids that can be put out.
+        vision_encoder: A `keras_stts.towers.VisionTower`, such as
+            `keras_stts.towers.VisionEncoder`.
+        connector: A `keras_stts.towers.Connector`, or a layer that is called
+            alike: the patches of a block to an embedding.
+        language_model: A `keras_stts.language.LanguageModel`.
         num_frames: Int T. Frames a video has, padding included.
-        image_size: Int. Side of the square frames in pixels.
-        patch_size: Int. Side of a patch in pixels.
-        vision_num_layers: Int. Blocks of the vision transformer.
-        vision_hidden_dim: Int.
-        vision_num_heads: Int.
-        vision_head_dim: Int.
-        vision_intermediate_dim: Int.
-        vision_feature_layers: Ints. Vision blocks, from 0, whose outputs are
-            joined into the features, in this order.
-        connector_hidden_dim: Int. Width of the pooled features.
-        connector_num_heads: Int.
-        connector_head_dim: Int.
-        connector_intermediate_dim: Int. Width of the projector.
-        num_layers: Int. Blocks of the language model.
-        hidden_dim: Int.
-        num_query_heads: Int.
-        num_key_value_heads: Int.
-        head_dim: Int.
-        intermediate_dim: Int.
         image_patch_id: Int. Id of the placeholder of a block.
         vision_token_ids: Ints. Ids of all vision tokens, the placeholder
             among them.
-        additional_vocabulary_size: Int. Ids above `vocabulary_size` that can
-            only be put in.
-        window: Int. Side of a block in patches. Defaults to `3`.
-        prune_ratio: Float in [0, 1). Share of the blocks removed; `0` is
-            Molmo2. Defaults to `0.5`.
-        prune_layer: Int. Vision block whose output is scored. Defaults to
-            `3`.
-        pruning: What decides which blocks stay: a name (`"stts"`,
+        pruning: What decides which tokens stay: a name (`"stts"`,
             `"random"`, `"frame_similarity"`, `"evs"`, `"vidcom2"`, `"tome"`,
             `"fastv"`, `"fastv_norope"`, `"feather"`), an instance with its
-            settings or of your own class, see `keras_stts.pruning`; a pair of
-            one of the first six and one of the last three; or `None`, another
-            word for `prune_ratio=0`. Defaults to `"stts"`.
-        rescale_axis: `"row"` or `"frame"`, see `keras_stts.layers.ScoreBias`.
-        rescale_min: Float, see `keras_stts.layers.ScoreBias`.
-        refill: Bool. Whether the vision encoder gives frames their pruned
-            patches back where the published packer does. Weights published
-            with STTS were trained so, above all those at 30%; it takes as
-            long as not pruning there. Defaults to `False`.
+            settings or of your own class, see `keras_stts.pruning`; a list of
+            one of the first six and one of the last three; or `None` for
+            nothing. Defaults to `"stts"`, which prunes half.
         positions: `"consecutive"` or `"original"`: positions of what remains
             of the sequence. Defaults to `"consecutive"`.
-        rope_max_wavelength: Number.
-        layer_norm_epsilon: Float.
-        vision_layer_norm_epsilon: Float.
-        vision_activation: Str. Activation of the vision transformer, one of
-            `keras_stts.layers.activations`: transformers' names.
-        activation: Str. That of the language model.
-        query_key_norm: `"head"` (Qwen3) or `"all"` (OLMo), what queries and
-            keys are normalised over.
-        norm_after: Bool. Whether the language model normalises after its
-            attention and MLPs (OLMo-2, -3) instead of before.
-        attention_bias: Bool. Whether its queries, keys and values have a
-            bias.
-        rope_scaling: Optional dict, see `keras_stts.language.rope.frequencies`.
-        rope_scaling_layers: Optional ints. Blocks of the language model with
-            that scaling. Defaults to all.
         num_images: Int. Images an example can have beside its video, or
             without one if `num_frames` is 0. Defaults to `0`.
         max_crops: Int. Most crops of an image, beside the view of it all.
-        pixel_mean: Float, or one for each of red, green and blue. Subtracted
-            from pixels of [0, 1].
-        pixel_std: As `pixel_mean`. What that is divided by.
-        rematerialize: Bool. Whether training computes blocks again for their
-            gradients instead of keeping what is inside of them: less memory,
-            more time. Defaults to `False`.
         num_segments: Int M. Short samples that a row of a batch can hold, one
             after the other; `num_frames` is for all of them. Each is run as
             if it were alone. Defaults to `1`.
-        language_pruning: Optional str, dict or
-            `keras_stts.pruning.language.LanguagePruning`: pruning of the
-            video's tokens inside the language model. One of `"fastv"`,
-            `"fastv_norope"` and `"feather"`, or a dict of this as
-            `"class_name"` and of its settings as `"config"`. Tokens of
-            images stay. Defaults to `None`.
-        connector_activation: Str. Activation of the connector's projector.
-            Defaults to `"silu"`.
-        dtype: Str or dtype policy.
+        dtype: Optional str or dtype policy, of the outputs. Defaults to that
+            of the language model. The parts have their own.
 
     Inputs: a dict of
     - `videos`: uint8 (B, T, image_size, image_size, 3)
@@ -136,7 +82,7 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
       frame and token belongs to; padding counts to the last (all three only
       if `num_segments` is not 1)
     - `prompt_mask`: bool (B, S'), True at the tokens of the prompt, which
-      come first (only with `language_pruning`)
+      come first (only with a method that prunes in the language model)
 
     Outputs: a dict of
     - `hidden_states`: (B, S', hidden_dim), of the text part
@@ -145,155 +91,120 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
     - `similarity`: float32 (B, T, P)
     - `kept`: bool (B, T, P)
 
+    Attributes:
+        pruning: The `keras_stts.pruning.PruningMethod` before the language
+            model; one that keeps everything if there is none.
+        language_pruning: The `keras_stts.pruning.LanguagePruning`, or `None`.
+
+    Example:
+    ```python
+    towers, language = keras_stts.towers, keras_stts.language
+    backbone = keras_stts.VideoVLMBackbone(
+        vision_encoder=towers.VisionEncoder(
+            num_layers=4,
+            hidden_dim=32,
+            num_heads=2,
+            head_dim=16,
+            intermediate_dim=64,
+            image_size=24,
+            patch_size=4,
+            feature_layers=[3],
+        ),
+        connector=towers.Connector(2, 16, 32, 64, output_dim=48),
+        language_model=language.LanguageModel(
+            100,
+            num_layers=2,
+            hidden_dim=48,
+            num_query_heads=4,
+            num_key_value_heads=2,
+            head_dim=12,
+            intermediate_dim=96,
+        ),
+        num_frames=8,
+        image_patch_id=101,
+        vision_token_ids=[101, 102, 103],
+        pruning=keras_stts.pruning.STTS(0.5, layer=1),
+    )
+    ```
+
     References:
         STTS (arXiv 2603.18004), Molmo2 (arXiv 2601.10611).
     """
 
     def __init__(
         self,
-        vocabulary_size,
-        num_frames,
+        vision_encoder,
+        connector,
+        language_model,
         *,
-        image_size,
-        patch_size,
-        vision_num_layers,
-        vision_hidden_dim,
-        vision_num_heads,
-        vision_head_dim,
-        vision_intermediate_dim,
-        vision_feature_layers,
-        connector_hidden_dim,
-        connector_num_heads,
-        connector_head_dim,
-        connector_intermediate_dim,
-        num_layers,
-        hidden_dim,
-        num_query_heads,
-        num_key_value_heads,
-        head_dim,
-        intermediate_dim,
+        num_frames,
         image_patch_id,
         vision_token_ids,
-        additional_vocabulary_size=128,
-        window=3,
-        prune_ratio=0.5,
-        prune_layer=3,
         pruning="stts",
-        rescale_axis="row",
-        rescale_min=RESCALE_MIN,
-        refill=False,
         positions="consecutive",
-        rope_max_wavelength=5000000.0,
-        layer_norm_epsilon=1e-6,
-        vision_layer_norm_epsilon=1e-6,
-        vision_activation="gelu_pytorch_tanh",
-        activation="silu",
-        query_key_norm="head",
-        norm_after=False,
-        attention_bias=False,
-        rope_scaling=None,
-        rope_scaling_layers=None,
         num_images=0,
         max_crops=8,
-        pixel_mean=0.5,
-        pixel_std=0.5,
-        rematerialize=False,
         num_segments=1,
-        language_pruning=None,
-        connector_activation="silu",
         dtype=None,
         **kwargs,
     ):
-        method, prune_ratio, language_pruning = methods_of(
-            pruning, prune_ratio, language_pruning
-        )
-        pruning = serialize(method)
-        config = {
-            name: value
-            for name, value in locals().items()
-            if name not in LOCALS
-        }
         check_kwargs(kwargs)
-        check_backbone(config)
-        for name, value in config.items():
-            setattr(self, name, value)
-        self._config_names = tuple(config)
-        check_arguments(self, method)
+        self.vision_encoder = vision_encoder
+        self.connector = connector
+        self.language_model = language_model
+        self.pruning, self.language_pruning = split(pruning)
+        self.num_frames = num_frames
+        self.image_patch_id = image_patch_id
+        self.vision_token_ids = list(vision_token_ids)
+        self.positions = positions
+        self.num_images = num_images
+        self.max_crops = max_crops
+        self.num_segments = num_segments
+        dtype = language_model.dtype_policy if dtype is None else dtype
+        check_arguments(self)
 
         # === Layers ===
-        self.vision_encoder = parts.vision_encoder(self, method, dtype)
-        self.connector = parts.connector(self, dtype)
-        self.connector_pruning = parts.connector_pruning(self, method, dtype)
-        self.language_model = parts.language_model(self, dtype)
         self.sequence_format = SequenceFormat(
             image_patch_id,
-            vision_token_ids,
+            self.vision_token_ids,
             positions,
             self.num_image_tokens,
             num_segments,
             self.grid,
         )
-        with layouts.sizes_known(config):
-            parts.build(self)
+        with layouts.sizes_known(sizes.of_backbone(self)):
+            build_parts(self)
 
         # === Functional Model ===
-        inputs = parts.inputs(self)
+        inputs = symbols(self)
         made = {name: getattr(self, name) for name in PARTS}
-        forward = Forward(self.outputs_of, self.symbols_of, made, dtype=dtype)
+        saved = {
+            getattr(part, "saved_as", name): part for name, part in made.items()
+        }
+        forward = Forward(self.outputs_of, self.symbols_of, saved, dtype=dtype)
         outputs = forward(inputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
         # Under torch KerasHub tracks what the graph runs, and no more.
         for name, part in made.items():
             keras.Model.__setattr__(self, name, part)
 
-    @property
-    def token_embedding(self):
-        """The language model's; KerasHub's tools look for it here."""
-        return self.language_model.token_embedding
+    @classmethod
+    def from_sizes(cls, *, dtype=None, **sizes):
+        """A backbone of Molmo2's own parts.
 
-    @property
-    def transformer_layers(self):
-        """The language model's decoder blocks."""
-        return self.language_model.transformer_layers
+        Args:
+            dtype: Optional str or dtype policy.
+            **sizes: The arguments of all parts by names of their own; see
+                `keras_stts.models.sizes`. Those of the vision encoder and of
+                the connector begin with `vision_` and `connector_`,
+                `prune_ratio` and `prune_layer` are `ratio` and `layer` of the
+                method of pruning.
 
-    @property
-    def num_blocks(self):
-        """Blocks P of a frame."""
-        rows, columns = self.grid
-        return rows * columns
-
-    @property
-    def grid(self):
-        """Rows and columns of the blocks of a frame."""
-        side = self.image_size // self.patch_size
-        return block_grid((side, side), self.window)
-
-    @property
-    def prunes_blocks(self):
-        """Whether blocks leave before the language model."""
-        prunes = get_pruning(self.pruning).prunes_blocks
-        return bool(self.num_frames and self.prune_ratio and prunes)
-
-    @property
-    def num_kept_blocks(self):
-        """Most blocks K that stay of the `num_frames` frames of a row."""
-        prunes = get_pruning(self.pruning).prunes_blocks
-        return num_kept_blocks(
-            self.num_blocks,
-            self.num_frames,
-            self.prune_ratio if prunes else 0.0,
-            self.num_segments,
-        )
-
-    @property
-    def num_image_tokens(self):
-        """Tokens that the images of an example can have."""
-        if not self.num_images:
-            return 0
-        tokens, _ = largest_tiling(
-            self.image_size, self.patch_size, IMAGE_WINDOW, self.max_crops
-        )
-        return self.num_images * tokens
+        Raises:
+            TypeError: If one is missing or unknown.
+            ValueError: If one is out of bounds.
+        """
+        return cls.from_config({**sizes, "dtype": dtype})
 
     @staticmethod
     def get_layout_map(
@@ -354,21 +265,19 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
         References:
             LoRA (arXiv 2106.09685).
         """
-        encoder = self.vision_encoder
         names = target_layer_names or self.default_lora_layer_names()
-        lora.enable(self, encoder.scorer, rank, names, encoder.uses_scorer)
+        lora.enable(self, self.pruning, rank, names)
 
     def default_lora_layer_names(self):
         return ["query", "value"]
 
     def save_lora_weights(self, filepath):
         """Save the LoRA factors and the scorer; see `VideoVLM`."""
-        lora.save(self, self.vision_encoder.scorer, filepath)
+        lora.save(self, self.pruning, filepath)
 
     def load_lora_weights(self, filepath):
         """Load what `save_lora_weights` saved; see `VideoVLM`."""
-        scorer = self.vision_encoder.scorer
-        lora.load(self, scorer, filepath, self.enable_lora)
+        lora.load(self, self.pruning, filepath, self.enable_lora)
 
     def load_weights(self, filepath, **kwargs):
         """See `keras.Model.load_weights`; damaged files are named."""
@@ -381,17 +290,22 @@ class VideoVLMBackbone(Encoding, PresetMixin, keras_hub.models.Backbone):
 
     @classmethod
     def from_config(cls, config):
+        config = dict(config)
         if isinstance(config.get("dtype"), dict):
-            dtype = migration.dtype_policy(config["dtype"])
-            config = {**config, "dtype": dtype}
-        return super().from_config(config)
+            config["dtype"] = migration.dtype_policy(config["dtype"])
+        check_config(config, f"the config of a {cls.__name__}")
+        check_backbone(sizes.of_config(config))
+        return cls(**sizes.with_parts(config))
 
     def get_config(self):
         config = super().get_config()
-        for name in self._config_names:
-            config[name] = getattr(self, name)
-        if self.language_pruning is not None:
-            config["language_pruning"] = keras.saving.serialize_keras_object(
-                self.language_pruning
-            )
-        return config
+        own = self.dtype_policy.name
+        for name in sizes.PARTS:
+            part = keras.saving.serialize_keras_object(getattr(self, name))
+            inner = dict(part["config"])
+            if getattr(self, name).dtype_policy.name == own:
+                del inner["dtype"]
+            names = ("module", "class_name", "registered_name")
+            config[name] = {**{n: part[n] for n in names}, "config": inner}
+        config["pruning"] = configs_of(self.pruning, self.language_pruning)
+        return config | {name: getattr(self, name) for name in sizes.OWN}

@@ -6,16 +6,19 @@ import warnings
 
 from keras_stts import _hub_compat as hub
 from keras_stts.models import backbone_bounds as bounds
+from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import check_backbone
 from keras_stts.models.backbone_bounds import check_fits
 from keras_stts.models.backbone_bounds import is_number
 from keras_stts.preprocessing import byte_pairs
 from keras_stts.presets import configs as preset_configs
 from keras_stts.presets import files as preset_files
+from keras_stts.presets import migration
 from keras_stts.presets import safe_hdf5
 from keras_stts.presets.parsing import AGAIN
 from keras_stts.presets.parsing import parse_json
 from keras_stts.presets.parsing import text_of
+from keras_stts.pruning import STTS
 
 WEIGHTS = "model.weights.h5"
 WEIGHTS_INDEX = "model.weights.json"
@@ -35,7 +38,8 @@ def check_backbone_files(preset, kwargs, *, load_weights=True):
         ValueError: If one is damaged, too large, or holds what it should not.
     """
     config = preset_configs.read(preset, hub.CONFIG_FILE)
-    given = {k: v for k, v in config["config"].items() if k not in kwargs}
+    saved = sizes.of_config(config["config"])
+    given = {k: v for k, v in saved.items() if k not in kwargs}
     check_backbone(given, f"{hub.CONFIG_FILE} of {preset}")
     check_backbone(kwargs)
     if not load_weights:
@@ -54,6 +58,10 @@ def check_all_used(preset, backbone):
     names = weights_files(preset)
     paths = [preset_files.find(preset, name) for name in names]
     held = sum(safe_hdf5.count_arrays(path) for path in paths)
+    if not isinstance(backbone.pruning, STTS):
+        # Version 0.1 saved a scorer whatever pruned.
+        scorer = migration.SCORER
+        held -= sum(safe_hdf5.count_arrays(path, scorer) for path in paths)
     if held > len(backbone.variables):
         raise ValueError(
             "The weights of a preset must be those of its config, which makes "
@@ -139,15 +147,14 @@ def methods_without_weights(backbone, filepath):
         backbone: A `VideoVLMBackbone`.
         filepath: Path of a file of weights, or of the index of several.
     """
-    places = {
-        "vision_encoder/method": backbone.vision_encoder.method,
-        "connector_pruning/method": getattr(
-            backbone.connector_pruning, "method", None
-        ),
-    }
     missing = []
-    for group, method in places.items():
-        if getattr(method, "weights", None) and not _holds(filepath, group):
+    for method in (backbone.pruning, backbone.language_pruning):
+        if not getattr(method, "weights", None):
+            continue
+        groups = [f"layers/forward/{method.saved_as}"]
+        if isinstance(method, STTS):
+            groups.append(migration.SCORER)
+        if not _holds(filepath, groups):
             missing.append(method)
             warnings.warn(
                 f"{filepath} holds no weights of {type(method).__name__}, so "
@@ -156,16 +163,15 @@ def methods_without_weights(backbone, filepath):
     return missing
 
 
-def _holds(filepath, group):
-    """Whether there are weights in a group, of either version's name."""
+def _holds(filepath, groups):
+    """Whether there are weights in one of these groups."""
     filepath = os.fspath(filepath)
     if "://" in filepath or not filepath.endswith((".h5", ".json")):
         return True
-    groups = (f"layers/forward/{group}", f"layers/{group}")
     if filepath.endswith(".json"):
         index = parse_json(text_of(filepath, filepath), filepath)
         names = [name.lstrip("/") for name in index["weight_map"]]
-        return any(name.startswith(groups) for name in names)
+        return any(name.startswith(tuple(groups)) for name in names)
     return any(safe_hdf5.count_arrays(filepath, name) for name in groups)
 
 

@@ -15,8 +15,11 @@ from keras_stts.presets.parsing import parse_json
 from keras_stts.presets.parsing import text_of
 
 BACKBONE = "layers/video_vlm_backbone"
+# Where the scorer was, whatever pruned.
+SCORER = "layers/vision_encoder/scorer"
 # Start of today's names in a file of weights, and what they were.
 GROUPS = {
+    "pruning_stts/scorer/": f"{SCORER}/",
     "language_model/transformer_layers/": "layers/",
     "language_model/token_embedding": "layers/embedding",
     "language_model/layer_norm": "layers/rms_normalization",
@@ -69,6 +72,8 @@ def old_group(path):
 
 def layer_path(path):
     """Today's path of a layer that a file of LoRA factors names."""
+    if path.startswith("vision_encoder/scorer"):
+        return path.replace("vision_encoder", "pruning", 1)
     return f"language_model/{path}" if MOVED.match(path) else path
 
 

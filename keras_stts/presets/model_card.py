@@ -3,15 +3,17 @@
 import os
 import pathlib
 
+from keras_stts.models import sizes
 from keras_stts.presets import manifest as preset_manifest
 from keras_stts.presets import saving as preset_saving
+from keras_stts.pruning import serialize
 
 MODEL_CARD = "README.md"
 # Names of the pruning settings and what they are.
 SETTINGS = {
     "prune_ratio": "share of the blocks removed; 0 prunes nothing",
     "pruning": "what ranks the blocks",
-    "prune_layer": "vision block whose output is scored, from 0",
+    "prune_layer": "vision layer whose output is scored, from 0",
     "window": "side of a block in patches",
     "rescale_axis": "what scores are rescaled over",
     "rescale_min": "smallest rescaled score",
@@ -41,8 +43,8 @@ model = keras_stts.VideoVLM.from_preset(
 model.generate({{"videos": ["clip.mp4"], "prompts": ["What happens?"]}})
 ```
 
-It was saved with these settings. All can be changed in `from_preset`, and none
-changes the weights.
+It was saved with these settings. All can be changed in `from_preset`; a
+method in the place of STTS leaves the scorer's weights out.
 
 | setting | value | |
 |---|---|---|
@@ -56,8 +58,10 @@ model.
 def model_card(model, title):
     """Text of a model card with the pruning settings of a `VideoVLM`."""
     backbone = model.backbone
+    values = sizes.of_backbone(backbone)
+    values["pruning"] = serialize(backbone.pruning)
     rows = [
-        f"| `{name}` | `{getattr(backbone, name)!r}` | {meaning} |"
+        f"| `{name}` | `{values[name]!r}` | {meaning} |"
         for name, meaning in SETTINGS.items()
     ]
     num_frames = backbone.num_frames

@@ -9,6 +9,7 @@ from huggingface_hub import constants
 from keras_stts import _hub_compat as hub
 from keras_stts.formats import registry
 from keras_stts.layers.initializers import weights_to_be_loaded
+from keras_stts.models import sizes
 from keras_stts.presets import configs as preset_configs
 from keras_stts.presets import files as preset_files
 from keras_stts.presets import keras_format
@@ -109,20 +110,27 @@ def saved_dtype(preset):
 
 
 def backbone_config(preset, changes):
-    """Arguments of the backbone of a preset, with changes; weights aside."""
+    """Sizes of the backbone of a preset, with changes; weights aside.
+
+    Returns:
+        Dict, see `keras_stts.models.sizes.of_backbone`, and `"dtype"`.
+    """
     format = format_of(preset)
     if format is None:
         config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
     else:
         config = format.backbone_config(preset)
-    config = {**config, **changes}
+    config = sizes.changed(config, changes)
+    dtype = config.get("dtype")
     if changes.get("dtype") is None:
-        config["dtype"] = saved_dtype(preset)
-    return config
+        dtype = saved_dtype(preset)
+    return {**sizes.of_config(config), "dtype": dtype}
 
 
 def argument_names(cls):
-    """Names of the arguments of a class's constructor."""
+    """Names of the arguments that `from_preset` of a class can change."""
+    if issubclass(cls, keras_hub.models.Backbone):
+        return set(sizes.NAMES)
     parameters = inspect.signature(cls.__init__).parameters.values()
     kinds = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     return {p.name for p in parameters if p.kind not in kinds} - {"self"}
@@ -205,6 +213,8 @@ class PresetMixin:
         load_weights = kwargs.get("load_weights", True)
         with weights_to_be_loaded(load_weights), keras_format.naming(preset):
             _check_files(cls, preset, kwargs)
+            if is_backbone:
+                kwargs = _changed_whole(preset, kwargs)
             result = super().from_preset(preset, **kwargs)
             smaller = {"num_layers", "vision_num_layers", "pruning"} & set(
                 kwargs
@@ -217,6 +227,22 @@ class PresetMixin:
     def from_config(cls, config):
         preset_configs.check(config, f"the config of a {cls.__name__}")
         return super().from_config(config)
+
+
+def _changed_whole(preset, kwargs):
+    """Arguments that KerasHub puts in the place of a preset's config."""
+    names = sizes.NAMES & set(kwargs)
+    changes = {name: kwargs.pop(name) for name in names}
+    if not changes:
+        return kwargs
+    config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
+    if kwargs.get("dtype") is not None:
+        changes["dtype"] = kwargs.pop("dtype")
+    config = sizes.changed(config, changes)
+    if not sizes.is_whole(config):
+        # KerasHub puts these beside what is left of the preset's config.
+        config = {**config, **sizes.of_config(config)}
+    return {**kwargs, **config}
 
 
 def _check_files(cls, preset, kwargs):

@@ -12,6 +12,7 @@ from collections import namedtuple
 import keras
 
 from keras_stts.pruning.language_tokens import prune_tokens
+from keras_stts.pruning.method import PruningMethod
 
 
 class Stage(namedtuple("Stage", ["layer", "ratio", "stride"], defaults=[None])):
@@ -46,7 +47,7 @@ class Stage(namedtuple("Stage", ["layer", "ratio", "stride"], defaults=[None])):
         return min(kept, num_tokens)
 
 
-class LanguagePruning:
+class LanguagePruning(PruningMethod):
     """Stages of pruning inside the language model.
 
     Args:
@@ -54,7 +55,10 @@ class LanguagePruning:
         rope: Bool. Whether queries and keys are rotated to rank the tokens.
     """
 
-    def __init__(self, stages, rope):
+    place = "language_model"
+
+    def __init__(self, stages, *, rope=False):
+        super().__init__(name="language_pruning")
         for stage in stages:
             _check_stage(stage)
         layers = [stage.layer for stage in stages]
@@ -122,16 +126,12 @@ class FastV(LanguagePruning):
     """
 
     def __init__(self, layer=3, ratio=0.75, *, rope=True):
-        super().__init__([Stage(layer, ratio)], rope)
+        super().__init__([Stage(layer, ratio)], rope=rope)
         self.layer = layer
         self.ratio = ratio
 
     def get_config(self):
         return {"layer": self.layer, "ratio": self.ratio, "rope": self.rope}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -196,16 +196,23 @@ class Feather(LanguagePruning):
             "stride": self.stride,
         }
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
 
 METHODS = {
     "fastv": FastV,
     "fastv_norope": functools.partial(FastV, rope=False),
     "feather": Feather,
 }
+
+
+def is_inside(identifier):
+    """Whether an argument stands for pruning inside the language model."""
+    if isinstance(identifier, str):
+        return identifier.lower() in METHODS
+    if isinstance(identifier, dict):
+        name = identifier.get("class_name")
+        named = isinstance(name, str) and name.lower() in METHODS
+        return named and "registered_name" not in identifier
+    return isinstance(identifier, LanguagePruning)
 
 
 def get(identifier):

@@ -4,20 +4,27 @@ import keras
 from keras import ops
 
 from keras_stts.ops import attention
+from keras_stts.ops import merge_schedule
 from keras_stts.ops import merge_tokens
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import unmerged
+from keras_stts.pruning.method import RATIO
+from keras_stts.pruning.method import PruningMethod
 
 
-class Merging:
+class Merging(PruningMethod):
     """Merges patches of a frame in every block of the vision encoder.
 
     The base class of ways to merge: `merge` says how. Each block merges as
-    many, so that of a frame the share `prune_ratio` is gone after the last
+    many, so that of a frame the share `ratio` is gone after the last
     one; merged patches weigh in attention by how many they are. A merged
     patch has no place in the grid that the connector pools, so each patch
     gets what the one it was merged into became, and the connector and the
     language model see all blocks.
+
+    Args:
+        ratio: Optional float in [0, 1). Defaults to the `prune_ratio` of the
+            model, or `0.5`.
 
     Example:
     ```python
@@ -34,8 +41,21 @@ class Merging:
     ```
     """
 
-    place = "vision_encoder"
-    prunes_blocks = False
+    def attach(self, tower, embedding_dim, num_frames, num_segments=1):
+        self.settle(ratio=RATIO)
+        self.trainable = bool(self.ratio and num_frames)
+        num_patches, width = tower.patches_shape
+        self.counts = merge_schedule(num_patches, len(tower.blocks), self.ratio)
+        self.build((None, num_patches, width))
+
+    def encode(self, tower, x, frame_mask=None, segments=None):
+        if not self.ratio:
+            return super().encode(tower, x, frame_mask, segments)
+        frames = (-1, *x.shape[1:])
+        x = ops.reshape(x, (-1, *x.shape[2:]))
+        outputs = self.run(tower.blocks, x, self.counts, tower.feature_layers)
+        outputs = {i: ops.reshape(h, frames) for i, h in outputs.items()}
+        return tower.features_of_frames(outputs)
 
     def merge(self, x, key, merged, count):
         """Merge tokens after the attention of a block.
@@ -56,7 +76,7 @@ class Merging:
         )
 
     def run(self, blocks, x, counts, wanted):
-        """Run vision blocks on whole frames, merging in each.
+        """Run vision layers on whole frames, merging in each.
 
         Args:
             blocks: List of `VisionBlock`.
@@ -79,13 +99,6 @@ class Merging:
             if i in wanted:
                 outputs[i] = pack_blocks(x, merged.place)
         return outputs
-
-    def get_config(self):
-        return {}
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")

@@ -1,12 +1,25 @@
-import keras
+import functools
+
 from keras import ops
 
+from keras_stts.kernels.settled import settled
+from keras_stts.layers import RaggedPacking
+from keras_stts.layers import TokenPruning
+from keras_stts.ops import Reach
+from keras_stts.ops import alone_in_row
+from keras_stts.ops import attention
 from keras_stts.ops import neighbor_similarity
+from keras_stts.ops import num_kept_blocks
+from keras_stts.ops import pack_blocks
+from keras_stts.ops import spread_to_patches
+from keras_stts.ops import to_blocks
+from keras_stts.pruning.method import LAYER
+from keras_stts.pruning.method import PLACES
+from keras_stts.pruning.method import RATIO
+from keras_stts.pruning.method import PruningMethod
 
-PLACES = ("vision_encoder", "connector")
 
-
-class Ranking(keras.layers.Layer):
+class Ranking(PruningMethod):
     """Scores the blocks of a video; the highest-scoring stay, and frame 0.
 
     The base class of ways to prune. To write one, say what `call` gives;
@@ -14,11 +27,19 @@ class Ranking(keras.layers.Layer):
     taken care of.
 
     Args:
-        place: Where blocks are ranked and pruned. `"vision_encoder"`: after
-            block `prune_layer`, so that the rest of the vision encoder,
-            connector and language model run on what stays. `"connector"`:
-            after it, so that only the language model does. Defaults to the
-            place of the class.
+        ratio: Optional float in [0, 1). Share of the blocks that are pruned.
+            Defaults to the `prune_ratio` of the model, or `0.5`.
+        place: Where blocks are scored and pruned. `"vision_encoder"`: inside
+            it, so that the rest of it, connector and language model run on
+            what stays. `"connector"`: after it, so that only the language
+            model does. Defaults to the place of the class.
+        layer: Optional int. Vision layer, from 0, whose output is scored. The
+            next one is the last to see whole frames. Defaults to the
+            `prune_layer` of the model, or `3`.
+        refill: Optional bool. Whether the vision encoder gives frames their
+            pruned patches back where the published packer does. Weights
+            published with STTS were trained so, above all those at 30%; it
+            takes as long as not pruning there. Defaults to `False`.
 
     Call arguments:
         blocks: Float32 tensor (B, T, P, F): in the vision encoder a block's
@@ -85,11 +106,10 @@ class Ranking(keras.layers.Layer):
     ```
     """
 
-    place = PLACES[0]
     prunes_blocks = True
 
-    def __init__(self, place=None):
-        super().__init__(name="ranking", dtype="float32")
+    def __init__(self, ratio=None, *, place=None, layer=None, refill=None):
+        super().__init__(ratio)
         if place is not None:
             self.place = place
         if self.place not in PLACES:
@@ -97,6 +117,8 @@ class Ranking(keras.layers.Layer):
                 f"`place` must be one of {', '.join(PLACES)}. Received: "
                 f"place={place!r}."
             )
+        self.layer = layer
+        self.refill = refill
 
     def call(self, blocks, frame_mask=None, segments=None):
         raise NotImplementedError(
@@ -108,7 +130,7 @@ class Ranking(keras.layers.Layer):
         """What the scores add to attention, by which they learn.
 
         The choice of blocks has no gradient. A bias of the logits of
-        attention to a block's patches, in the vision block that runs next,
+        attention to a block's patches, in the vision layer that runs next,
         on all patches, lets the loss of the answers reach what made the
         scores.
 
@@ -122,104 +144,127 @@ class Ranking(keras.layers.Layer):
         """
         return None
 
-    def flops(self, num_frames, num_blocks, width):
-        """Floating point operations of `call`, for `VideoVLM.flops`.
+    def attach(self, tower, embedding_dim, num_frames, num_segments=1):
+        self.settle(ratio=RATIO, layer=LAYER, refill=False)
+        self._check(tower)
+        self.trainable = bool(self.ratio and num_frames)
+        self._packing = RaggedPacking(
+            tower.window, tower.grid, dtype=tower.dtype_policy
+        )
+        self._packing.build((None, num_frames, *tower.patches_shape))
+        self._select = TokenPruning(self.ratio, num_segments)
+        self.num_blocks = tower.num_blocks
+        if num_frames:
+            num_kept_blocks(tower.num_blocks, num_frames, self.ratio)
+        inside = self.place == "vision_encoder"
+        patches = tower.window**2 * tower.hidden_dim
+        width = patches if inside else embedding_dim
+        self.build((None, num_frames, tower.num_blocks, width))
 
-        Args:
-            num_frames: Int T.
-            num_blocks: Int P.
-            width: Int F.
+    def _check(self, tower):
+        inside = self.place == "vision_encoder"
+        last = len(tower.blocks) - 2
+        if inside and not 0 <= self.layer <= last:
+            raise ValueError(
+                "The output of `layer` is scored and the vision layer after "
+                "it is the last to see whole frames, so `layer` must lie in "
+                f"[0, num_layers - 2]. Received: layer={self.layer}, "
+                f"num_layers={last + 2}."
+            )
+        if self.refill and self.ratio and not inside:
+            raise ValueError(
+                "`refill` is of methods that prune in the vision encoder. "
+                f"Received: refill=True, place={self.place!r}. Leave one of "
+                "them out."
+            )
 
-        Returns:
-            Number. Defaults to 0.
+    def prunes_in(self, place):
+        """Whether blocks leave in `"vision_encoder"` or `"connector"`."""
+        return bool(self.ratio) and self.place == place
+
+    def encode(self, tower, x, frame_mask=None, segments=None):
+        if not self.prunes_in("vision_encoder"):
+            return super().encode(tower, x, frame_mask, segments)
+        frames = (-1, *x.shape[1:])
+        x = ops.reshape(x, (-1, *x.shape[2:]))
+        scored = self.layer + 1
+        hidden = tower.run(x, tower.blocks[:scored], also={self.layer})
+        seen = ops.reshape(hidden[self.layer], frames)
+        ranked = self._rank(_flat_blocks(seen, tower), frame_mask, segments)
+        bias = self._bias_of_patches(ranked["scores"], tower, segments)
+        x = tower.blocks[scored](hidden[self.layer], bias=bias)
+        x = hidden[scored] = settled(x)
+        selection, late = ranked["selection"], tower.blocks[scored + 1 :]
+        if self.refill:
+            reach = self._refilled(selection, tower, segments)
+            attend = functools.partial(attention, reach=reach)
+            hidden |= tower.run(x, late, attend=attend)
+        wanted = {*tower.feature_layers, scored} & set(hidden)
+        packed = {
+            i: settled(self._packing(ops.reshape(hidden[i], frames), selection))
+            for i in sorted(wanted)
+        }
+        if not self.refill:
+            attend = functools.partial(
+                self._packing.attention, layout=self._packing.layout(selection)
+            )
+            packed |= tower.run(packed[scored], late, attend=attend)
+        mask = self._packing.patch_mask(selection)
+        return {**tower.features_of_blocks(packed, mask), **ranked}
+
+    def after_connector(self, vision, frame_mask=None, segments=None):
+        if not self.prunes_in("connector"):
+            return vision
+        x = vision["embeddings"]
+        shape = (-1, frame_mask.shape[1], self.num_blocks, x.shape[-1])
+        ranked = self._rank(ops.reshape(x, shape), frame_mask, segments)
+        kept = pack_blocks(x, ranked["selection"].index)
+        return {**vision, **ranked, "embeddings": kept}
+
+    def _rank(self, blocks, frame_mask, segments):
+        """Dict of `"scores"`, `"similarity"` and `"selection"`."""
+        scores = self(blocks, frame_mask=frame_mask, segments=segments)
+        return {
+            "scores": scores,
+            "similarity": neighbor_similarity(blocks, segments=segments),
+            "selection": self._select(scores, frame_mask, segments),
+        }
+
+    def _bias_of_patches(self, scores, tower, segments):
+        """The bias of attention to each patch (B * T, 1, 1, N), or `None`."""
+        bias = self.attention_bias(scores, segments=segments)
+        if bias is None:
+            return None
+        bias = spread_to_patches(bias, tower.window, tower.grid)
+        return ops.reshape(bias, (-1, 1, 1, bias.shape[-1]))
+
+    def _refilled(self, selection, tower, segments=None):
+        """What later layers see of whole frames (B * T, N).
+
+        A frame that keeps nothing sees all, so that no row of the softmax is
+        empty; nobody reads what it gets.
         """
-        return 0
+        kept = ops.cast(selection.kept, "int32")
+        kept = spread_to_patches(kept, tower.window, tower.grid)
+        counts, num_patches = ops.sum(kept, axis=-1), kept.shape[-1]
+        whole = alone_in_row(counts, num_patches, segments) | (counts == 0)
+        mask = (kept > 0) | whole[..., None]
+        return Reach(marked=ops.reshape(mask, (-1, num_patches)))
 
     def compute_output_shape(self, blocks_shape, *args, **kwargs):
         return blocks_shape[:-1]
 
-    def get_build_config(self):
-        """None: a config is of the settings alone."""
-
     def get_config(self):
-        return {"place": self.place}
+        return {
+            **super().get_config(),
+            "place": self.place,
+            "layer": self.layer,
+            "refill": self.refill,
+        }
 
 
-@keras.saving.register_keras_serializable(package="keras_stts")
-class STTS(Ranking):
-    """The trained scorer, whose scores also become a bias of attention.
-
-    Its weights are the vision encoder's, there whatever ranks the blocks, so
-    that methods can be compared on one set of weights. The encoder calls
-    `keras_stts.layers.TokenScorer` in the place of this, and
-    `keras_stts.layers.ScoreBias`, by which the loss trains it.
-
-    Reference:
-        STTS (arXiv 2603.18004).
-    """
-
-    def __init__(self, place=None):
-        super().__init__(place)
-        if self.place != "vision_encoder":
-            raise ValueError(
-                "STTS biases the attention of a vision block, so its place "
-                f'is "vision_encoder". Received: place={place!r}.'
-            )
-
-
-@keras.saving.register_keras_serializable(package="keras_stts")
-class Random(Ranking):
-    """Blocks drawn without replacement, anew each time.
-
-    Args:
-        seed: Int. Of the first draw.
-        place: See `Ranking`.
-    """
-
-    def __init__(self, seed=0, place=None):
-        super().__init__(place)
-        self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
-
-    def call(self, blocks, frame_mask=None, segments=None):
-        shape = ops.shape(blocks)[:3]
-        return keras.random.uniform(shape, seed=self.seed_generator)
-
-    def get_config(self):
-        return {**super().get_config(), "seed": self.seed}
-
-
-@keras.saving.register_keras_serializable(package="keras_stts")
-class FrameSimilarity(Ranking):
-    """1 - cosine of a block with the same block of the previous frame.
-
-    In the vision encoder this is the heuristic that STTS is compared with.
-
-    Args:
-        place: See `Ranking`.
-
-    Reference:
-        STTS (arXiv 2603.18004).
-    """
-
-    def call(self, blocks, frame_mask=None, segments=None):
-        return 1.0 - neighbor_similarity(blocks, segments=segments)
-
-
-@keras.saving.register_keras_serializable(package="keras_stts")
-class EVS(FrameSimilarity):
-    """Efficient Video Sampling: frame similarity, after the connector.
-
-    As published, the first frame stays and the rest of the budget goes to
-    the blocks of the whole video that changed most. The budget is that of
-    all methods here, `keras_stts.ops.num_kept_blocks`; the published one is
-    `int(P * T * (1 - prune_ratio))`, which can be one block less.
-
-    Args:
-        place: See `Ranking`.
-
-    Reference:
-        EVS (arXiv 2510.14624).
-    """
-
-    place = "connector"
+def _flat_blocks(x, tower):
+    """(B, T, N, D) -> (B, T, P, g * D), a block's patches side by side."""
+    blocks = to_blocks(x, tower.window, tower.grid)
+    *_, num_frames, num_blocks, size, width = blocks.shape
+    return ops.reshape(blocks, (-1, num_frames, num_blocks, size * width))

@@ -18,7 +18,7 @@ class VidCom2(Ranking):
     unlike their video has a larger share `s = 1 + p - mean(p)`, where p is
     the softmax over frames of the negative mean kernel by `temperature`.
 
-    As published, a frame keeps `round(s * (1 - prune_ratio) * P)` blocks, so
+    As published, a frame keeps `round(s * (1 - ratio) * P)` blocks, so
     the total depends on the data. Here it is known before the run: the j-th
     best block of a frame, from 0, scores `s / (j + 0.5)`, which hands out a
     total in the proportion of the shares (Sainte-Laguë). Two more things
@@ -29,7 +29,8 @@ class VidCom2(Ranking):
     Args:
         channels: Float in (0, 1]. Share of the channels that are compared.
         temperature: Float. The lower, the more distinctive frames get.
-        place: See `Ranking`.
+        ratio: See `Ranking`.
+        **kwargs: See `Ranking`.
 
     Reference:
         VidCom2 (arXiv 2505.14454), with the constants of its code.
@@ -37,8 +38,8 @@ class VidCom2(Ranking):
 
     place = "connector"
 
-    def __init__(self, channels=0.5, temperature=0.01, place=None):
-        super().__init__(place)
+    def __init__(self, ratio=None, *, channels=0.5, temperature=0.01, **kwargs):
+        super().__init__(ratio, **kwargs)
         if not 0 < channels <= 1 or temperature <= 0:
             raise ValueError(
                 "`channels` must lie in (0, 1], and `temperature` be "

@@ -31,8 +31,8 @@ def _table():
     an attention and once an MLP.
     """
     first, second, alone = (DATA, MODEL), (MODEL, DATA), (None, DATA)
-    encoder, pooler = "vision_encoder", "vision_encoder/scorer/pooler"
-    mlp = "vision_encoder/scorer/mlp"
+    encoder, pooler = "vision_encoder", "pruning/scorer/pooler"
+    mlp = "pruning/scorer/mlp"
     block, decoder = rf"{encoder}/block_\d+", "language_model"
     layer = rf"{decoder}/transformer_layer_\d+"
     patches, wide = "vision_patches", "vision_hidden_dim"
@@ -81,9 +81,9 @@ def _table():
 # Dimensions of what layers say, where they are not (rows, tokens, units).
 RANKS = {
     "vision_encoder/patch_embedding": 4,
-    "vision_encoder/scorer/pooler/(?:query|output_dense)": 4,
-    "vision_encoder/scorer/pooler/(?:key|value)": 5,
-    r"vision_encoder/scorer/mlp/\w+": 4,
+    "pruning/scorer/pooler/(?:query|output_dense)": 4,
+    "pruning/scorer/pooler/(?:key|value)": 5,
+    r"pruning/scorer/mlp/\w+": 4,
     "connector/pooler/(?:key|value)": 4,
 }
 OUTPUT = "/output"

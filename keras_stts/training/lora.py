@@ -12,20 +12,20 @@ ENDING = ".lora.h5"
 FACTORS = ("lora_kernel_a", "lora_kernel_b")
 
 
-def enable(model, scorer, rank, names, trains_scorer):
-    """Freeze a model but for factors of some layers, and the scorer.
+def enable(model, method, rank, names):
+    """Freeze a model but for factors of some layers, and what prunes it.
 
     Args:
         model: Keras model.
-        scorer: Layer of it that gets no factors.
+        method: The `PruningMethod` of it, which gets no factors and is
+            trained whole, if it prunes.
         rank: Int. Rank of the factors.
         names: Strs, names or paths of layers.
-        trains_scorer: Bool.
 
     Raises:
         ValueError: If a name is none of a layer that can have factors.
     """
-    layers = _layers(model, scorer)
+    layers = _layers(model, method)
     known = {*layers, *(layer.name for layer in layers.values())}
     unknown = sorted(set(names) - known)
     if unknown or not names:
@@ -43,12 +43,12 @@ def enable(model, scorer, rank, names, trains_scorer):
             layer.enable_lora(rank)
             if getattr(layer, "bias", None) is not None:
                 layer.bias.trainable = False
-    scorer.trainable = trains_scorer
+    method.trainable = bool(method.ratio)
 
 
-def _layers(model, scorer):
+def _layers(model, method):
     """Dict of path to layer that can have factors."""
-    whole = {id(layer) for layer in hub.flatten_layers(scorer)}
+    whole = {id(layer) for layer in hub.flatten_layers(method)}
     return {
         layer.path: layer
         for layer in hub.flatten_layers(model, include_self=False)
@@ -58,8 +58,8 @@ def _layers(model, scorer):
     }
 
 
-def _enabled(model, scorer):
-    layers = _layers(model, scorer).items()
+def _enabled(model, method):
+    layers = _layers(model, method).items()
     return {p: layer for p, layer in layers if layer.lora_enabled}
 
 
@@ -75,8 +75,8 @@ def _factors_of(layer):
     return [getattr(layer, f"lora_{name}_{side}") for side in "ab"]
 
 
-def save(model, scorer, filepath):
-    """Write factors and scorer to a file.
+def save(model, method, filepath):
+    """Write factors and the method's weights to a file.
 
     Raises:
         ValueError: If the name ends otherwise, or no layer has factors.
@@ -88,7 +88,7 @@ def save(model, scorer, filepath):
             f"The name of a file of LoRA weights must end in `{ENDING}`. "
             f"Received: filepath={filepath}."
         )
-    layers = _enabled(model, scorer)
+    layers = _enabled(model, method)
     if not layers:
         raise ValueError(
             "Only a model with LoRA factors can save them. Received: a model "
@@ -98,7 +98,7 @@ def save(model, scorer, filepath):
         for path, layer in layers.items():
             for name, value in zip(FACTORS, _factors_of(layer)):
                 file[f"lora/{path}/{name}"] = _as_float32(value)
-        for i, weight in enumerate(scorer.weights):
+        for i, weight in enumerate(method.weights):
             file[f"scorer/{i}"] = _as_float32(weight)
 
 
@@ -108,7 +108,7 @@ def _as_float32(variable):
 
 def read(filepath):
     """Tuple of factors, dict of layer's path to two arrays, and of the
-    scorer's weights, list of arrays.
+    weights of the method of pruning, list of arrays.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -131,10 +131,10 @@ def read(filepath):
     with h5py.File(filepath) as file:
         file.visititems(visit)
     whole = all(set(arrays) == set(FACTORS) for arrays in factors.values())
-    if not (factors and scorer and whole):
+    if not (factors and whole):
         raise ValueError(
-            "A file of LoRA weights holds factors and a scorer, as "
-            f"`save_lora_weights` writes them. Received: {filepath}, which "
+            "A file of LoRA weights holds factors, as `save_lora_weights` "
+            f"writes them. Received: {filepath}, which "
             "does not. Save it again."
         )
     factors = {
@@ -144,12 +144,12 @@ def read(filepath):
     return factors, [scorer[i] for i in sorted(scorer)]
 
 
-def load(model, scorer, filepath, enable):
+def load(model, method, filepath, enable):
     """Load what `save` wrote.
 
     Args:
         model: Keras model, with the factors of the file or none.
-        scorer: Layer of it.
+        method: The `PruningMethod` of it. Weights of another method are left.
         filepath: Path.
         enable: Function of rank and paths, that gives layers factors.
 
@@ -158,8 +158,8 @@ def load(model, scorer, filepath, enable):
         ValueError: If the file is of another model, or of other factors.
     """
     factors, whole = read(filepath)
-    layers = _layers(model, scorer)
-    enabled = set(_enabled(model, scorer))
+    layers = _layers(model, method)
+    enabled = set(_enabled(model, method))
     unknown = sorted(set(factors) - (enabled or set(layers)))
     missing = sorted(enabled - set(factors))
     if unknown or missing:
@@ -178,7 +178,8 @@ def load(model, scorer, filepath, enable):
         for path, values in factors.items()
         for pair in zip(_factors_of(layers[path]), values)
     ]
-    wanted += list(zip(scorer.weights, whole))
+    if len(whole) == len(method.weights):
+        wanted += list(zip(method.weights, whole))
     for variable, value in wanted:
         if tuple(variable.shape) != value.shape:
             raise ValueError(

@@ -6,6 +6,8 @@ PARTS = ("scorer", "vision_encoder", "connector", "language_model")
 def part_of(variable):
     """Name of the part that a variable belongs to."""
     names = variable.path.split("/")
+    if names[0] == "pruning" or "/pruning/" in variable.path:
+        return PARTS[0]
     for part in PARTS[:-1]:
         if part in names:
             return part
@@ -23,10 +25,8 @@ def check_parts(parts):
 
 def set_trainable_parts(model, parts):
     """Train the variables of these parts, and no others."""
-    uses_scorer = model.backbone.vision_encoder.uses_scorer
+    prunes = bool(model.backbone.pruning.ratio)
     for variable in model.weights:
         if variable.dtype.startswith(("float", "bfloat")):
             part = part_of(variable)
-            variable.trainable = part in parts and (
-                uses_scorer or part != "scorer"
-            )
+            variable.trainable = part in parts and (prunes or part != "scorer")

@@ -8,6 +8,7 @@ import torch
 from keras_stts.language.decoder_block import DecoderBlock
 from keras_stts.layers.activations import ACTIVATIONS
 from keras_stts.layers.activations import get_activation
+from keras_stts.models import sizes
 from keras_stts.towers.connector import Connector
 from keras_stts.towers.vision_block import VisionBlock
 from tests.tiny import tiny_model
@@ -46,10 +47,10 @@ def test_others_are_refused(name):
     "argument", ["activation", "vision_activation", "connector_activation"]
 )
 def test_each_is_an_argument_of_the_model(argument):
-    with pytest.raises(ValueError, match=f"`{argument}` must be .*'foo'"):
+    with pytest.raises(ValueError, match="`activation` must be .*'foo'"):
         tiny_model(**{argument: "foo"})
     model = tiny_model(**{argument: "relu2"})
-    assert model.backbone.get_config()[argument] == "relu2"
+    assert sizes.of_backbone(model.backbone)[argument] == "relu2"
     layers = model.backbone._flatten_layers(include_self=False)
     found = [getattr(layer, "activation", None) for layer in layers]
     assert "relu2" in found

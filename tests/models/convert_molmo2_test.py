@@ -64,7 +64,7 @@ def same_weights(one, other):
 
 def test_whole_checkpoint(model):
     backbone = model.backbone
-    assert backbone.vision_feature_layers == [6, 5]
+    assert backbone.vision_encoder.feature_layers == (6, 5)
     assert (
         backbone.vision_token_ids
         == model.preprocessor.tokenizer.vision_token_ids
@@ -89,7 +89,7 @@ def test_changes(model):
     assert changed.preprocessor.num_frames == 2
     fresh = load(tiny.MOLMO2, load_weights=False)
     tiny.same(fresh.backbone.language_model.layer_norm.scale, np.ones(32))
-    assert changed.backbone.get_config()["window"] == 3
+    assert changed.backbone.window == 3
 
 
 def test_without_tokenizer(model, folder):
@@ -285,7 +285,7 @@ def test_scorer_in_the_file(folder):
     with pytest.warns(match="holds no token scorer"):
         table = backbone_table(load(folder, prune_ratio=0.5).backbone)
     rewrite(folder, add_scorer)
-    scorer = load(folder, prune_ratio=0.5).backbone.vision_encoder.scorer
+    scorer = load(folder, prune_ratio=0.5).backbone.pruning.scorer
     name = SCORER + "patch_token_pooler.wq.weight"
     tiny.same(scorer.pooler.query.kernel, added[name].T)
     tiny.same(scorer.mlp.score.bias, added[SCORER + "mlp.w3.bias"])
@@ -401,7 +401,7 @@ def test_what_no_file_holds_is_random(folder):
     backbone = load(folder, prune_ratio=0).backbone
     fresh = load(folder, load_weights=False).backbone
     kernels = (
-        backbone.vision_encoder.scorer.mlp.hidden_1.kernel,
+        backbone.pruning.scorer.mlp.hidden_1.kernel,
         fresh.connector.up.kernel,
     )
     for kernel in kernels:

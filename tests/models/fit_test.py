@@ -251,7 +251,7 @@ def test_both_losses_fall():
 def scorer_weights(model):
     return [
         ops.convert_to_numpy(v).copy()
-        for v in model.backbone.vision_encoder.scorer.weights
+        for v in model.backbone.pruning.scorer.weights
     ]
 
 
@@ -266,10 +266,10 @@ def test_the_bias_alone_trains_the_scorer():
         sharp=True, task={"aux_coefficient": None}, rescale_axis="frame"
     )
     before = scorer_weights(model)
-    history = step(model)
+    history = step(model, rate=1e6)  # Some gradients are as small as 1e-13.
     assert "aux_loss" not in history
     after = scorer_weights(model)
-    names = [v.path for v in model.backbone.vision_encoder.scorer.weights]
+    names = [v.path for v in model.backbone.pruning.scorer.weights]
     for name, one, other in zip(names, before, after):
         # The bias of the last layer and of the keys shift all alike.
         if not name.endswith(("score/bias", "key/bias")):
@@ -279,12 +279,10 @@ def test_the_bias_alone_trains_the_scorer():
 @pytest.mark.parametrize("pruning", ["random", "frame_similarity"])
 def test_other_rankings_train_without_the_scorer(pruning):
     model = tiny.model(pruning=pruning)
-    before = scorer_weights(model)
+    assert not model.backbone.pruning.weights
     kernel = ops.convert_to_numpy(model.lm_head.kernel).copy()
     history = step(model)
     assert np.isfinite(history["loss"][0]) and "aux_loss" not in history
-    for one, other in zip(before, scorer_weights(model)):
-        tiny.same(one, other)
     assert (ops.convert_to_numpy(model.lm_head.kernel) != kernel).any()
 
 

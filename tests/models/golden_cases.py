@@ -14,6 +14,7 @@ from keras_stts.formats.molmo2 import weights as molmo2_weights
 from keras_stts.ops import auxiliary_loss
 from keras_stts.ops import from_blocks
 from keras_stts.ops import unpack_blocks
+from keras_stts.pruning import STTS
 from keras_stts.towers.vision_encoder import VisionEncoder
 from tests.gradients import loss_and_gradients
 from tests.models import tiny
@@ -36,24 +37,28 @@ def encoder(golden):
         num_heads=2,
         head_dim=8,
         intermediate_dim=40,
+        image_size=378,
         patch_size=14,
         feature_layers=[6],
-        prune_ratio=round(float(golden["prune_ratio"]), 2),
+    )
+    layer.build()
+    method = STTS(
+        round(float(golden["prune_ratio"]), 2),
         refill="reference_rows" in golden,
     )
-    layer.build((None, num_frames, 378, 378, 3))
-    for name, variable in names(layer).items():
+    method.attach(layer, 16, num_frames)
+    for name, variable in names(layer, method).items():
         value = golden["weight/" + name]
         variable.assign(value.T if variable.name == "kernel" else value)
-    return layer
+    return layer, method
 
 
-def names(layer):
+def names(layer, method):
     """Published name of each variable of the encoder's blocks and scorer."""
     table = {}
     for i, block in enumerate(layer.blocks):
         molmo2_weights.add_vision_block(table, f"resblocks.{i}.", block)
-    molmo2_weights.add_scorer(table, "temporal_token_scorer.", layer.scorer)
+    molmo2_weights.add_scorer(table, "temporal_token_scorer.", method.scorer)
     return {keys[0]: variables[0] for keys, variables in table.items()}
 
 
@@ -66,9 +71,10 @@ def unpacked(features, selection):
 def outputs(name):
     """What the encoder makes of a video; features of blocks 3, 4 and 6."""
     golden = load(name)
-    layer = encoder(golden)
+    layer, method = encoder(golden)
     layer.feature_layers = (3, 4, 6)
-    result = tiny.run(layer, layer.encode, golden["patches"][None])
+    encode = functools.partial(method.encode, layer)
+    result = tiny.run(method, encode, golden["patches"][None])
     return golden, result
 
 
@@ -90,13 +96,13 @@ def slopes(name):
         dict of gradients by their names there, in torch's layout.
     """
     golden = load(name)
-    layer = encoder(golden)
-    variables = names(layer)
+    layer, method = encoder(golden)
+    variables = names(layer, method)
     target = ops.convert_to_tensor(golden["loss_target"])
     num_kept = golden["kept_tokens"].sum()
 
     def loss(patches):
-        result = layer.encode(patches[None])
+        result = method.encode(layer, patches[None])
         hidden = unpacked(result["features"], result["selection"])[0]
         task = ops.sum(hidden * target) / num_kept
         aux = auxiliary_loss(result["scores"], result["similarity"])
@@ -146,7 +152,7 @@ def with_scorer(golden):
     """`tiny_model` at half, with the scorer that the figures were made with."""
     model = tiny_model(prune_ratio=0.5)
     table = {}
-    scorer = model.backbone.vision_encoder.scorer
+    scorer = model.backbone.pruning.scorer
     molmo2_weights.add_scorer(table, "", scorer)
     for (key,), (variable,) in table.items():
         value = golden["scorer/" + key]

@@ -6,7 +6,7 @@ import pytest
 
 from keras_stts.ops import spread_to_patches
 from keras_stts.pruning import FastV
-from keras_stts.towers import vision_encoder
+from keras_stts.pruning import ranking
 from keras_stts.visualize import overlay
 from tests.models import tiny
 from tests.tiny import tiny_batch
@@ -38,7 +38,7 @@ def test_packed_is_masked(side, monkeypatch):
     masked.set_weights(packed.get_weights())
     # Nothing is given back: kept patches see kept ones, on the whole grid.
     monkeypatch.setattr(
-        vision_encoder,
+        ranking,
         "alone_in_row",
         lambda counts, *_: keras.ops.zeros_like(counts, dtype="bool"),
     )

@@ -14,12 +14,11 @@ from benchmarks.molmo2_4b import WHOLE
 from keras_stts.memory import count_memory
 from keras_stts.memory import foresight
 from keras_stts.memory import limits
-from keras_stts.memory import sizes
 from keras_stts.memory import weights as model_weights
 from keras_stts.memory.report import KINDS
 from keras_stts.memory.report import PARTS
 from keras_stts.memory.report import readable
-from keras_stts.models import backbone_parts
+from keras_stts.models import sizes
 from keras_stts.optimizers import PartwiseAdamW
 from keras_stts.training import text_loss
 from keras_stts.training.parts import part_of
@@ -69,7 +68,7 @@ def test_weights_are_those_of_the_real_model(settings, mode):
     model = tiny_model(**settings)
     if mode is not None:
         model.quantize(mode)
-    config = sizes.config_of(model.backbone)
+    config = sizes.of_backbone(model.backbone)
     dtype = settings.get("dtype", "float32")
     variables = model_weights.policy_of(dtype)[0]
     counted = model_weights.weights_of_config(config, variables, mode)
@@ -330,7 +329,7 @@ def test_bad_arguments(model, name, value, message):
 
 
 def test_bad_configs():
-    with pytest.raises(ValueError, match="without vocabulary_size, num_fram"):
+    with pytest.raises(ValueError, match="without connector_head_dim"):
         keras_stts.VideoVLM.memory_of({})
     with pytest.raises(ValueError, match="`preset` must be a built-in name"):
         keras_stts.VideoVLM.memory_of("molmo3")
@@ -352,7 +351,7 @@ def test_no_model_is_made_to_be_asked(monkeypatch):
     def made(*args, **kwargs):
         raise AssertionError("a model was made")
 
-    monkeypatch.setattr(backbone_parts, "vision_encoder", made)
+    monkeypatch.setattr(sizes, "with_parts", made)
     with pytest.raises(AssertionError, match="a model was made"):
         tiny_model()
     assert whole()["total"] > 0
@@ -367,16 +366,12 @@ def test_a_model_is_not_changed(model):
 
 
 def test_other_methods(model):
-    config = sizes.config_of(model.backbone)
-    whole = count_memory({**config, "prune_ratio": 0.0})["total"]
+    config = sizes.of_backbone(model.backbone)
+    whole = sizes.changed(config, {"prune_ratio": 0.0})
+    whole = count_memory(whole)["total"]
     for name in ("random", "evs", "tome", "fastv", None):
-        changed = {**config, "pruning": name}
-        if name == "fastv":
-            changed |= {
-                "prune_ratio": 0.0,
-                "pruning": "stts",
-                "language_pruning": keras_stts.pruning.FastV(layer=1),
-            }
+        method = keras_stts.pruning.FastV(layer=1) if name == "fastv" else name
+        changed = sizes.changed(config, {"pruning": method})
         assert 0 < count_memory(changed)["total"] <= whole * 1.01, name
 
 

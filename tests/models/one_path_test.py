@@ -138,7 +138,7 @@ def test_zero_ratio_keeps_all_and_needs_no_scorer(inputs):
     whole = tiny.model(sharp=True, prune_ratio=0)
     before = tiny.run(whole, whole.backbone, inputs)
     assert set(before) == {"hidden_states"}
-    for variable in whole.backbone.vision_encoder.scorer.variables:
+    for variable in whole.backbone.pruning.scorer.variables:
         variable.assign(variable.value + 1)
     after = tiny.run(whole, whole.backbone, inputs)
     tiny.same(before["hidden_states"], after["hidden_states"])

@@ -14,6 +14,7 @@ from keras import ops
 
 import keras_stts
 from keras_stts import VideoVLM
+from keras_stts import pruning
 from keras_stts.presets import files as preset_files
 from keras_stts.presets.built_in import PRESETS
 from keras_stts.presets.preset_mixin import resolve_preset
@@ -39,10 +40,12 @@ def preset(model, tmp_path_factory):
     return path
 
 
-def same_weights(one, other):
-    assert len(one.weights) == len(other.weights)
-    for a, b in zip(one.weights, other.weights):
-        tiny.same(ops.cast(a, b.dtype), b)
+def same_weights(one, other, but="-"):
+    """Of the same names, `but` those of one part."""
+    names = {v.path: v for v in one.weights if but not in v.path}
+    assert set(names) == {v.path for v in other.weights}
+    for b in other.weights:
+        tiny.same(ops.cast(names[b.path], b.dtype), b)
 
 
 def same_inputs(one, other):
@@ -85,7 +88,7 @@ def test_upload(model, tmp_path, monkeypatch, has_card):
     keras_hub.upload_preset("hf://me/model", str(source))
     # On a first upload KerasHub puts a card of its own in the place of ours.
     card = (hub / "README.md").read_text()
-    assert ("`prune_ratio`" if has_card else "prune_ratio:") in card
+    assert ("`prune_ratio`" if has_card else "num_frames:") in card
     same_weights(model, VideoVLM.from_preset(str(hub)))
 
 
@@ -154,8 +157,12 @@ def test_a_preset_without_weights(model, preset):
 )
 def test_changes_leave_the_weights(model, preset, changes):
     changed = VideoVLM.from_preset(preset, **changes)
-    same_weights(model, changed)
-    for name in set(changes) - {"dtype", "preprocessor"}:
+    other = "pruning" in changes
+    same_weights(model, changed, but="pruning" if other else "-")
+    assert pruning.serialize(changed.backbone.pruning) == changes.get(
+        "pruning", "stts"
+    )
+    for name in set(changes) - {"dtype", "preprocessor", "pruning"}:
         owner = changed if name == "aux_coefficient" else changed.backbone
         assert getattr(owner, name) == changes[name]
     if "dtype" in changes:
@@ -185,7 +192,7 @@ def test_weights_file(model, tmp_path):
     twin.optimizer.build(twin.trainable_variables)
     with pytest.warns(match="optimizer"):  # Fewer weights to train.
         twin.load_weights(path)
-    same_weights(model, twin)
+    same_weights(model, twin, but="pruning")
 
 
 def test_keras_file(model, tmp_path):
@@ -273,11 +280,11 @@ def test_defaults_of_a_preset(monkeypatch, preset):
     entry = {"handle": preset, "config": {"prune_ratio": 0.3, "refill": True}}
     monkeypatch.setitem(PRESETS, "ours", entry)
     backbone = VideoVLM.from_preset("ours").backbone
-    assert (backbone.prune_ratio, backbone.refill) == (0.3, True)
+    assert (backbone.prune_ratio, backbone.pruning.refill) == (0.3, True)
     backbone = VideoVLM.from_preset("ours", refill=False).backbone
-    assert (backbone.prune_ratio, backbone.refill) == (0.3, False)
+    assert (backbone.prune_ratio, backbone.pruning.refill) == (0.3, False)
     backbone = keras_stts.VideoVLMBackbone.from_preset("ours")
-    assert (backbone.prune_ratio, backbone.refill) == (0.3, True)
+    assert (backbone.prune_ratio, backbone.pruning.refill) == (0.3, True)
     assert keras_stts.VideoVLMTokenizer.from_preset("ours")
 
 

@@ -172,5 +172,5 @@ def test_settings_of_the_files(models):
     assert tokenizer.pad_token_id == 300
     assert preprocessor.stop_token_ids == [302]
     assert model.default_sampler == "greedy"
-    assert model.backbone.vision_feature_layers == [4, 2]
-    assert model.backbone.vision_num_layers == 5
+    assert model.backbone.vision_encoder.feature_layers == (4, 2)
+    assert model.backbone.vision_encoder.num_layers == 5

@@ -101,6 +101,6 @@ def test_widths_of_molmo2_4b():
 )
 def test_all_of_molmo2_4b():
     model = abstract_model(num_layers=36, vision_num_layers=25)
-    assert model.backbone.vision_feature_layers == [24, 18]
+    assert model.backbone.vision_encoder.feature_layers == (24, 18)
     assert round(model.count_params() / 1e9, 1) == 4.9
     check(model)

@@ -386,15 +386,16 @@ def test_pixels_are_normalised_as_the_files_say(folder, fields, scale, shift):
         num_heads=3,
         head_dim=8,
         intermediate_dim=40,
+        image_size=42,
         patch_size=14,
         feature_layers=[4],
         **{name: files.backbone[name] for name in names},
     )
-    encoder.build((None, 1, 42, 42, 3))
+    encoder.build()
     encoder.patch_embedding.kernel.assign(np.eye(588))
     encoder.position_embedding.assign(np.zeros((9, 588)))
     frames = np.arange(42 * 42 * 3).reshape(1, 1, 42, 42, 3).astype("uint8")
-    x = encoder.embed_patches(keras.ops.convert_to_tensor(frames))
+    x = encoder.embed(keras.ops.convert_to_tensor(frames))
     wanted = frames[0, 0, :14, :14] / 255 * scale + shift
     tiny.close(x[0, 0, 0], wanted.ravel(), 1e-4)
 
@@ -403,7 +404,7 @@ def test_activation_of_the_connector(folder):
     one = load(folder).backbone.connector
     change(folder, "config.json", adapter_config__hidden_act="gelu")
     other = load(folder).backbone
-    assert other.connector_activation == "gelu"
+    assert other.connector.activation == "gelu"
     other = other.connector
     for a, b in zip(one.weights, other.weights, strict=True):
         b.assign(a)

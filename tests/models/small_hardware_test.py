@@ -136,7 +136,7 @@ def test_quantized(mode, tmp_path):
     real = x["padding_mask"]
     error = np.abs(after - before)[real].mean() / np.abs(before)[real].mean()
     assert 0 < error < {"int8": 0.2, "int4": 0.8}[mode]
-    scorer = model.backbone.vision_encoder.scorer
+    scorer = model.backbone.pruning.scorer
     assert {v.dtype for v in scorer.weights} == {"float32"}
     kernels = [v for v in model.weights if v.path.endswith("query/kernel")]
     assert {v.dtype for v in kernels if part_of(v) != "scorer"} == {"int8"}

@@ -86,7 +86,7 @@ def test_published_tensors():
     assert sum(map(math.prod, wanted.values())) == PARAMETERS
     config = json.loads((GOLDEN / "molmo2_4b/config.json").read_text())
     with abstract_variables():
-        backbone = keras_stts.VideoVLMBackbone(
+        backbone = keras_stts.VideoVLMBackbone.from_sizes(
             num_frames=2, **backbone_config(config)
         )
         model = keras_stts.VideoVLM(backbone, compile=False)

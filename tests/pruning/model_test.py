@@ -12,7 +12,6 @@ import pytest
 import keras_stts
 from keras_stts import pruning
 from keras_stts.compiling import compiled
-from keras_stts.towers.vision_encoder import VisionEncoder
 from tests.models import tiny
 from tests.pruning.contrast import Contrast
 
@@ -105,14 +104,11 @@ def test_keeping_all_is_no_pruning():
 def test_the_loss_falls(name):
     trained = tiny.model(pruning=METHODS[name], rematerialize=name == "tome")
     tiny.compile_to_train(trained, rate=0.5)
-    before = trained.backbone.vision_encoder.scorer.get_weights()
     fit = functools.partial(trained.fit, tiny.raw(LENGTHS), batch_size=3)
     history = fit(epochs=3, verbose=0).history
     assert history["loss"][-1] < 0.9 * history["loss"][0]
     assert "aux_loss" not in history
-    after = trained.backbone.vision_encoder.scorer.get_weights()
-    for one, other in zip(before, after):
-        tiny.same(one, other)
+    assert not trained.backbone.pruning.weights
 
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"contrast"}))
@@ -129,7 +125,10 @@ def test_keras_files(name, tmp_path):
     saved = model(name)
     saved.save(tmp_path / "model.keras")
     twin = keras.saving.load_model(tmp_path / "model.keras", compile=False)
-    assert twin.backbone.pruning == saved.backbone.pruning
+    for one in (twin, saved):
+        assert one.backbone.prune_ratio == 0.5
+    one, other = twin.backbone.pruning, saved.backbone.pruning
+    assert one.get_config() == other.get_config()
     for one, other in zip(twin.get_weights(), saved.get_weights()):
         tiny.same(one, other)
 
@@ -139,12 +138,13 @@ def test_presets(tmp_path):
     saved.save_to_preset(tmp_path)
     load = keras_stts.VideoVLM.from_preset
     backbone = load(str(tmp_path)).backbone
-    assert backbone.pruning["config"] == {"place": "connector", "power": 3}
-    assert backbone.connector_pruning.method.power == 3
+    shown = pruning.serialize(backbone.pruning)
+    assert shown["config"] == {"place": "connector", "power": 3}
+    assert backbone.pruning.power == 3
     assert backbone.get_config() == saved.backbone.get_config()
     method = pruning.VidCom2(temperature=0.1, place="vision_encoder")
     other = load(str(tmp_path), pruning=method)
-    assert other.backbone.vision_encoder.method.temperature == 0.1
+    assert other.backbone.pruning.temperature == 0.1
     for one, same in zip(other.get_weights(), saved.get_weights()):
         tiny.same(one, same)
 
@@ -183,7 +183,7 @@ def test_operations_counted():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pruning": "evs", "refill": True}, "which prunes after the connec"),
+        ({"pruning": "evs", "refill": True}, "place='connector'. Leave"),
         ({"pruning": "tome", "refill": True}, "ToMe prunes none"),
         ({"pruning": "tome", "prune_ratio": 0.95}, "at most half of its tok"),
         ({"pruning": "evs", "prune_ratio": 0.85}, "Frame 0 is never pruned"),
@@ -192,14 +192,6 @@ def test_operations_counted():
 def test_what_does_not_go_together(changes, message):
     with pytest.raises(ValueError, match=message):
         tiny.model(**changes)
-
-
-def test_the_encoder_alone_takes_methods_of_its_place():
-    config = model("contrast").backbone.vision_encoder.get_config()
-    assert config["prune_ratio"] == 0
-    config |= {"prune_ratio": 0.5, "pruning": "evs"}
-    with pytest.raises(ValueError, match="whose place is 'connector'. Give"):
-        VisionEncoder(**config)
 
 
 def test_methods_that_could_not_be_loaded_are_refused():

@@ -16,7 +16,7 @@ class Learned(keras_stts.pruning.Ranking):
     """Foresees how much a block changes, and biases attention if asked to."""
 
     def __init__(self, weight=1.0, biases=False, place=None):
-        super().__init__(place)
+        super().__init__(place=place)
         self.weight = weight
         self.biases = biases
 
@@ -62,15 +62,10 @@ class Halved(keras_stts.pruning.language.LanguagePruning):
     def get_config(self):
         return {"ratio": self.ratio}
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)
-
 
 def kernel(model):
-    backbone = model.backbone
-    place = backbone.connector_pruning or backbone.vision_encoder
-    return np.array(ops.convert_to_numpy(place.method.dense.kernel))
+    kernel = model.backbone.pruning.dense.kernel
+    return np.array(ops.convert_to_numpy(kernel))
 
 
 def train(method):
@@ -103,7 +98,7 @@ def test_what_it_learnt_is_saved(tmp_path):
     model.save_to_preset(tmp_path / "own")
     other = keras_stts.VideoVLM.from_preset(str(tmp_path / "own"))
     tiny.same(kernel(other), after)
-    assert other.backbone.vision_encoder.method.biases
+    assert other.backbone.pruning.biases
     # Another method leaves its weights where they are.
     keras_stts.VideoVLM.from_preset(str(tmp_path / "own"), pruning="evs")
 
@@ -120,7 +115,7 @@ def test_a_preset_of_another_method(tmp_path):
 def test_what_it_says_it_takes_is_counted():
     free = tiny.model(pruning="frame_similarity")
     own = tiny.model(pruning=Learned())
-    width = 4 * own.backbone.vision_hidden_dim
+    width = 4 * own.backbone.vision_encoder.hidden_dim
     wanted = Learned().flops(tiny.NUM_FRAMES, tiny.NUM_BLOCKS, width)
     assert own.flops()["total"] - free.flops()["total"] == wanted
     assert own.flops(prune_ratio=0) == free.flops(prune_ratio=0)

@@ -125,7 +125,11 @@ class Checkpoint:
         return tensors
 
     def has(self, prefix):
-        return any(key.startswith(prefix) for key in self.tensors)
+        return bool(self.names_of(prefix))
+
+    def names_of(self, prefix):
+        """Names of the weights that begin so."""
+        return [key for key in self.tensors if key.startswith(prefix)]
 
     def assign(self, table, *, also=(), partial=False):
         """Fill the variables of a table.

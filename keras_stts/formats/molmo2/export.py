@@ -16,6 +16,7 @@ from keras_stts.formats.molmo2.processor import SWITCHES
 from keras_stts.formats.molmo2.weights import backbone_table
 from keras_stts.formats.molmo2.weights import head_table
 from keras_stts.formats.molmo2.weights import transformers_names
+from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import is_number
 from keras_stts.preprocessing.video_vlm_tokenizer import VISION_TOKENS
 from keras_stts.training.lora import adapted_name
@@ -109,6 +110,7 @@ def export(model, directory, max_shard_size=5_000_000_000):
 
 def transformers_config(backbone):
     """`config.json` of a backbone, with its pruning beside."""
+    dtype, backbone = backbone.dtype_policy, sizes.named(backbone)
     ids = backbone.vision_token_ids
     if len(ids) != len(VISION_TOKENS):
         raise ValueError(
@@ -132,7 +134,7 @@ def transformers_config(backbone):
     return {
         "model_type": "molmo2",
         "architectures": ["Molmo2ForConditionalGeneration"],
-        "dtype": backbone.dtype_policy.variable_dtype,
+        "dtype": dtype.variable_dtype,
         "vision_config": {
             **_renamed(backbone, VISION),
             "model_type": "molmo2_vision",
@@ -268,6 +270,7 @@ def _write_json(path, data):
 
 
 def _write_processor(directory, preprocessor, backbone):
+    backbone = sizes.named(backbone)
     config = {
         "processor_class": "Molmo2Processor",
         "image_processor": {

@@ -17,6 +17,7 @@ from keras_stts.formats.molmo2.weights import backbone_table
 from keras_stts.formats.molmo2.weights import head_table
 from keras_stts.layers.initializers import scorer_initializer
 from keras_stts.layers.initializers import weights_to_be_loaded
+from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import check_backbone
 from keras_stts.models.backbone_bounds import check_fits
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
@@ -130,23 +131,26 @@ def load_backbone(preset, *, load_weights=True, cls=VideoVLMBackbone, **kwargs):
     checkpoint = Checkpoint(preset) if load_weights else None
     if load_weights:
         check_backbone(config, f"the files of {preset}")
-        arguments = {**config, **kwargs}
-        check_backbone(arguments)
+        check_backbone(kwargs)
+        arguments = sizes.changed(config, kwargs)
         check_fits(arguments, checkpoint.num_bytes, str(preset))
     with weights_to_be_loaded(load_weights):
-        backbone = cls(**{**config, **kwargs})
+        backbone = cls.from_sizes(**sizes.changed(config, kwargs))
     if not load_weights:
         return backbone
     table = backbone_table(backbone)
     if not checkpoint.has(SCORER):
-        for keys in [keys for keys in table if SCORER in keys[0]]:
+        missing = [keys for keys in table if keys[0].startswith(SCORER)]
+        for keys in missing:
             _draw(table.pop(keys))
-        if backbone.prune_ratio:
+        if missing and backbone.prune_ratio:
             warnings.warn(
                 f"{preset} holds no token scorer, so it starts untrained. "
                 "Train it before you prune, or load with prune_ratio=0."
             )
-    checkpoint.assign(table, also=("lm_head.weight",))
+    # A scorer is left where another method prunes.
+    also = checkpoint.names_of(SCORER)
+    checkpoint.assign(table, also=("lm_head.weight", *also))
     return backbone
 
 

@@ -4,7 +4,9 @@
 reads them. transformers ignores them.
 """
 
+from keras_stts.models import sizes
 from keras_stts.presets import configs as preset_configs
+from keras_stts.pruning import configs_of
 
 KEY = "keras_stts"
 # Only the settings of the backbone, written by the first releases.
@@ -57,6 +59,8 @@ def collect(model, sampler=None):
     result = {}
     for name, part in parts.items():
         config = part.get_config()
+        if name == "backbone":
+            config = _sizes_of(part)
         names = NAMES[name]
         if name == "backbone" and preprocessor is None:
             names += OF_PROCESSOR
@@ -66,6 +70,15 @@ def collect(model, sampler=None):
     if preprocessor and preprocessor.video_converter.sampling == SAMPLING:
         result["video_converter"] = {"sampling": SAMPLING}
     return result
+
+
+def _sizes_of(backbone):
+    """As `keras_stts.models.sizes.of_backbone`, of JSON."""
+    config = sizes.of_backbone(backbone)
+    for name in ("pruning", "language_pruning"):
+        method = config[name]
+        config[name] = next(iter(configs_of(method)), None)
+    return config
 
 
 def read(config, preset="a checkpoint"):

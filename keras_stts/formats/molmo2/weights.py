@@ -3,6 +3,7 @@
 import re
 
 from keras_stts import _hub_compat as hub
+from keras_stts.pruning import STTS
 
 VISION = "model.vision_backbone.image_vit."
 TEXT = "model.transformer."
@@ -74,7 +75,8 @@ def backbone_table(backbone):
     for i, block in enumerate(backbone.transformer_layers):
         add_text_block(table, f"{TEXT}blocks.{i}.", block)
     add_connector(table, "model.vision_backbone.", backbone.connector)
-    add_scorer(table, SCORER, vision.scorer)
+    if isinstance(backbone.pruning, STTS):
+        add_scorer(table, SCORER, backbone.pruning.scorer)
     return table
 
 

@@ -1,0 +1,209 @@
+import keras
+from keras import ops
+
+from keras_stts.kernels.settled import settled
+from keras_stts.ops import attention
+from keras_stts.ops import block_grid
+from keras_stts.ops import block_mask
+from keras_stts.ops import to_blocks
+from keras_stts.pruning.method import PruningMethod
+
+
+class VisionTower(keras.layers.Layer):
+    """A vision transformer whose layers a method of pruning can walk through.
+
+    The base class of towers. A subclass makes `blocks`, its layers, in the
+    constructor, and says how pixels become patches in `embed`. A layer is
+    called as `keras_stts.towers.VisionBlock` is, with the attention to use
+    as `attend` and with a `bias`; to run with methods that merge, with
+    `merge`, too.
+
+    Args:
+        image_size: Int. Side of the square frames in pixels.
+        patch_size: Int. Side of a patch in pixels.
+        hidden_dim: Int. Width D.
+        num_heads: Int. Heads of the layers; STTS' scorer has as many.
+        intermediate_dim: Int. Width of the MLPs, and of the scorer's.
+        feature_layers: Ints. Layers, from 0, whose outputs are joined into
+            the features, in this order.
+        window: Int. Side of a block in patches. Defaults to `3`.
+
+    Call arguments:
+        inputs: Uint8 tensor (B, T, image_size, image_size, 3).
+        frame_mask: Optional bool tensor (B, T), False for padding frames.
+        segments: Optional int tensor (B, T): which of several videos that
+            share a row a frame belongs to.
+        pruning: Optional `keras_stts.pruning.PruningMethod`, attached.
+            Defaults to none.
+
+    Returns:
+        Dict of
+        - `"features"`: tensor (B, K, g, F), the patches of the kept blocks,
+        if `window` does not divide the grid of patches,
+        - `"patch_mask"`: bool tensor (B, K, g), or (1, K, g) if nothing is
+          pruned, False at places of a block outside of its frame,
+        and, if blocks are pruned,
+        - `"selection"`: the `keras_stts.ops.Selection` of those blocks,
+        - `"scores"`: float32 tensor (B, T, P),
+        - `"similarity"`: float32 tensor (B, T, P), of each block to the same
+          block of the previous frame.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size,
+        patch_size,
+        hidden_dim,
+        num_heads,
+        intermediate_dim,
+        feature_layers,
+        window=3,
+        **kwargs,
+    ):
+        super().__init__(**kwargs)
+        self.image_size = image_size
+        self.patch_size = patch_size
+        self.hidden_dim = hidden_dim
+        self.num_heads = num_heads
+        self.intermediate_dim = intermediate_dim
+        self.feature_layers = tuple(feature_layers)
+        self.window = window
+        self.blocks = []
+        if image_size % patch_size:
+            raise ValueError(
+                "`patch_size` must divide the height and width of the frames. "
+                f"Received: patch_size={patch_size}, frames of "
+                f"{image_size}x{image_size}."
+            )
+
+    def check_feature_layers(self):
+        """Raise unless `feature_layers` are some of `blocks`."""
+        number = len(self.blocks)
+        bad = [i for i in self.feature_layers if not 0 <= i < number]
+        if bad or not self.feature_layers:
+            raise ValueError(
+                "`feature_layers` must name layers from 0 to num_layers - 1. "
+                f"Received: feature_layers={self.feature_layers}, num_layers="
+                f"{number}."
+            )
+
+    @property
+    def grid(self):
+        """Rows and columns of the patches of a frame."""
+        side = self.image_size // self.patch_size
+        return side, side
+
+    @property
+    def patches_shape(self):
+        """Patches N of a frame, and their width D."""
+        rows, columns = self.grid
+        return rows * columns, self.hidden_dim
+
+    @property
+    def num_blocks(self):
+        """Blocks P of a frame."""
+        rows, columns = block_grid(self.grid, self.window)
+        return rows * columns
+
+    @property
+    def features_shape(self):
+        """Places g of a block, and the width F of the features."""
+        return self.window**2, self.hidden_dim * len(self.feature_layers)
+
+    def embed(self, frames):
+        """Patches before the first layer.
+
+        Args:
+            frames: Uint8 tensor (B, T, image_size, image_size, 3).
+
+        Returns:
+            Tensor (B, T, N, D), patches in row order.
+        """
+        raise NotImplementedError(
+            f"`{type(self).__name__}` must implement `embed(frames)`."
+        )
+
+    def call(self, inputs, frame_mask=None, segments=None, pruning=None):
+        method = PruningMethod() if pruning is None else pruning
+        return method.encode(self, self.embed(inputs), frame_mask, segments)
+
+    def encode_images(self, images):
+        """Features of all patches (B, C * N, F) of images (B, C, H, W, 3)."""
+        x = self.embed(images)
+        num_images, num_patches = x.shape[1:3]
+        x = ops.reshape(x, (-1, *x.shape[2:]))
+        x = self._joined(self.run(x, self.blocks))
+        return ops.reshape(x, (-1, num_images * num_patches, x.shape[-1]))
+
+    def encode_whole(self, x):
+        """Run all layers on whole frames (B, T, N, D): dict, see `call`."""
+        frames = (-1, *x.shape[1:])
+        hidden = self.run(ops.reshape(x, (-1, *x.shape[2:])), self.blocks)
+        hidden = {i: ops.reshape(h, frames) for i, h in hidden.items()}
+        return self.features_of_frames(hidden)
+
+    def run(self, x, blocks, *, also=(), attend=attention):
+        """Run some layers.
+
+        Args:
+            x: Tensor (rows, n, D).
+            blocks: List, layers that follow each other.
+            also: Ints, layers whose outputs are returned, too.
+            attend: Function, see `keras_stts.towers.VisionBlock`.
+
+        Returns:
+            Dict of the number of a layer to its output (rows, n, D): those
+            of `feature_layers` and `also`.
+        """
+        outputs = {}
+        for block in blocks:
+            x = block(x, attend=attend)
+            index = self.blocks.index(block)
+            if index in self.feature_layers or index in also:
+                x = outputs[index] = settled(x)
+        return outputs
+
+    def features_of_frames(self, hidden):
+        """Dict of `"features"` (B, T * P, g, F) and perhaps `"patch_mask"`.
+
+        Args:
+            hidden: Dict of the number of a layer to a tensor (B, T, N, D).
+        """
+        blocks = {
+            i: to_blocks(hidden[i], self.window, self.grid)
+            for i in self.feature_layers
+        }
+        x = self._joined(blocks)
+        num_frames = x.shape[1]
+        x = ops.reshape(x, (-1, num_frames * x.shape[2], *x.shape[3:]))
+        mask = block_mask(self.grid, self.window)
+        if mask.all():
+            return {"features": x}
+        mask = ops.convert_to_tensor(mask.tolist() * num_frames, "bool")
+        return {"features": x, "patch_mask": mask[None]}
+
+    def features_of_blocks(self, hidden, patch_mask=None):
+        """Dict of `"features"` (B, K, g, F) and perhaps `"patch_mask"`.
+
+        Args:
+            hidden: Dict of the number of a layer to a tensor (B, K * g, D),
+                the kept patches.
+            patch_mask: Optional bool tensor (B, K, g).
+        """
+        x = self._joined(hidden)
+        size = self.window**2
+        x = ops.reshape(x, (-1, x.shape[1] // size, size, x.shape[2]))
+        if patch_mask is None:
+            return {"features": x}
+        return {"features": x, "patch_mask": patch_mask}
+
+    def _joined(self, hidden):
+        layers = [hidden[i] for i in self.feature_layers]
+        return ops.concatenate(layers, axis=-1)
+
+    def get_config(self):
+        names = ("image_size", "patch_size", "hidden_dim", "num_heads")
+        names += ("intermediate_dim", "feature_layers", "window")
+        own = {name: getattr(self, name) for name in names}
+        return {**super().get_config(), **own}
