@@ -11,6 +11,7 @@ from collections import namedtuple
 
 import keras
 
+from keras_stts.pruning.language_tokens import attention_ranks
 from keras_stts.pruning.language_tokens import prune_tokens
 from keras_stts.pruning.method import PruningMethod
 
@@ -50,6 +51,9 @@ class Stage(namedtuple("Stage", ["layer", "ratio", "stride"], defaults=[None])):
 class LanguagePruning(PruningMethod):
     """Stages of pruning inside the language model.
 
+    The base class of such methods: a subclass says how many tokens are
+    dropped where, by its stages, and may say which, by `rank`.
+
     Args:
         stages: List of `Stage`, from the first block to the last.
         rope: Bool. Whether queries and keys are rotated to rank the tokens.
@@ -87,13 +91,27 @@ class LanguagePruning(PruningMethod):
             stage.layer - 1: functools.partial(
                 prune_tokens,
                 stage,
-                self.rope,
+                self,
                 format,
                 (count, index),
                 prompt_mask,
             )
             for stage, count in zip(self.stages, counts)
         }
+
+    def rank(self, logits, ranked):
+        """How much each token of the video is worth.
+
+        Args:
+            logits: Float32 tensor (B, heads, S), what the last token of the
+                prompt makes of all tokens in the layer before.
+            ranked: Bool tensor (B, S), the tokens that can be dropped.
+
+        Returns:
+            Float32 tensor (B, S) in [0, 1], higher is better. Defaults to the
+            share of attention, the mean over heads.
+        """
+        return attention_ranks(logits, ranked)
 
     def counts(self, num_tokens, grid):
         """Tokens before the first stage and after each: list of ints."""

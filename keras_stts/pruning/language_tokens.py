@@ -67,12 +67,12 @@ def tokens_that_stay(ranks, ranked, num_kept, first=None):
     return ranked & (ops.cast(order, "int32") < num_kept[:, None])
 
 
-def prune_tokens(stage, rope, format, shown, prompt_mask, block, *walk):
+def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
     """Take the lowest-ranked tokens of a video out of a prefix.
 
     Args:
         stage: A `Stage`.
-        rope: Bool. Whether queries and keys are rotated to rank the tokens.
+        method: The `keras_stts.pruning.LanguagePruning` that ranks the tokens.
         format: `keras_stts.models.SequenceFormat` of the tokens.
         shown: Tuple (most tokens of the video before this stage, and of those
             the places among all T * P, int (B, K), or `None` for all in
@@ -90,7 +90,7 @@ def prune_tokens(stage, rope, format, shown, prompt_mask, block, *walk):
     """
     text, before, prefix, key = walk
     last, position = last_tokens(text.x, text.positions, prompt_mask)
-    if not rope:
+    if not method.rope:
         position, key = None, block.plain_keys(before.x)
     logits = attention_logits(block.query_of(last, position), key)
     (most, index), sequence = shown, prefix.sequence
@@ -98,7 +98,7 @@ def prune_tokens(stage, rope, format, shown, prompt_mask, block, *walk):
     table = _kept_table(stage, most, format.grid)
     count = ops.sum(ops.cast(ranked, "int32"), axis=-1)
     chosen = tokens_that_stay(
-        attention_ranks(logits, ranked),
+        method.rank(logits, ranked),
         ranked,
         ops.take(ops.convert_to_tensor(table, "int32"), count),
         _on_grid(format, sequence, index, stage.stride),

@@ -1,0 +1,137 @@
+"""KerasHub's SigLIP as a tower."""
+
+import functools
+
+import keras
+import keras_hub
+from keras import ops
+
+from keras_stts.ops import attention
+from keras_stts.towers.vision_tower import VisionTower
+
+
+@keras.saving.register_keras_serializable(package="keras_stts")
+class SigLIPTower(VisionTower):
+    """The layers of KerasHub's SigLIP vision encoder, as a tower.
+
+    Its head and the normalisation after its last layer are not used.
+
+    Args:
+        encoder: A `keras_hub.models.SigLIPVisionEncoder`, whose weights
+            become those of the tower.
+        feature_layers: See `VisionTower`.
+        window: See `VisionTower`.
+        pixel_mean: Float. Subtracted from pixels of [0, 1]. Defaults to
+            `0.5`.
+        pixel_std: Float. What that is divided by. Defaults to `0.5`.
+
+    Call arguments, returns: See `VisionTower`.
+
+    Example:
+    ```python
+    encoder = keras_hub.models.SigLIPVisionEncoder(
+        patch_size=16,
+        hidden_dim=32,
+        num_layers=4,
+        num_heads=2,
+        intermediate_dim=64,
+        image_shape=(80, 80, 3),
+    )
+    tower = keras_stts.towers.SigLIPTower(encoder, feature_layers=[3])
+    frames = np.zeros((1, 2, 80, 80, 3), "uint8")
+    tower(frames)["features"].shape  # (1, 8, 9, 32)
+    ```
+
+    Reference:
+        SigLIP (arXiv 2303.15343).
+    """
+
+    def __init__(
+        self,
+        encoder,
+        feature_layers,
+        *,
+        window=3,
+        pixel_mean=0.5,
+        pixel_std=0.5,
+        dtype=None,
+        **kwargs,
+    ):
+        if isinstance(encoder, dict):
+            encoder = _encoder_of(encoder, dtype)
+        super().__init__(
+            image_size=encoder.image_shape[0],
+            patch_size=encoder.patch_size,
+            hidden_dim=encoder.hidden_dim,
+            num_heads=encoder.num_heads,
+            intermediate_dim=encoder.intermediate_dim,
+            feature_layers=feature_layers,
+            window=window,
+            dtype=encoder.dtype_policy,
+            **kwargs,
+        )
+        self.pixel_mean = pixel_mean
+        self.pixel_std = pixel_std
+        self.num_layers = encoder.num_layers
+        self.head_dim = encoder.hidden_dim // encoder.num_heads
+        self.rematerialize = False
+        self.embedding = encoder.embedding
+        self.blocks = [SigLIPBlock(each) for each in encoder.encoder_layers]
+        self.encoder_config = keras.saving.serialize_keras_object(encoder)
+        self.check_feature_layers()
+
+    def build(self, input_shape=None):
+        self.built = True  # The layers are.
+
+    def embed(self, frames):
+        _, num_frames, *shape = frames.shape
+        x = ops.cast(ops.reshape(frames, (-1, *shape)), "float32") / 255.0
+        x = (x - self.pixel_mean) / self.pixel_std
+        x = self.embedding(ops.cast(x, self.compute_dtype))
+        return ops.reshape(x, (-1, num_frames, *self.patches_shape))
+
+    def get_config(self):
+        config = super().get_config()
+        names = ("window", "feature_layers", "name", "trainable", "dtype")
+        return {
+            **{name: config[name] for name in names},
+            "encoder": self.encoder_config,
+            "pixel_mean": self.pixel_mean,
+            "pixel_std": self.pixel_std,
+        }
+
+
+def _encoder_of(config, dtype):
+    """An encoder of its config, of another dtype if one is given."""
+    inner = dict(config["config"])
+    if dtype is not None:
+        inner["dtype"] = dtype
+    return keras_hub.models.SigLIPVisionEncoder.from_config(inner)
+
+
+class SigLIPBlock(keras.layers.Layer):
+    """A layer of KerasHub's SigLIP that leaves attention open.
+
+    Args:
+        layer: One of `keras_hub.models.SigLIPVisionEncoder.encoder_layers`.
+
+    Call arguments, returns: See `keras_stts.towers.VisionBlock`.
+    """
+
+    def __init__(self, layer):
+        super().__init__(name=layer.name, dtype=layer.dtype_policy)
+        self.layer = layer
+        self.built = True
+
+    def call(self, inputs, attend=attention, merge=None, bias=None):
+        if bias is not None:
+            attend = functools.partial(attend, bias=bias)
+        layer, heads = self.layer, self.layer.self_attn
+        x = layer.layer_norm1(inputs)
+        key = heads.key_dense(x)
+        x = attend(heads.query_dense(x), key, heads.value_dense(x))
+        x = inputs + heads.output_dense(x)
+        if merge is None:
+            return x + layer.mlp(layer.layer_norm2(x))
+        x, rest = merge(x, key)
+        return x + layer.mlp(layer.layer_norm2(x)), rest
