@@ -39,9 +39,11 @@ class Loading:
                 what follows. Defaults to what is set.
             **kwargs: Arguments of `VideoVLM`, `VideoVLMBackbone`,
                 `VideoVLMPreprocessor` or `VideoVLMVideoConverter` to change,
-                such as `prune_ratio`, `num_frames` or `dtype`. None of them
-                changes what weights there are. `pruning` replaces all that
-                the preset prunes with, inside the language model too.
+                such as `prune_ratio`, `num_frames` or `dtype`. `pruning`
+                replaces all that the preset prunes with, inside the language
+                model too; where the new method leaves it open, ratio and
+                layer stay those of the preset. A method has weights of its
+                own: STTS' scorer is left out where another one prunes.
 
         Files of Molmo2's authors and of transformers say how videos are
         sampled, what a prompt looks like and how answers are drawn, and are

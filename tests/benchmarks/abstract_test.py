@@ -33,4 +33,4 @@ def test_integers_in_place_of_what_is_not_trained(monkeypatch):
     assert dtypes["vision_encoder/block_0/query/kernel"] == "int8"
     assert dtypes["connector/up/kernel"] == "bfloat16"
     parts = {v.path.split("/")[0] for v in model.trainable_variables}
-    assert parts == {"vision_encoder", "connector"}  # The scorer is in one.
+    assert parts == {"pruning", "connector"}  # The scorer is of the one.
