@@ -203,8 +203,10 @@ def _changed_methods(saved, changes):
         return method, inside
     if "pruning" not in changes:
         config = method.get_config()
+        _check_known(method, given)
         given = {name: given[name] for name in given if name in config}
         return type(method).from_config({**config, **given}), inside
+    _check_known(method, given)
     _check_settings(method, given)
     method.settle(**given)
     if method.ratio is None and old.ratio == 0:
@@ -228,6 +230,20 @@ def _inside(inside, config):
             "Leave one of them out."
         )
     return inside or other
+
+
+def _check_known(method, given):
+    """Raise if a method has no such setting; a `layer` is taken by all."""
+    if type(method) is PruningMethod:
+        return
+    unknown = [n for n, value in given.items() if value and n != "layer"]
+    unknown = [name for name in unknown if not hasattr(method, name)]
+    if unknown:
+        raise ValueError(
+            f"`{unknown[0]}` is a setting of other methods of pruning. "
+            f"Received: {unknown[0]}={given[unknown[0]]!r}, pruning="
+            f"{pruning.serialize(method)!r}, which has none. Leave it out."
+        )
 
 
 def _check_settings(method, given):
@@ -265,12 +281,7 @@ def methods_of(config):
         ValueError: If there are two of a kind.
     """
     method, inside = _copies(config.get("pruning", DOORS["pruning"]))
-    if config.get("refill") and not hasattr(method, "refill"):
-        raise ValueError(
-            "`refill` gives frames pruned patches back, and "
-            f"{type(method).__name__} prunes none. Received: refill=True, "
-            f"pruning={pruning.serialize(method)!r}."
-        )
+    _check_known(method, {"refill": config.get("refill")})
     given = {
         setting: config[name]
         for name, (setting, _) in METHOD.items()

@@ -74,7 +74,7 @@ class Saving:
         lora.load(self, self.backbone.pruning, filepath, self.enable_lora)
 
     def quantize(self, mode, filters=None, **kwargs):
-        """Quantize all layers but the scorer, whose ranks decide what stays.
+        """Quantize all layers but the scorer, which decides what stays.
 
         Args:
             mode: Str, such as `"int8"` or `"int4"`; see
@@ -86,8 +86,8 @@ class Saving:
         if filters is None:
 
             def filters(layer):
-                in_scorer = "scorer" in (layer.path or "").split("/")
-                return isinstance(layer, QUANTIZED) and not in_scorer
+                in_method = "pruning" in (layer.path or "").split("/")
+                return isinstance(layer, QUANTIZED) and not in_method
 
         with cheap_collection():
             super().quantize(mode, filters=filters, **kwargs)

@@ -43,7 +43,7 @@ class Merging(PruningMethod):
 
     def attach(self, tower, embedding_dim, num_frames, num_segments=1):
         self.settle(ratio=RATIO)
-        self.trainable = bool(self.ratio and num_frames)
+        self.runs = self.trainable = bool(self.ratio and num_frames)
         num_patches, width = tower.patches_shape
         self.counts = merge_schedule(num_patches, len(tower.blocks), self.ratio)
         self.build((None, num_patches, width))

@@ -24,6 +24,7 @@ class PruningMethod(keras.layers.Layer):
     Attributes:
         place: Str, where the method prunes.
         prunes_blocks: Bool. Whether blocks leave before the language model.
+        runs: Bool. Whether an attached method has anything to prune.
     """
 
     place = PLACES[0]
@@ -33,6 +34,7 @@ class PruningMethod(keras.layers.Layer):
         super().__init__(name=name, dtype="float32")
         _check_ratio(ratio)
         self.ratio = ratio
+        self.runs = False
 
     @property
     def saved_as(self):

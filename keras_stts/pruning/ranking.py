@@ -147,7 +147,7 @@ class Ranking(PruningMethod):
     def attach(self, tower, embedding_dim, num_frames, num_segments=1):
         self.settle(ratio=RATIO, layer=LAYER, refill=False)
         self._check(tower)
-        self.trainable = bool(self.ratio and num_frames)
+        self.runs = self.trainable = bool(self.ratio and num_frames)
         self._packing = RaggedPacking(
             tower.window, tower.grid, dtype=tower.dtype_policy
         )

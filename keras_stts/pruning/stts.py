@@ -84,7 +84,7 @@ class STTS(Ranking):
         return ops.log(scores)
 
     def auxiliary_loss(self, coefficient, **kwargs):
-        if not self.trainable or coefficient is None:
+        if not self.runs or coefficient is None:
             return None
         return AuxiliaryLoss(coefficient, name="auxiliary_loss", **kwargs)
 

@@ -43,7 +43,7 @@ def enable(model, method, rank, names):
             layer.enable_lora(rank)
             if getattr(layer, "bias", None) is not None:
                 layer.bias.trainable = False
-    method.trainable = bool(method.ratio)
+    method.trainable = method.runs
 
 
 def _layers(model, method):

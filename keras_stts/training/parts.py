@@ -25,7 +25,7 @@ def check_parts(parts):
 
 def set_trainable_parts(model, parts):
     """Train the variables of these parts, and no others."""
-    prunes = bool(model.backbone.pruning.ratio)
+    prunes = model.backbone.pruning.runs
     for variable in model.weights:
         if variable.dtype.startswith(("float", "bfloat")):
             part = part_of(variable)

@@ -184,7 +184,7 @@ def test_operations_counted():
     ("changes", "message"),
     [
         ({"pruning": "evs", "refill": True}, "place='connector'. Leave"),
-        ({"pruning": "tome", "refill": True}, "ToMe prunes none"),
+        ({"pruning": "tome", "refill": True}, "pruning='tome', which has none"),
         ({"pruning": "tome", "prune_ratio": 0.95}, "at most half of its tok"),
         ({"pruning": "evs", "prune_ratio": 0.85}, "Frame 0 is never pruned"),
     ],
