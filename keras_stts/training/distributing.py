@@ -8,6 +8,7 @@ import numpy as np
 
 from keras_stts.memory import asking
 from keras_stts.memory import limits
+from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import SIZES
 from keras_stts.training import jobs
 from keras_stts.training.layouts import layout_map
@@ -109,11 +110,11 @@ def _say(text):
 
 
 def weights_bytes(config):
-    """Bytes of the weights of a model with these arguments.
+    """Bytes of the weights of a model of a backbone's config.
 
     Errors in a config are raised later, by loading.
     """
-    if not SIZES <= config.keys():
+    if not SIZES <= sizes.of_config(config).keys():
         return 0
     return asking.of_preset(config, phase="prefill")["weights"]
 
