@@ -89,7 +89,7 @@ def test_at_addresses(tmp_path):
     for _ in range(2):
         facts = measure_all(videos, "memory://facts/facts.jsonl")
         assert facts["memory://clips/a.mp4"] == facts[str(path)]
-        assert "there is none" in facts["memory://clips/no.mp4"]["error"]
+        assert "there is no file" in facts["memory://clips/no.mp4"]["error"]
     lines = system.cat("/facts/facts.jsonl").decode().splitlines()
     assert len(lines) == 4  # What cannot be read is tried again.
 
