@@ -29,6 +29,8 @@ class SigLIPTower(VisionTower):
 
     Example:
     ```python
+    import keras_hub
+
     encoder = keras_hub.models.SigLIPVisionEncoder(
         patch_size=16,
         hidden_dim=32,
