@@ -187,6 +187,8 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
         # Under torch KerasHub tracks what the graph runs, and no more.
         for name, part in made.items():
             keras.Model.__setattr__(self, name, part)
+        if not self.pruning.runs:  # A config's `trainable` is for all parts.
+            self.pruning.trainable = False
 
     @classmethod
     def from_sizes(cls, *, dtype=None, **sizes):

@@ -136,6 +136,8 @@ def test_padding_after_a_text_changes_nothing(model, inputs, logits):
 
 def test_zero_ratio_keeps_all_and_needs_no_scorer(inputs):
     whole = tiny.model(sharp=True, prune_ratio=0)
+    again = type(whole.backbone).from_config(whole.backbone.get_config())
+    assert not again.pruning.trainable_variables
     before = tiny.run(whole, whole.backbone, inputs)
     assert set(before) == {"hidden_states"}
     for variable in whole.backbone.pruning.scorer.variables:
