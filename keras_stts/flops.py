@@ -82,7 +82,7 @@ def count_flops(
 
 def _ranking(backbone, method, num_frames, prune_ratio):
     """What a method says that it takes itself."""
-    if not (prune_ratio and method.prunes_blocks):
+    if not prune_ratio:
         return 0
     width = backbone.hidden_dim
     if method.place == "vision_encoder":

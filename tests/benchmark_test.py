@@ -68,6 +68,12 @@ def test_flops_of_molmo2_4b_allow_what_the_paper_counts():
         assert wanted - 0.2 < whole / half < wanted + 0.1
 
 
+def test_a_model_that_prunes_nothing_counts_as_one_that_does():
+    whole, half = tiny_model(prune_ratio=0), tiny_model(prune_ratio=0.5)
+    assert whole.flops(prune_ratio=0.5) == half.flops()
+    assert half.flops()["scorer"] > 0
+
+
 def test_unknown_layout():
     with pytest.raises(ValueError, match="`layout` must be one of"):
         tiny_model().flops(layout="best")

@@ -255,8 +255,8 @@ def _check_settings(method, given):
         if own is not None and own != value:
             raise ValueError(
                 "A method of pruning that has a setting keeps it. Received: "
-                f"{type(method).__name__} with {name}={own!r}, and "
-                f"prune_{name}={value!r} beside it. Leave one of them out."
+                f"{type(method).__name__} with {name}={own!r}, and {value!r} "
+                "beside it. Leave one of them out."
             )
 
 

@@ -213,12 +213,11 @@ class PresetMixin:
         load_weights = kwargs.get("load_weights", True)
         with weights_to_be_loaded(load_weights), keras_format.naming(preset):
             _check_files(cls, preset, kwargs)
+            smaller = {"num_layers", "vision_num_layers", "pruning"}
+            smaller &= set(kwargs)
             if is_backbone:
                 kwargs = _changed_whole(preset, kwargs)
             result = super().from_preset(preset, **kwargs)
-            smaller = {"num_layers", "vision_num_layers", "pruning"} & set(
-                kwargs
-            )
             if is_backbone and load_weights and not smaller:
                 keras_format.check_all_used(preset, result)
             return result

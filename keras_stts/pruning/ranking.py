@@ -9,7 +9,6 @@ from keras_stts.ops import Reach
 from keras_stts.ops import alone_in_row
 from keras_stts.ops import attention
 from keras_stts.ops import neighbor_similarity
-from keras_stts.ops import num_kept_blocks
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import spread_to_patches
 from keras_stts.ops import to_blocks
@@ -155,7 +154,7 @@ class Ranking(PruningMethod):
         self._select = TokenPruning(self.ratio, num_segments)
         self.num_blocks = tower.num_blocks
         if num_frames:
-            num_kept_blocks(tower.num_blocks, num_frames, self.ratio)
+            self._select.build((None, num_frames, tower.num_blocks))
         inside = self.place == "vision_encoder"
         patches = tower.window**2 * tower.hidden_dim
         width = patches if inside else embedding_dim
@@ -180,7 +179,7 @@ class Ranking(PruningMethod):
 
     def prunes_in(self, place):
         """Whether blocks leave in `"vision_encoder"` or `"connector"`."""
-        return bool(self.ratio) and self.place == place
+        return self.runs and self.place == place
 
     def encode(self, tower, x, frame_mask=None, segments=None):
         if not self.prunes_in("vision_encoder"):

@@ -170,6 +170,11 @@ def test_changes_leave_the_weights(model, preset, changes):
         assert changed.lm_head.dtype_policy.name == changes["dtype"]
 
 
+def test_fewer_layers_than_a_preset_has(preset):
+    loaded = VideoVLM.from_preset(preset, num_layers=1)
+    assert loaded.backbone.num_layers == 1
+
+
 def test_num_frames_reaches_all_parts(preset):
     loaded = VideoVLM.from_preset(preset, num_frames=6, sequence_length=20)
     assert loaded.backbone.num_frames == 6
