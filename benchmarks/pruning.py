@@ -184,7 +184,7 @@ def phases_of(model, ratio, batch):
     videos = (x["videos"], x["frame_mask"])
 
     def vit(videos, mask):
-        return encoder(videos, frame_mask=mask)["features"]
+        return encoder(videos, keras_stts.ops.Frames(mask))["features"]
 
     functions = {
         "block": (compiled(model, run), inputs),

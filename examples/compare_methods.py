@@ -349,7 +349,8 @@ class Asked(Questions):
 
     def call(self, x):
         encode = self.model.backbone.encode_video
-        vision = encode(x["vision"], x["frame_mask"])
+        frames = keras_stts.ops.Frames(x["frame_mask"])
+        vision = encode(x["vision"], frames)
         hidden, prefix = self.read(x, vision)
         tokens = ops.argmax(self.model.lm_head(hidden), axis=-1)
         tokens = ops.reshape(tokens, ops.shape(x["token_ids"]))

@@ -264,7 +264,8 @@ class Questions(keras.Model):
     def call(self, x, training=None):
         if self.keep is None:
             encode = self.model.backbone.encode_video
-            vision = encode(x["vision"], x["frame_mask"])
+            frames = keras_stts.ops.Frames(x["frame_mask"])
+            vision = encode(x["vision"], frames)
         else:
             vision = self.cached_vision(x)
         tokens = x["token_ids"]

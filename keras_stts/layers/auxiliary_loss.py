@@ -42,6 +42,8 @@ class AuxiliaryLoss(keras.layers.Layer):
         segments: Optional int tensor (B, T): the number of each frame's
             video in rows that several videos share, see
             `keras_stts.ops.select_blocks`.
+        frame_blocks: Optional int tensor (B, T): how many blocks each frame
+            has, see `keras_stts.ops.select_blocks`.
 
     Returns:
         `inputs`.
@@ -102,10 +104,16 @@ class AuxiliaryLoss(keras.layers.Layer):
         similarity,
         frame_mask=None,
         segments=None,
+        frame_blocks=None,
         training=None,
     ):
         value = auxiliary_loss(
-            scores, similarity, frame_mask, self.stop_gradient_target, segments
+            scores,
+            similarity,
+            frame_mask,
+            self.stop_gradient_target,
+            segments,
+            frame_blocks=frame_blocks,
         )
         coefficient = self.coefficient
         if callable(coefficient):

@@ -26,6 +26,8 @@ class TokenPruning(keras.layers.Layer):
         segments: Optional int tensor (B, T): the number of each frame's
             video in rows that several videos share, see
             `keras_stts.ops.select_blocks`.
+        frame_blocks: Optional int tensor (B, T): how many blocks each frame
+            has, see `keras_stts.ops.select_blocks`.
 
     Returns:
         A `keras_stts.ops.Selection`: `index` (B, K), `mask` (B, K) and
@@ -72,13 +74,20 @@ class TokenPruning(keras.layers.Layer):
         num_kept_blocks(num_blocks, num_frames, self.prune_ratio)
         self.built = True
 
-    def call(self, inputs, frame_mask=None, segments=None):
+    def call(self, inputs, frame_mask=None, segments=None, frame_blocks=None):
         most = 1 if segments is None else self.num_segments
         return select_blocks(
-            inputs, self.prune_ratio, frame_mask, segments, most
+            inputs,
+            self.prune_ratio,
+            frame_mask,
+            segments,
+            most,
+            frame_blocks=frame_blocks,
         )
 
-    def compute_output_spec(self, inputs, frame_mask=None, segments=None):
+    def compute_output_spec(
+        self, inputs, frame_mask=None, segments=None, frame_blocks=None
+    ):
         batch, num_frames, num_blocks = inputs.shape
         num_kept = None
         if num_frames is not None:

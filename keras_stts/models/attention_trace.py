@@ -14,6 +14,7 @@ from keras_stts.kernels import notes
 from keras_stts.models import sizes
 from keras_stts.models.attention_report import AttentionReport
 from keras_stts.models.backbone_bounds import is_int
+from keras_stts.models.encoding import frames_of
 from keras_stts.pruning import Merging
 from keras_stts.pruning import Ranking
 
@@ -197,11 +198,8 @@ class _Found:
         backbone, vision = self.backbone, {}
         if "videos" in inputs:
             self.kind = "frames"
-            vision = backbone.encode_video(
-                inputs["videos"],
-                inputs["frame_mask"],
-                inputs.get("frame_segments"),
-            )
+            frames = frames_of(inputs)
+            vision = backbone.encode_video(inputs["videos"], frames)
         if "images" in inputs:
             self.kind = "images"
             vision |= backbone.encode_images(

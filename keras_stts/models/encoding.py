@@ -5,10 +5,17 @@ from keras import ops
 
 from keras_stts.language.language_model import Prefix
 from keras_stts.language.language_model import Text
+from keras_stts.ops import Frames
 from keras_stts.ops.shown import add_vision
 from keras_stts.ops.shown import gather_patches
 from keras_stts.ops.text import packed_text_places
 from keras_stts.ops.text import text_places
+
+
+def frames_of(inputs):
+    """The `keras_stts.ops.Frames` of a dict of a model's inputs."""
+    names = ("frame_mask", "frame_segments", "frame_grids")
+    return Frames(*(inputs.get(name) for name in names))
 
 
 class Encoding:
@@ -51,11 +58,7 @@ class Encoding:
         """
         vision = {}
         if "videos" in inputs:
-            vision = self.encode_video(
-                inputs["videos"],
-                inputs["frame_mask"],
-                inputs.get("frame_segments"),
-            )
+            vision = self.encode_video(inputs["videos"], frames_of(inputs))
         if "images" in inputs:
             vision |= self.encode_images(
                 inputs["images"], inputs["image_pooling"]
@@ -78,29 +81,25 @@ class Encoding:
         embeddings = self.connector(patches, patch_mask=mask)
         return {"image_embeddings": embeddings, "num_image_tokens": count}
 
-    def encode_video(self, videos, frame_mask, segments=None):
+    def encode_video(self, videos, frames):
         """Frames to language model embeddings of the kept blocks.
 
         Args:
             videos: Uint8 tensor (B, T, H, W, 3).
-            frame_mask: Bool tensor (B, T).
-            segments: Optional int tensor (B, T), samples of a row.
+            frames: `keras_stts.ops.Frames`, with a mask.
 
         Returns:
             The dict of `keras_stts.towers.VisionTower`, with `"embeddings"`
             (B, K, hidden_dim) in the place of `"features"`.
         """
         vision = self.vision_encoder(
-            videos,
-            frame_mask=frame_mask,
-            segments=segments,
-            pruning=self.pruning,
+            videos, frames=frames, pruning=self.pruning
         )
         vision = dict(vision)
         vision["embeddings"] = self.connector(
             vision.pop("features"), patch_mask=vision.pop("patch_mask", None)
         )
-        return self.pruning.after_connector(vision, frame_mask, segments)
+        return self.pruning.after_connector(vision, frames)
 
     def encode(self, inputs, vision=None):
         """Run the vision part and the text part of whole sequences.

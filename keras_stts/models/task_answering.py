@@ -9,6 +9,7 @@ from keras_stts import _hub_compat as hub
 from keras_stts.memory import foresight
 from keras_stts.models import cuda_graphs
 from keras_stts.models.backbone_bounds import is_int
+from keras_stts.ops import Frames
 from keras_stts.preprocessing import input_checks
 from keras_stts.training import arrays
 from keras_stts.training import distributing
@@ -228,7 +229,7 @@ class Answering:
         converted = converter([sampled])
         vision = self.backbone.encode_video(
             ops.convert_to_tensor(converted["videos"]),
-            ops.convert_to_tensor(converted["frame_mask"]),
+            Frames(ops.convert_to_tensor(converted["frame_mask"])),
         )
         timestamps = converted["timestamps"][0]
         real = len(timestamps)

@@ -9,6 +9,7 @@ from keras_stts.callbacks import DataProgress
 from keras_stts.data.dataset import VideoDataset
 from keras_stts.memory import foresight
 from keras_stts.models import cuda_graphs
+from keras_stts.models.encoding import frames_of
 from keras_stts.optimizers import PartwiseAdamW
 from keras_stts.optimizers import default_learning_rate
 from keras_stts.training import arrays
@@ -348,10 +349,12 @@ def run_backbone(backbone, auxiliary_loss, inputs, **kwargs):
     hidden = outputs["hidden_states"]
     if auxiliary_loss is None:
         return hidden
+    frames = frames_of(inputs)
     return auxiliary_loss(
         hidden,
         outputs["scores"],
         outputs["similarity"],
-        inputs["frame_mask"],
-        segments=inputs.get("frame_segments"),
+        frames.mask,
+        segments=frames.segments,
+        frame_blocks=frames.num_blocks,
     )

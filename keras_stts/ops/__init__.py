@@ -2,6 +2,7 @@
 
 from keras_stts.ops.attention import attention
 from keras_stts.ops.attention import prefix_attention
+from keras_stts.ops.frames import Frames
 from keras_stts.ops.grid import block_grid
 from keras_stts.ops.grid import block_mask
 from keras_stts.ops.grid import from_blocks
@@ -34,12 +35,13 @@ from keras_stts.ops.selection import num_pruned_blocks
 from keras_stts.ops.selection import select_blocks
 
 __all__ = [
-    "alone_in_row",
+    "Frames",
     "Layout",
     "Merged",
     "RESCALE_MIN",
     "Reach",
     "Selection",
+    "alone_in_row",
     "attention",
     "auxiliary_loss",
     "block_grid",

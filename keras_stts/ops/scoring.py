@@ -9,6 +9,7 @@ from keras import ops
 
 from keras_stts.ops.grid import block_grid
 from keras_stts.ops.grid import spread_to_patches
+from keras_stts.ops.packing import pack_blocks
 from keras_stts.ops.segments import fill_first_frames
 
 RESCALE_MIN = math.exp(-2.0)
@@ -63,6 +64,8 @@ def auxiliary_loss(
     frame_mask=None,
     stop_gradient_target=False,
     segments=None,
+    *,
+    frame_blocks=None,
 ):
     """Mean squared error of the scores against the change between frames.
 
@@ -73,6 +76,7 @@ def auxiliary_loss(
         stop_gradient_target: Bool. Whether the target is a constant to the
             gradient. The published code lets the gradient through.
         segments: Optional int tensor (B, T), see `select_blocks`.
+        frame_blocks: Optional int tensor (B, T), see `select_blocks`.
 
     Returns:
         Float32 scalar: the mean of `(score - (1 - similarity)) ** 2` over the
@@ -87,7 +91,13 @@ def auxiliary_loss(
         target = ops.stop_gradient(target)
     error = ops.square(ops.cast(scores, "float32") - target)[:, 1:]
     real = frame_pairs(scores, frame_mask, segments)[..., None]
-    count = ops.sum(real) * error.shape[-1]
+    if frame_blocks is None:
+        count = ops.sum(real) * error.shape[-1]
+    else:
+        place = ops.arange(error.shape[-1], dtype="int32")
+        own = place < ops.cast(frame_blocks, "int32")[:, 1:, None]
+        real = real * ops.cast(own, "float32")
+        count = ops.sum(real)
     return ops.sum(error * real) / ops.maximum(count, 1.0)
 
 
@@ -126,7 +136,13 @@ def check_rescale(axis, minimum):
 
 
 def rescale_scores(
-    scores, block_rows, axis="row", minimum=RESCALE_MIN, segments=None
+    scores,
+    block_rows,
+    axis="row",
+    minimum=RESCALE_MIN,
+    segments=None,
+    *,
+    grids=None,
 ):
     """Min-max rescale scores to [minimum, 1], frame 0 to 1.
 
@@ -138,6 +154,9 @@ def rescale_scores(
         minimum: Float in (0, 1]. What the lowest score becomes. If all scores
             of a row are equal, they all become `minimum`, without gradient.
         segments: Optional int tensor (B, T), see `select_blocks`.
+        grids: Optional int tensor (B, T, 2), rows and columns of the blocks
+            of each frame, see `keras_stts.ops.Frames`. `block_rows` is not
+            used then.
 
     Returns:
         Float32 tensor (B, T, P).
@@ -148,16 +167,55 @@ def rescale_scores(
     check_rescale(axis, minimum)
     scores = ops.cast(scores, "float32")
     num_frames, num_blocks = scores.shape[1:]
-    rows = block_rows if axis == "row" else 1
-    x = ops.reshape(scores, (-1, num_frames, rows, num_blocks // rows))
-    low = ops.amin(x, axis=-1, keepdims=True)
-    high = ops.amax(x, axis=-1, keepdims=True)
+    if grids is None:
+        rows = block_rows if axis == "row" else 1
+        x = ops.reshape(scores, (-1, num_frames, rows, num_blocks // rows))
+        low = ops.amin(x, axis=-1, keepdims=True)
+        high = ops.amax(x, axis=-1, keepdims=True)
+    else:
+        x = scores
+        low, high = _extremes(x, ops.cast(grids, "int32"), axis)
     spread = high - low
     # The gradient of a constant row would be a huge number times 0.
     scale = ops.where(spread > 0, 1.0 / (spread + 1e-6), 0.0)
     x = minimum + (1.0 - minimum) * (x - low) * scale
     x = ops.reshape(x, (-1, num_frames, num_blocks))
     return fill_first_frames(x, 1.0, segments)
+
+
+def _extremes(scores, grids, axis):
+    """Lowest and highest score (B, T, P) of what each block is rescaled with.
+
+    Args:
+        scores: Float32 tensor (B, T, P).
+        grids: Int32 tensor (B, T, 2).
+        axis: `"row"` or `"frame"`.
+    """
+    num_frames, num_blocks = scores.shape[1:]
+    number = ops.prod(grids, axis=-1)[..., None]
+    size = grids[..., 1:] if axis == "row" else number
+    place = ops.arange(num_blocks, dtype="int32")
+    # Padding comes after all rows; what it gets does not matter.
+    size = ops.where(place < number, ops.maximum(size, 1), num_blocks)
+    row = place // size
+    flat = (-1, num_blocks)
+    scores, row, size = (ops.reshape(x, flat) for x in (scores, row, size))
+    padding = ops.reshape(place >= number, flat)
+    row = ops.where(padding, num_blocks, row)
+    order = ops.argsort(ops.stop_gradient(scores), axis=-1)
+    order = ops.cast(order, "int32")
+    # Row after row, each from its lowest score to its highest.
+    key = pack_blocks(row, order) * num_blocks + place
+    order = pack_blocks(order, ops.cast(ops.argsort(key, axis=-1), "int32"))
+    first = ops.where(padding, 0, row * size)
+    last = ops.where(padding, 0, first + size - 1)
+    return tuple(
+        ops.reshape(
+            pack_blocks(scores, pack_blocks(order, at)),
+            (-1, num_frames, num_blocks),
+        )
+        for at in (first, last)
+    )
 
 
 def score_bias(

@@ -4,6 +4,7 @@ import functools
 import math
 from collections import namedtuple
 
+import numpy as np
 from keras import ops
 
 from keras_stts.ops.packing import known_before_the_run
@@ -106,7 +107,7 @@ def _kept_table(num_blocks, num_frames, prune_ratio):
     return table
 
 
-def _ranking(scores, frame_mask, segments=None):
+def _ranking(scores, real, segments=None):
     """Scores (B, T * P) in which padding is the lowest, frame 0 the highest."""
     batch_shape = (-1, scores.shape[1] * scores.shape[2])
     scores = ops.stop_gradient(ops.cast(scores, "float32"))
@@ -115,14 +116,19 @@ def _ranking(scores, frame_mask, segments=None):
     scores = ops.clip(scores, -FLOAT32_MAX, FLOAT32_MAX)
     # Compilers disagree on whether -0.0 or a subnormal number is below 0.
     scores = ops.where(ops.abs(scores) < FLOAT32_TINY, 0.0, scores)
-    real = ops.expand_dims(ops.cast(frame_mask, "bool"), -1)
-    scores = ops.where(real, scores, -math.inf)
     scores = fill_first_frames(scores, math.inf, segments)
+    scores = ops.where(real, scores, -math.inf)
     return ops.reshape(scores, batch_shape)
 
 
 def select_blocks(
-    scores, prune_ratio, frame_mask=None, segments=None, num_segments=1
+    scores,
+    prune_ratio,
+    frame_mask=None,
+    segments=None,
+    num_segments=1,
+    *,
+    frame_blocks=None,
 ):
     """Keep the highest-scoring blocks of each video, and frame 0.
 
@@ -137,6 +143,9 @@ def select_blocks(
             of a row follow each other; padding, at the end, has the number of
             the last one. Each video keeps the blocks it would keep alone.
         num_segments: Int. Most videos in a row, 1 without `segments`.
+        frame_blocks: Optional int tensor (B, T): how many blocks each frame
+            has, the first ones of its P; the frames of a video have as many.
+            The others are padding, as those of padding frames are.
 
     Returns:
         A `Selection`. K is `num_kept_blocks(P, T, prune_ratio, num_segments)`,
@@ -153,28 +162,38 @@ def select_blocks(
     if frame_mask is None:
         frame_mask = ops.ones_like(scores[..., 0], dtype="bool")
     frame_mask = ops.cast(frame_mask, "bool")
-    ranking = _ranking(scores, frame_mask, segments)
+    place = ops.arange(total, dtype="int32")
+    if frame_blocks is None:
+        real = ops.broadcast_to(frame_mask[..., None], ops.shape(scores))
+    else:
+        frame_blocks = ops.cast(frame_blocks, "int32")
+        real = place[:num_blocks] < frame_blocks[..., None]
+        real = real & frame_mask[..., None]
+    ranking = _ranking(scores, real, segments)
     # A stable sort: of equal scores the earlier block goes first.
     order = ops.cast(ops.argsort(ranking, axis=-1), "int32")
-    if segments is None:
-        frames = ops.sum(ops.cast(frame_mask, "int32"), axis=-1, keepdims=True)
+    if frame_blocks is None:
+        counts = _same_counts(
+            frame_mask, segments, num_segments, num_blocks, prune_ratio
+        )
     else:
-        frames = segment_sizes(segments, frame_mask, num_segments)
-    table = _kept_table(num_blocks, num_frames, prune_ratio)
-    first = ops.minimum(_first_to_stay(frames, table, num_blocks), total - 1)
+        counts = _own_counts(
+            real, frame_blocks, segments, num_segments, prune_ratio
+        )
+    first = ops.minimum(_first_to_stay(*counts, total), total - 1)
     if segments is None:
         least = pack_blocks(order, first)
     else:
         segments = ops.cast(segments, "int32")
-        real = ops.where(frame_mask, segments, -1)
-        order = _one_video_after_the_other(order, _repeat(real, num_blocks))
+        whose = ops.where(real, segments[..., None], -1)
+        whose = ops.reshape(whose, (-1, total))
+        order = _one_video_after_the_other(order, whose)
         least = pack_blocks(order, first)
         least = pack_blocks(least, _repeat(segments, num_blocks))
     # A block stays unless it is before the first of its video that stays.
-    place = ops.arange(total, dtype="int32")
     bar = pack_blocks(ranking, least)
     kept = (ranking > bar) | ((ranking == bar) & (place >= least))
-    kept = kept & _repeat(frame_mask, num_blocks)
+    kept = kept & ops.reshape(real, (-1, total))
     index = places_of(kept, num_kept)
     found = ops.sum(ops.cast(kept, "int32"), axis=-1, keepdims=True)
     mask = place[:num_kept] < found
@@ -182,13 +201,52 @@ def select_blocks(
     return Selection(ops.where(mask, index, total - 1), mask, kept)
 
 
-def _first_to_stay(frames, table, num_blocks):
+def _same_counts(frame_mask, segments, num_segments, num_blocks, prune_ratio):
+    """Blocks that each video has and keeps, (B, videos) each, where all frames
+    have as many."""
+    if segments is None:
+        frames = ops.sum(ops.cast(frame_mask, "int32"), axis=-1, keepdims=True)
+    else:
+        frames = segment_sizes(segments, frame_mask, num_segments)
+    table = _kept_table(num_blocks, frame_mask.shape[1], prune_ratio)
+    kept = ops.take(ops.convert_to_tensor(table, "int32"), frames)
+    return frames * num_blocks, kept
+
+
+def _own_counts(real, frame_blocks, segments, num_segments, prune_ratio):
+    """`_same_counts` where each video's frames have blocks of their own."""
+    number = ops.sum(ops.cast(real, "int32"), axis=-1)
+    if segments is None:
+        segments = ops.zeros_like(number)
+    which = ops.arange(num_segments, dtype="int32")
+    own = ops.cast(segments, "int32")[..., None] == which
+    own = own & (number > 0)[..., None]
+    own = ops.cast(own, "int32")
+    number = ops.sum(own * number[..., None], axis=1)
+    least = ops.max(own * frame_blocks[..., None], axis=1)
+    most = real.shape[1] * real.shape[2]
+    removed = _removed_table(most, prune_ratio)
+    removed = ops.take(ops.convert_to_tensor(removed), number)
+    return number, ops.maximum(number - removed, least)
+
+
+@known_before_the_run
+def _removed_table(most, prune_ratio):
+    """Blocks removed of 0, 1, ... `most` blocks."""
+    return _all_removed(most, prune_ratio)
+
+
+@functools.lru_cache(maxsize=64)
+def _all_removed(most, prune_ratio):
+    table = [num_pruned_blocks(n, 1, prune_ratio) for n in range(most + 1)]
+    return np.array(table, "int32")
+
+
+def _first_to_stay(number, kept, total):
     """Index of the first block of each video that stays, (B, videos), in the
     order of removal, in which the videos follow each other."""
-    total = (len(table) - 1) * num_blocks
-    kept_count = ops.take(ops.convert_to_tensor(table, "int32"), frames)
-    later = ops.sum(frames, axis=-1, keepdims=True) - ops.cumsum(frames, -1)
-    return total - later * num_blocks - kept_count
+    later = ops.sum(number, axis=-1, keepdims=True) - ops.cumsum(number, -1)
+    return total - later - kept
 
 
 def _one_video_after_the_other(order, segment_of_block):

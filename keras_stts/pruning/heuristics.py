@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_stts.ops import Frames
 from keras_stts.ops import neighbor_similarity
 from keras_stts.pruning.ranking import Ranking
 
@@ -22,7 +23,7 @@ class Random(Ranking):
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(seed)
 
-    def call(self, blocks, frame_mask=None, segments=None):
+    def call(self, blocks, frames=Frames()):
         shape = ops.shape(blocks)[:3]
         return keras.random.uniform(shape, seed=self.seed_generator)
 
@@ -42,8 +43,8 @@ class FrameSimilarity(Ranking):
         STTS (arXiv 2603.18004).
     """
 
-    def call(self, blocks, frame_mask=None, segments=None):
-        return 1.0 - neighbor_similarity(blocks, segments=segments)
+    def call(self, blocks, frames=Frames()):
+        return 1.0 - neighbor_similarity(blocks, segments=frames.segments)
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")

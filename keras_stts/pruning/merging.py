@@ -3,6 +3,7 @@ import functools
 import keras
 from keras import ops
 
+from keras_stts.ops import Frames
 from keras_stts.ops import attention
 from keras_stts.ops import merge_schedule
 from keras_stts.ops import merge_tokens
@@ -48,13 +49,13 @@ class Merging(PruningMethod):
         self.counts = merge_schedule(num_patches, len(tower.blocks), self.ratio)
         self.build((None, num_patches, width))
 
-    def encode(self, tower, x, frame_mask=None, segments=None):
+    def encode(self, tower, x, frames=Frames()):
         if not self.ratio:
-            return super().encode(tower, x, frame_mask, segments)
-        frames = (-1, *x.shape[1:])
+            return super().encode(tower, x, frames)
+        shape = (-1, *x.shape[1:])
         x = ops.reshape(x, (-1, *x.shape[2:]))
         outputs = self.run(tower.blocks, x, self.counts, tower.feature_layers)
-        outputs = {i: ops.reshape(h, frames) for i, h in outputs.items()}
+        outputs = {i: ops.reshape(h, shape) for i, h in outputs.items()}
         return tower.features_of_frames(outputs)
 
     def merge(self, x, key, merged, count):

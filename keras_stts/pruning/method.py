@@ -3,6 +3,8 @@ import numbers
 
 import keras
 
+from keras_stts.ops import Frames
+
 PLACES = ("vision_encoder", "connector")
 RATIO, LAYER = 0.5, 3
 SETTINGS = ("ratio", "place", "layer", "refill")
@@ -63,28 +65,26 @@ class PruningMethod(keras.layers.Layer):
     def build(self, input_shape):
         self.built = True
 
-    def encode(self, tower, x, frame_mask=None, segments=None):
+    def encode(self, tower, x, frames=Frames()):
         """Run the layers of a vision tower.
 
         Args:
             tower: A `keras_stts.towers.VisionTower`.
             x: Tensor (B, T, N, D), embedded patches.
-            frame_mask: Optional bool tensor (B, T), False for padding frames.
-            segments: Optional int tensor (B, T), see
-                `keras_stts.ops.select_blocks`.
+            frames: `keras_stts.ops.Frames`, what is known of them.
 
         Returns:
             Dict, see `keras_stts.towers.VisionTower`.
         """
-        return tower.encode_whole(x)
+        return tower.encode_whole(x, frames)
 
-    def after_connector(self, vision, frame_mask=None, segments=None):
+    def after_connector(self, vision, frames=Frames()):
         """Prune what the connector made.
 
         Args:
             vision: Dict of what `encode` returned and of `"embeddings"`,
                 tensor (B, K, embedding_dim).
-            frame_mask, segments: See `encode`.
+            frames: See `encode`.
 
         Returns:
             Dict as `vision`.

@@ -5,9 +5,9 @@ from keras import ops
 from keras_stts.kernels.settled import settled
 from keras_stts.layers import RaggedPacking
 from keras_stts.layers import TokenPruning
+from keras_stts.ops import Frames
 from keras_stts.ops import Reach
 from keras_stts.ops import alone_in_row
-from keras_stts.ops import attention
 from keras_stts.ops import neighbor_similarity
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import spread_to_patches
@@ -43,12 +43,10 @@ class Ranking(PruningMethod):
     Call arguments:
         blocks: Float32 tensor (B, T, P, F): in the vision encoder a block's
             patches side by side, after the connector its embedding.
-        frame_mask: Optional bool tensor (B, T), False for padding frames.
-            What these score does not matter, and they must not matter to
-            what others score.
-        segments: Optional int tensor (B, T): which of several videos that
-            share a row a frame belongs to, see
-            `keras_stts.ops.select_blocks`.
+        frames: `keras_stts.ops.Frames`: which frames and blocks are real, and
+            which of several videos that share a row a frame belongs to. What
+            padding scores does not matter, and it must not matter to what
+            others score.
 
     Returns:
         Tensor (B, T, P), higher is better. Scores are compared within a video
@@ -69,7 +67,7 @@ class Ranking(PruningMethod):
             super().__init__(**kwargs)
             self.power = power
 
-        def call(self, blocks, frame_mask=None, segments=None):
+        def call(self, blocks, frames):
             mean = keras.ops.mean(blocks, axis=2, keepdims=True)
             distance = keras.ops.abs(blocks - mean) ** self.power
             return keras.ops.sum(distance, axis=-1)
@@ -91,14 +89,14 @@ class Ranking(PruningMethod):
             self.dense.build(blocks_shape)
             self.built = True
 
-        def call(self, blocks, frame_mask=None, segments=None):
+        def call(self, blocks, frames):
             scores = self.dense(blocks)[..., 0]
             change = 1 - keras_stts.ops.neighbor_similarity(blocks)
             error = keras.ops.square(scores - keras.ops.stop_gradient(change))
             self.add_loss(keras.ops.mean(error))
             return scores
 
-        def attention_bias(self, scores, segments=None):
+        def attention_bias(self, scores, frames):
             return keras.ops.log(scores)
 
     model = keras_stts.VideoVLM.from_preset("shapes_tiny", pruning=Learned())
@@ -119,13 +117,12 @@ class Ranking(PruningMethod):
         self.layer = layer
         self.refill = refill
 
-    def call(self, blocks, frame_mask=None, segments=None):
+    def call(self, blocks, frames=Frames()):
         raise NotImplementedError(
-            f"`{type(self).__name__}` must implement `call(blocks, "
-            "frame_mask=None, segments=None)`."
+            f"`{type(self).__name__}` must implement `call(blocks, frames)`."
         )
 
-    def attention_bias(self, scores, segments=None):
+    def attention_bias(self, scores, frames=Frames()):
         """What the scores add to attention, by which they learn.
 
         The choice of blocks has no gradient. A bias of the logits of
@@ -135,7 +132,7 @@ class Ranking(PruningMethod):
 
         Args:
             scores: Tensor (B, T, P), what `call` returned.
-            segments: See `call`.
+            frames: See `call`.
 
         Returns:
             Float32 tensor (B, T, P), or `None`, the default, for no bias. Of
@@ -181,63 +178,82 @@ class Ranking(PruningMethod):
         """Whether blocks leave in `"vision_encoder"` or `"connector"`."""
         return self.runs and self.place == place
 
-    def encode(self, tower, x, frame_mask=None, segments=None):
+    def encode(self, tower, x, frames=Frames()):
         if not self.prunes_in("vision_encoder"):
-            return super().encode(tower, x, frame_mask, segments)
-        frames = (-1, *x.shape[1:])
+            return super().encode(tower, x, frames)
+        shape, scored = (-1, *x.shape[1:]), self.layer + 1
         x = ops.reshape(x, (-1, *x.shape[2:]))
-        scored = self.layer + 1
-        hidden = tower.run(x, tower.blocks[:scored], also={self.layer})
-        seen = ops.reshape(hidden[self.layer], frames)
-        ranked = self._rank(_flat_blocks(seen, tower), frame_mask, segments)
-        bias = self._bias_of_patches(ranked["scores"], tower, segments)
-        x = tower.blocks[scored](hidden[self.layer], bias=bias)
-        x = hidden[scored] = settled(x)
-        selection, late = ranked["selection"], tower.blocks[scored + 1 :]
+        early, next, late = (
+            tower.blocks[:scored],
+            tower.blocks[scored : scored + 1],
+            tower.blocks[scored + 1 :],
+        )
+        attend = tower.attend_frames(frames)
+        hidden = tower.run(x, early, also={self.layer}, attend=attend)
+        x = hidden[self.layer]
+        blocks = _flat_blocks(ops.reshape(x, shape), tower)
+        ranked = self._rank(blocks, frames)
+        bias = self._bias_of_patches(ranked["scores"], tower, frames)
+        hidden |= tower.run(x, next, also={scored}, attend=attend, bias=bias)
+        selection = ranked["selection"]
         if self.refill:
-            reach = self._refilled(selection, tower, segments)
-            attend = functools.partial(attention, reach=reach)
-            hidden |= tower.run(x, late, attend=attend)
+            reach = self._refilled(selection, tower, frames)
+            attend = tower.attend_frames(frames, reach)
+            hidden |= tower.run(hidden[scored], late, attend=attend)
+
+        def pack(x):
+            return settled(self._packing(ops.reshape(x, shape), selection))
+
         wanted = {*tower.feature_layers, scored} & set(hidden)
-        packed = {
-            i: settled(self._packing(ops.reshape(hidden[i], frames), selection))
-            for i in sorted(wanted)
-        }
+        packed = {i: pack(hidden[i]) for i in sorted(wanted)}
         if not self.refill:
-            attend = functools.partial(
-                self._packing.attention, layout=self._packing.layout(selection)
-            )
+            attend = self._attend_packed(tower, frames, selection)
             packed |= tower.run(packed[scored], late, attend=attend)
         mask = self._packing.patch_mask(selection)
         return {**tower.features_of_blocks(packed, mask), **ranked}
 
-    def after_connector(self, vision, frame_mask=None, segments=None):
+    def _attend_packed(self, tower, frames, selection):
+        """The attention of layers on kept patches."""
+        attend = functools.partial(
+            self._packing.attention, layout=self._packing.layout(selection)
+        )
+        pack = functools.partial(self._packing, selection=selection)
+        return tower.attend_packed(attend, pack, frames)
+
+    def after_connector(self, vision, frames=Frames()):
         if not self.prunes_in("connector"):
             return vision
         x = vision["embeddings"]
-        shape = (-1, frame_mask.shape[1], self.num_blocks, x.shape[-1])
-        ranked = self._rank(ops.reshape(x, shape), frame_mask, segments)
+        shape = (-1, frames.mask.shape[1], self.num_blocks, x.shape[-1])
+        ranked = self._rank(ops.reshape(x, shape), frames)
         kept = pack_blocks(x, ranked["selection"].index)
         return {**vision, **ranked, "embeddings": kept}
 
-    def _rank(self, blocks, frame_mask, segments):
+    def _rank(self, blocks, frames):
         """Dict of `"scores"`, `"similarity"` and `"selection"`."""
-        scores = self(blocks, frame_mask=frame_mask, segments=segments)
+        scores = self(blocks, frames)
+        selection = self._select(
+            scores,
+            frames.mask,
+            frames.segments,
+            frame_blocks=frames.num_blocks,
+        )
+        similarity = neighbor_similarity(blocks, segments=frames.segments)
         return {
             "scores": scores,
-            "similarity": neighbor_similarity(blocks, segments=segments),
-            "selection": self._select(scores, frame_mask, segments),
+            "similarity": similarity,
+            "selection": selection,
         }
 
-    def _bias_of_patches(self, scores, tower, segments):
+    def _bias_of_patches(self, scores, tower, frames):
         """The bias of attention to each patch (B * T, 1, 1, N), or `None`."""
-        bias = self.attention_bias(scores, segments=segments)
+        bias = self.attention_bias(scores, frames)
         if bias is None:
             return None
         bias = spread_to_patches(bias, tower.window, tower.grid)
         return ops.reshape(bias, (-1, 1, 1, bias.shape[-1]))
 
-    def _refilled(self, selection, tower, segments=None):
+    def _refilled(self, selection, tower, frames):
         """What later layers see of whole frames (B * T, N).
 
         A frame that keeps nothing sees all, so that no row of the softmax is
@@ -246,7 +262,8 @@ class Ranking(PruningMethod):
         kept = ops.cast(selection.kept, "int32")
         kept = spread_to_patches(kept, tower.window, tower.grid)
         counts, num_patches = ops.sum(kept, axis=-1), kept.shape[-1]
-        whole = alone_in_row(counts, num_patches, segments) | (counts == 0)
+        whole = alone_in_row(counts, num_patches, frames.segments)
+        whole = whole | (counts == 0)
         mask = (kept > 0) | whole[..., None]
         return Reach(marked=ops.reshape(mask, (-1, num_patches)))
 

@@ -5,6 +5,7 @@ from keras_stts.layers import AuxiliaryLoss
 from keras_stts.layers import TokenScorer
 from keras_stts.layers.token_pooler import pooling_flops
 from keras_stts.ops import RESCALE_MIN
+from keras_stts.ops import Frames
 from keras_stts.ops import block_grid
 from keras_stts.ops import rescale_scores
 from keras_stts.ops.scoring import check_rescale
@@ -62,24 +63,25 @@ class STTS(Ranking):
         self.scorer.build(self._patches_shape(blocks_shape))
         self.built = True
 
-    def call(self, blocks, frame_mask=None, segments=None):
+    def call(self, blocks, frames=Frames()):
         blocks = ops.reshape(
             blocks, (-1, *self._patches_shape(blocks.shape)[1:])
         )
-        return self.scorer(blocks, segments=segments)
+        return self.scorer(blocks, segments=frames.segments)
 
     def _patches_shape(self, blocks_shape):
         *shape, width = blocks_shape
         size = self.scorer.window**2
         return (*shape, size, width // size)
 
-    def attention_bias(self, scores, segments=None):
+    def attention_bias(self, scores, frames=Frames()):
         scores = rescale_scores(
             scores,
             self.block_rows,
             self.rescale_axis,
             self.rescale_min,
-            segments,
+            frames.segments,
+            grids=frames.grids,
         )
         return ops.log(scores)
 

@@ -1,6 +1,9 @@
+import math
+
 import keras
 from keras import ops
 
+from keras_stts.ops import Frames
 from keras_stts.ops.segments import same_video
 from keras_stts.pruning.ranking import Ranking
 
@@ -49,28 +52,29 @@ class VidCom2(Ranking):
         self.channels = channels
         self.temperature = temperature
 
-    def call(self, blocks, frame_mask=None, segments=None):
-        if frame_mask is None:
-            frame_mask = ops.ones_like(blocks[:, :, 0, 0], dtype="bool")
-        members = same_video(frame_mask, segments)
+    def call(self, blocks, frames=Frames()):
+        real = frames.real(blocks)
+        members = same_video(ops.any(real, axis=-1), frames.segments)
         weights = members / _count(members)[..., None]
-        x = blocks * self._steadiest(blocks, weights)[:, :, None]
+        x = blocks * self._steadiest(blocks, weights, real)[:, :, None]
         squares = ops.sum(ops.square(x), axis=-1, keepdims=True)
         x = x * ops.rsqrt(ops.maximum(squares, 1e-24))
-        frame = ops.mean(x, axis=2)
+        frame = _mean_of_blocks(x, real)
         video = ops.einsum("bmt,btf->bmf", weights, frame)
         to_video, to_frame = _kernels(x, video), _kernels(x, frame)
-        shares = self._shares(-ops.mean(to_video, axis=-1), members)
-        order = ops.argsort(to_video + to_frame, axis=-1)
+        shares = self._shares(-_mean_of_blocks(to_video, real), members)
+        both = ops.where(real, to_video + to_frame, math.inf)
+        order = ops.argsort(both, axis=-1)
         rank = ops.cast(ops.argsort(order, axis=-1), "float32")
         return shares[..., None] / (rank + 0.5)
 
-    def _steadiest(self, blocks, weights):
+    def _steadiest(self, blocks, weights, real):
         """1 at the channels that vary least in a video, else 0: (B, M, F)."""
         width = blocks.shape[-1]
-        mean = ops.einsum("bmt,btf->bmf", weights, ops.mean(blocks, axis=2))
+        mean = _mean_of_blocks(blocks, real)
+        mean = ops.einsum("bmt,btf->bmf", weights, mean)
         spread = ops.square(blocks - mean[:, :, None])
-        spread = ops.mean(spread, axis=2)
+        spread = _mean_of_blocks(spread, real)
         variance = ops.einsum("bmt,btf->bmf", weights, spread)
         rank = ops.argsort(ops.argsort(variance, axis=-1), axis=-1)
         return ops.cast(rank < max(1, int(width * self.channels)), "float32")
@@ -89,6 +93,18 @@ class VidCom2(Ranking):
             "channels": self.channels,
             "temperature": self.temperature,
         }
+
+
+def _mean_of_blocks(x, real):
+    """Mean over the real blocks of each frame: (B, T, P, ...) -> (B, T, ...).
+
+    Args:
+        x: Float tensor (B, T, P, ...).
+        real: Bool tensor (B, T, P).
+    """
+    real = ops.cast(real, "float32")
+    share = real / ops.maximum(ops.sum(real, axis=-1, keepdims=True), 1.0)
+    return ops.einsum("btp,btp...->bt...", share, x)
 
 
 def _count(members):

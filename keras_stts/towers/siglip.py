@@ -85,9 +85,9 @@ class SigLIPTower(VisionTower):
     def build(self, input_shape=None):
         self.built = True  # The layers are.
 
-    def embed(self, frames):
-        _, num_frames, *shape = frames.shape
-        x = ops.cast(ops.reshape(frames, (-1, *shape)), "float32") / 255.0
+    def embed(self, inputs, frames=None):
+        _, num_frames, *shape = inputs.shape
+        x = ops.cast(ops.reshape(inputs, (-1, *shape)), "float32") / 255.0
         x = (x - self.pixel_mean) / self.pixel_std
         x = self.embedding(ops.cast(x, self.compute_dtype))
         return ops.reshape(x, (-1, num_frames, *self.patches_shape))

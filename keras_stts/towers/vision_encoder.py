@@ -106,9 +106,9 @@ class VisionEncoder(VisionTower):
             block.build((None, num_patches, width))
         self.built = True
 
-    def embed(self, frames):
+    def embed(self, inputs, frames=None):
         # Bytes are moved, not the numbers that they become.
-        x = settled(patchify(frames, self.patch_size))
+        x = settled(patchify(inputs, self.patch_size))
         x = ops.cast(x, "float32")
         mean, std = (
             by_pixel(value, self.patch_size)

@@ -1,7 +1,10 @@
+import functools
+
 import keras
 from keras import ops
 
 from keras_stts.kernels.settled import settled
+from keras_stts.ops import Frames
 from keras_stts.ops import attention
 from keras_stts.ops import block_grid
 from keras_stts.ops import block_mask
@@ -30,9 +33,8 @@ class VisionTower(keras.layers.Layer):
 
     Call arguments:
         inputs: Uint8 tensor (B, T, image_size, image_size, 3).
-        frame_mask: Optional bool tensor (B, T), False for padding frames.
-        segments: Optional int tensor (B, T): which of several videos that
-            share a row a frame belongs to.
+        frames: Optional `keras_stts.ops.Frames`: which frames are real, and
+            which of several videos that share a row each belongs to.
         pruning: Optional `keras_stts.pruning.PruningMethod`, attached.
             Defaults to none.
 
@@ -111,22 +113,59 @@ class VisionTower(keras.layers.Layer):
         """Places g of a block, and the width F of the features."""
         return self.window**2, self.hidden_dim * len(self.feature_layers)
 
-    def embed(self, frames):
+    def embed(self, inputs, frames=None):
         """Patches before the first layer.
 
         Args:
-            frames: Uint8 tensor (B, T, image_size, image_size, 3).
+            inputs: Uint8 tensor (B, T, image_size, image_size, 3).
+            frames: `keras_stts.ops.Frames`, of towers whose frames differ.
 
         Returns:
             Tensor (B, T, N, D), patches in row order.
         """
         raise NotImplementedError(
-            f"`{type(self).__name__}` must implement `embed(frames)`."
+            f"`{type(self).__name__}` must implement `embed(inputs, frames)`."
         )
 
-    def call(self, inputs, frame_mask=None, segments=None, pruning=None):
+    def attend_frames(self, frames, reach=None):
+        """The attention of layers on whole frames (B * T, N, D).
+
+        A tower overrides it whose attention needs the places of patches, or
+        whose frames have less than N.
+
+        Args:
+            frames: `keras_stts.ops.Frames`.
+            reach: Optional `keras_stts.ops.Reach`, patches that are seen.
+                Defaults to all.
+
+        Returns:
+            Function of query, key, value (B * T, N, heads, head_dim).
+        """
+        if reach is None:
+            return attention
+        return functools.partial(attention, reach=reach)
+
+    def attend_packed(self, attend, pack, frames):
+        """The attention of layers on the kept patches of all frames.
+
+        A tower overrides it whose attention needs the places of patches.
+
+        Args:
+            attend: Function of query, key, value (B, K * g, heads, head_dim),
+                within each frame.
+            pack: Function that takes what is of kept patches: (B, T, N, ...)
+                to (B, K * g, ...).
+            frames: `keras_stts.ops.Frames`.
+
+        Returns:
+            Function as `attend`.
+        """
+        return attend
+
+    def call(self, inputs, frames=None, pruning=None):
+        frames = Frames() if frames is None else frames
         method = PruningMethod() if pruning is None else pruning
-        return method.encode(self, self.embed(inputs), frame_mask, segments)
+        return method.encode(self, self.embed(inputs, frames), frames)
 
     def encode_images(self, images):
         """Features of all patches (B, C * N, F) of images (B, C, H, W, 3)."""
@@ -136,14 +175,15 @@ class VisionTower(keras.layers.Layer):
         x = self._joined(self.run(x, self.blocks))
         return ops.reshape(x, (-1, num_images * num_patches, x.shape[-1]))
 
-    def encode_whole(self, x):
+    def encode_whole(self, x, frames):
         """Run all layers on whole frames (B, T, N, D): dict, see `call`."""
-        frames = (-1, *x.shape[1:])
-        hidden = self.run(ops.reshape(x, (-1, *x.shape[2:])), self.blocks)
-        hidden = {i: ops.reshape(h, frames) for i, h in hidden.items()}
+        shape = (-1, *x.shape[1:])
+        x = ops.reshape(x, (-1, *x.shape[2:]))
+        hidden = self.run(x, self.blocks, attend=self.attend_frames(frames))
+        hidden = {i: ops.reshape(h, shape) for i, h in hidden.items()}
         return self.features_of_frames(hidden)
 
-    def run(self, x, blocks, *, also=(), attend=attention):
+    def run(self, x, blocks, *, also=(), attend=attention, bias=None):
         """Run some layers.
 
         Args:
@@ -151,6 +191,7 @@ class VisionTower(keras.layers.Layer):
             blocks: List, layers that follow each other.
             also: Ints, layers whose outputs are returned, too.
             attend: Function, see `keras_stts.towers.VisionBlock`.
+            bias: Optional tensor, see `keras_stts.towers.VisionBlock`.
 
         Returns:
             Dict of the number of a layer to its output (rows, n, D): those
@@ -158,7 +199,7 @@ class VisionTower(keras.layers.Layer):
         """
         outputs = {}
         for block in blocks:
-            x = block(x, attend=attend)
+            x = block(x, attend=attend, bias=bias)
             index = self.blocks.index(block)
             if index in self.feature_layers or index in also:
                 x = outputs[index] = settled(x)

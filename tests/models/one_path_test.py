@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_stts
 from keras_stts.compiling import compiled
 from tests.models import tiny
 
@@ -45,7 +46,9 @@ def decode_step_by_step(model, inputs):
     backbone = model.backbone
 
     def start(x):
-        vision = backbone.encode_video(x["videos"], x["frame_mask"])
+        vision = backbone.encode_video(
+            x["videos"], keras_stts.ops.Frames(x["frame_mask"])
+        )
         prefix = backbone.encode_prefix(
             x["vision_token_ids"], x["vision_mask"], vision
         )

@@ -15,7 +15,7 @@ class Contrast(keras_stts.pruning.Ranking):
         super().__init__(**kwargs)
         self.power = power
 
-    def call(self, blocks, frame_mask=None, segments=None):
+    def call(self, blocks, frames=keras_stts.ops.Frames()):
         mean = keras.ops.mean(blocks, axis=2, keepdims=True)
         distance = keras.ops.abs(blocks - mean) ** self.power
         return keras.ops.sum(distance, axis=-1)

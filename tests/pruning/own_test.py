@@ -25,7 +25,7 @@ class Learned(keras_stts.pruning.Ranking):
         self.dense.build(blocks_shape)
         self.built = True
 
-    def call(self, blocks, frame_mask=None, segments=None):
+    def call(self, blocks, frames):
         scores = self.dense(blocks)[..., 0]
         change = 1 - keras_stts.ops.neighbor_similarity(blocks)
         error = ops.square(scores - ops.stop_gradient(change))
@@ -33,7 +33,7 @@ class Learned(keras_stts.pruning.Ranking):
             self.add_loss(self.weight * ops.mean(error))
         return scores
 
-    def attention_bias(self, scores, segments=None):
+    def attention_bias(self, scores, frames):
         return ops.log(scores) if self.biases else None
 
     def flops(self, num_frames, num_blocks, width):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from keras_stts import pruning
+from keras_stts.ops import Frames
 from tests.harness import compiled
 from tests.pruning.contrast import Contrast
 
@@ -114,13 +115,13 @@ def test_padding_and_other_videos_of_a_row_do_not_matter(name):
         compiled(method)(video[None, :length])[0]
         for video, length in zip(x, LENGTHS)
     ]
-    padded = compiled(lambda x, mask: method(x, frame_mask=mask))(x, mask)
+    padded = compiled(lambda x, mask: method(x, Frames(mask)))(x, mask)
     row = np.concatenate([x[mask], x[0, :2]])[None]
     real = np.arange(len(row[0])) < sum(LENGTHS)
     segments = np.repeat([0, 1, 2, 2], [*LENGTHS, 2])[None].astype("int32")
-    packed = compiled(
-        lambda x, mask, ids: method(x, frame_mask=mask, segments=ids)
-    )(row, real[None], segments)[0]
+    packed = compiled(lambda x, mask, ids: method(x, Frames(mask, ids)))(
+        row, real[None], segments
+    )[0]
     starts = np.cumsum((0, *LENGTHS))
     for scores, one, start, length in zip(padded, alone, starts, LENGTHS):
         np.testing.assert_allclose(scores[:length], one, rtol=1e-4, atol=1e-5)
