@@ -1,9 +1,8 @@
 """What a backbone knows of its parts."""
 
-from keras_stts.data.image import IMAGE_WINDOW
-from keras_stts.data.image import largest_tiling
 from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
+from keras_stts.preprocessing.input_layout import InputLayout
 
 
 class Facts:
@@ -89,9 +88,13 @@ class Facts:
     @property
     def num_image_tokens(self):
         """Tokens that the images of an example can have."""
-        if not self.num_images:
-            return 0
-        tokens, _ = largest_tiling(
-            self.image_size, self.patch_size, IMAGE_WINDOW, self.max_crops
+        return self.input_layout.num_image_tokens
+
+    @property
+    def input_layout(self):
+        """The `keras_stts.preprocessing.input_layout.InputLayout`."""
+        return InputLayout.of(
+            self,
+            prompt_mask=self.language_pruning is not None,
+            image_size=(self.image_size, self.image_size),
         )
-        return self.num_images * tokens

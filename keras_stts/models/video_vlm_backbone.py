@@ -7,7 +7,6 @@ from keras_stts.models.backbone_checks import check_arguments
 from keras_stts.models.backbone_checks import check_kwargs
 from keras_stts.models.backbone_facts import Facts
 from keras_stts.models.backbone_parts import build_parts
-from keras_stts.models.backbone_parts import symbols
 from keras_stts.models.encoding import Encoding
 from keras_stts.models.forward import Forward
 from keras_stts.models.sequence_format import SequenceFormat
@@ -176,7 +175,7 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
             build_parts(self)
 
         # === Functional Model ===
-        inputs = symbols(self)
+        inputs = self.input_layout.symbols()
         made = {name: getattr(self, name) for name in PARTS}
         saved = {
             getattr(part, "saved_as", name): part for name, part in made.items()

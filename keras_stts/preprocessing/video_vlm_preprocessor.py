@@ -17,7 +17,6 @@ from keras_stts.preprocessing.examples import subtitle_text
 from keras_stts.preprocessing.input_checks import check_alone
 from keras_stts.preprocessing.input_checks import check_room_for_answers
 from keras_stts.preprocessing.input_layout import InputLayout
-from keras_stts.preprocessing.input_layout import input_specs
 from keras_stts.preprocessing.packed_rows import join_videos
 from keras_stts.preprocessing.padded_rows import PaddedRows
 from keras_stts.preprocessing.padded_rows import without_padding
@@ -164,13 +163,16 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         self.built = True
 
     @property
+    def input_layout(self):
+        """The `InputLayout` of what it makes."""
+        return InputLayout.of(self, image_size=self.video_converter.image_size)
+
+    @property
     def image_packer(self):
         """The object that turns images into inputs."""
+        size = self.video_converter.image_size[0]
         return ImagePacker(
-            self.num_images,
-            self.max_crops,
-            self.video_converter.image_size[0],
-            self.patch_size,
+            self.num_images, self.max_crops, size, self.patch_size
         )
 
     @property
@@ -226,14 +228,14 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         Returns:
             Tuple (inputs, labels) of dicts of names to (shape, dtype).
         """
-        text = (sequence_length or self.sequence_length,)
-        inputs = input_specs(
-            InputLayout.of_preprocessor(self),
-            self.image_packer,
-            vision_length=self.vision_length,
-            text_length=text[0],
+        text = sequence_length or self.sequence_length
+        inputs = self.input_layout.specs(
+            frames=self.num_frames, vision=self.vision_length, text=text
         )
-        return inputs, {"y": (text, "int32"), "weights": (text, "float32")}
+        return inputs, {
+            "y": ((text,), "int32"),
+            "weights": ((text,), "float32"),
+        }
 
     def frame_sizes(self, num_frames):
         """Dict of the inputs whose length depends on the number of frames."""

@@ -6,7 +6,6 @@ from keras_stts import _hub_compat as hub
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.memory import foresight
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
-from keras_stts.preprocessing.input_layout import InputLayout
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.preprocessing.video_vlm_video_converter import (
     VideoVLMVideoConverter,
@@ -56,7 +55,7 @@ def load_task(
             preset, load_weights=load_weights, **backbone
         )
     if "preprocessor" not in task:
-        layout = InputLayout.of_backbone(task["backbone"])
+        layout = task["backbone"].input_layout
         preprocessor = {**layout.preprocessor_arguments(), **preprocessor}
         task["preprocessor"] = (
             _keras_preprocessor(preset, preprocessor, converter)
