@@ -183,17 +183,15 @@ class ImagePacker:
     """Turns the images of examples into arrays of fixed size.
 
     Args:
-        num_images: Int. Most images of an example.
-        max_crops: Int. Most crops of an image beside its small view.
-        image_size: Int. Side of a crop in pixels.
-        patch_size: Int.
+        layout: The `InputLayout` of these arrays.
     """
 
-    def __init__(self, num_images, max_crops, image_size, patch_size):
-        self.num_images = num_images
-        self.max_crops = max_crops
-        self.image_size = image_size
-        self.patch_size = patch_size
+    def __init__(self, layout):
+        self.num_images = layout.num_images
+        self.max_crops = layout.max_crops
+        self.image_size, _ = layout.image_size
+        self.patch_size = layout.patch_size
+        self.specs = layout.specs()
 
     def _largest(self):
         if not self.num_images:
@@ -201,16 +199,6 @@ class ImagePacker:
         return largest_tiling(
             self.image_size, self.patch_size, max_crops=self.max_crops
         )
-
-    @property
-    def num_crops(self):
-        """Most crops of an example."""
-        return self.num_images * (self.max_crops + 1)
-
-    @property
-    def num_tokens(self):
-        """Most tokens of the images of an example."""
-        return self.num_images * self._largest()[0]
 
     @property
     def length(self):
@@ -232,10 +220,14 @@ class ImagePacker:
             `"image_pooling"` (B, M, 4), and a list of the grids of each
             example's images, see `keras_stts.data.image.Tiles`.
         """
-        size, count = self.image_size, len(examples)
-        shape = (count, self.num_crops, size, size, 3)
-        images = np.zeros(shape, "uint8")
-        pooling = np.full((count, self.num_tokens, 4), -1, "int32")
+        images, pooling = (
+            np.full((len(examples), *self.specs[name][0]), value, dtype)
+            for name, value, dtype in (
+                ("images", 0, "uint8"),
+                ("image_pooling", -1, "int32"),
+            )
+        )
+        patches = (self.image_size // self.patch_size) ** 2
         grids = []
         for row, example in enumerate(examples):
             if len(example) > self.num_images:
@@ -247,7 +239,7 @@ class ImagePacker:
             grids.append([tile.grid for tile in tiles])
             crop = place = 0
             for tile in tiles:
-                offset = crop * (size // self.patch_size) ** 2
+                offset = crop * patches
                 moved = tile.pooling + np.where(tile.pooling < 0, 0, offset)
                 images[row, crop : crop + len(tile.crops)] = tile.crops
                 pooling[row, place : place + len(moved)] = moved

@@ -170,10 +170,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
     @property
     def image_packer(self):
         """The object that turns images into inputs."""
-        size = self.video_converter.image_size[0]
-        return ImagePacker(
-            self.num_images, self.max_crops, size, self.patch_size
-        )
+        return ImagePacker(self.input_layout)
 
     @property
     def _placeholders(self):
