@@ -32,12 +32,13 @@ class DecoderBlock(keras.layers.Layer):
             run (OLMo-2, -3) instead of before.
         attention_bias: Bool. Whether query, key and value have a bias.
         rope_scaling: Optional dict, see `keras_stts.language.rope`.
+        rope_sections: Optional three ints, see `keras_stts.language.rope`.
         rematerialize: Bool. Whether training computes the layer again for its
             gradient instead of keeping its intermediate values.
 
     Call arguments:
         inputs: Tensor (B, S, D).
-        positions: Int tensor (B, S).
+        positions: Int tensor (B, S), or (B, S, 3) with `rope_sections`.
         attend: Function of query (B, S, heads, head_dim), key and value
             (B, S2, key-value heads, head_dim) and the tensors of `context`,
             which returns a tensor of the shape of the query. Defaults to
@@ -69,6 +70,7 @@ class DecoderBlock(keras.layers.Layer):
         norm_after=False,
         attention_bias=False,
         rope_scaling=None,
+        rope_sections=None,
         rematerialize=False,
         **kwargs,
     ):
@@ -96,11 +98,13 @@ class DecoderBlock(keras.layers.Layer):
         self.norm_after = norm_after
         self.attention_bias = attention_bias
         self.rope_scaling = rope_scaling
+        self.rope_sections = rope_sections
         self.rematerialize = rematerialize
         self.rotary_embedding = RotaryEmbedding(
             head_dim,
             rope_max_wavelength,
             rope_scaling,
+            rope_sections,
             dtype=self.dtype_policy,
             name="rotary_embedding",
         )
@@ -232,6 +236,7 @@ class DecoderBlock(keras.layers.Layer):
                 "norm_after": self.norm_after,
                 "attention_bias": self.attention_bias,
                 "rope_scaling": self.rope_scaling,
+                "rope_sections": self.rope_sections,
                 "rematerialize": self.rematerialize,
             }
         )

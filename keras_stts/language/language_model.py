@@ -9,13 +9,16 @@ from keras_stts.layers.initializers import normal_initializer
 from keras_stts.ops import attention
 from keras_stts.ops import prefix_attention
 
-Prefix = namedtuple("Prefix", ["x", "sequence", "reach"])
+Prefix = namedtuple(
+    "Prefix", ["x", "sequence", "reach", "additions"], defaults=[()]
+)
 Prefix.__doc__ = """The vision part, on its way through the layers.
 
 Attributes:
     x: Tensor (B, S, D).
     sequence: The `keras_stts.ops.sequence.Sequence` of its tokens.
     reach: The `keras_stts.ops.Reach` of them.
+    additions: Tensors (B, S, D), what is added after each of the first layers.
 """
 
 Text = namedtuple("Text", ["x", "positions", "mask", "prefix_mask"])
@@ -46,7 +49,8 @@ class LanguageModel(keras.layers.Layer):
         additional_vocabulary_size: Int. Number of token ids above these that
             are inputs only.
         rope_max_wavelength, layer_norm_epsilon, activation, query_key_norm,
-            norm_after, attention_bias, rope_scaling, rematerialize: See
+            norm_after, attention_bias, rope_scaling, rope_sections,
+            rematerialize: See
             `DecoderBlock`.
         rope_scaling_layers: Optional ints. Layers with `rope_scaling`.
             Defaults to all.
@@ -74,6 +78,7 @@ class LanguageModel(keras.layers.Layer):
         attention_bias=False,
         rope_scaling=None,
         rope_scaling_layers=None,
+        rope_sections=None,
         rematerialize=False,
         **kwargs,
     ):
@@ -116,6 +121,7 @@ class LanguageModel(keras.layers.Layer):
             norm_after=self.norm_after,
             attention_bias=self.attention_bias,
             rope_scaling=scaling,
+            rope_sections=self.rope_sections,
             rematerialize=self.rematerialize,
             dtype=self.dtype_policy,
             name=f"transformer_layer_{i}",
@@ -178,6 +184,8 @@ class LanguageModel(keras.layers.Layer):
             x, *own = block(
                 prefix.x, positions=sequence.positions, attend=attend
             )
+            if i < len(prefix.additions):
+                x = x + prefix.additions[i]
             prefix = prefix._replace(x=x)
         seen["layers"].append(tuple(own))
         seen["masks"].append(sequence.mask)

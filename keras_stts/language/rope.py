@@ -208,39 +208,54 @@ class RotaryEmbedding(keras.layers.Layer):
         head_dim: Int d.
         max_wavelength: Number. Base of the frequencies.
         scaling: Optional dict, see `frequencies`.
+        sections: Optional three ints: pairs that positions in time, height
+            and width rotate, in turns as far as they go (interleaved M-RoPE).
+            Needed for positions (B, S, 3).
 
     Call arguments:
         inputs: Tensor (B, S, heads, d).
-        positions: Int tensor (B, S).
+        positions: Int tensor (B, S); or (B, S, 3), those in time, height and
+            width.
 
     Returns:
         Tensor (B, S, heads, d).
 
     Reference:
-        RoFormer (arXiv 2104.09864).
+        RoFormer (arXiv 2104.09864), Qwen3-VL (arXiv 2511.21631).
     """
 
     def __init__(
-        self, head_dim, max_wavelength=10000.0, scaling=None, **kwargs
+        self,
+        head_dim,
+        max_wavelength=10000.0,
+        scaling=None,
+        sections=None,
+        **kwargs,
     ):
         super().__init__(**kwargs)
         self.head_dim = head_dim
         self.max_wavelength = max_wavelength
         self.scaling = scaling
+        self.sections = None if sections is None else tuple(sections)
         values, self._factor = frequencies(head_dim, max_wavelength, scaling)
         self._frequencies = tuple(values.tolist())
+        if sections is not None:
+            self._axes = axes_of_pairs(head_dim, self.sections)
         self.built = True
 
     def call(self, inputs, positions):
         steps = _on_device(self._frequencies, positions)
-        angles = ops.cast(positions, "float32")[..., None, None] * steps
+        places = ops.cast(positions, "float32")
+        if len(positions.shape) == 3:
+            places = ops.take(places, self._axes, axis=-1)
+        else:
+            places = places[..., None]
+        angles = (places * steps)[..., None, :]
         cos, sin = ops.cos(angles), ops.sin(angles)
         if self._factor != 1.0:
             cos, sin = cos * self._factor, sin * self._factor
         cos, sin = (ops.cast(x, inputs.dtype) for x in (cos, sin))
-        one, other = ops.split(inputs, 2, axis=-1)
-        rotated = (one * cos - other * sin, other * cos + one * sin)
-        return ops.concatenate(rotated, axis=-1)
+        return rotated(inputs, cos, sin)
 
     def compute_output_shape(self, input_shape, *args, **kwargs):
         return input_shape
@@ -251,7 +266,53 @@ class RotaryEmbedding(keras.layers.Layer):
             "head_dim": self.head_dim,
             "max_wavelength": self.max_wavelength,
             "scaling": self.scaling,
+            "sections": self.sections,
         }
+
+
+def axes_of_pairs(head_dim, sections):
+    """Whether time (0), height (1) or width (2) rotates each pair of a head.
+
+    Args:
+        head_dim: Int d.
+        sections: Three ints, pairs of each, see `RotaryEmbedding`.
+
+    Returns:
+        List of d / 2 ints.
+
+    Raises:
+        ValueError: If they are not as many as pairs, or there are more pairs
+            of height or width than turns.
+    """
+    most = -(-head_dim // 6)
+    if (
+        len(sections) != 3
+        or 2 * sum(sections) != head_dim
+        or max(sections[1:]) > most
+    ):
+        raise ValueError(
+            "`rope_sections` must be three numbers of pairs, `head_dim // 2` "
+            "together, of which height and width have a third or less. "
+            f"Received: rope_sections={tuple(sections)}, head_dim={head_dim}."
+        )
+    axes = [0] * (head_dim // 2)
+    for axis in (1, 2):
+        axes[axis : 3 * sections[axis] : 3] = [axis] * len(
+            axes[axis : 3 * sections[axis] : 3]
+        )
+    return axes
+
+
+def rotated(heads, cos, sin):
+    """Rotate the pairs (i, i + d / 2) of heads.
+
+    Args:
+        heads: Tensor (..., heads, d).
+        cos, sin: Tensors (..., 1, d / 2), of the angles.
+    """
+    one, other = ops.split(heads, 2, axis=-1)
+    turned = (one * cos - other * sin, other * cos + one * sin)
+    return ops.concatenate(turned, axis=-1)
 
 
 def _on_device(numbers, beside):

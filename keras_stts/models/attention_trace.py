@@ -202,9 +202,7 @@ class _Found:
             vision = backbone.encode_video(inputs["videos"], frames)
         if "images" in inputs:
             self.kind = "images"
-            vision |= backbone.encode_images(
-                inputs["images"], inputs["image_pooling"]
-            )
+            vision |= backbone.encode_images(inputs)
         self.kind = "prefix"
         hidden, prefix, cache = backbone.encode(inputs, vision)
         if "text_segments" not in inputs:  # Rows of several only train.

@@ -2,7 +2,6 @@
 
 from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
-from keras_stts.preprocessing.input_layout import InputLayout
 
 
 class Facts:
@@ -93,8 +92,4 @@ class Facts:
     @property
     def input_layout(self):
         """The `keras_stts.preprocessing.input_layout.InputLayout`."""
-        return InputLayout.of(
-            self,
-            prompt_mask=self.language_pruning is not None,
-            image_size=(self.image_size, self.image_size),
-        )
+        return self.vision_encoder.input_layout(self)

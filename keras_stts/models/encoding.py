@@ -6,8 +6,8 @@ from keras import ops
 from keras_stts.language.language_model import Prefix
 from keras_stts.language.language_model import Text
 from keras_stts.ops import Frames
-from keras_stts.ops.shown import add_vision
-from keras_stts.ops.shown import gather_patches
+from keras_stts.ops.shown import at_placeholders
+from keras_stts.ops.shown import without_padding
 from keras_stts.ops.text import packed_text_places
 from keras_stts.ops.text import text_places
 
@@ -60,26 +60,23 @@ class Encoding:
         if "videos" in inputs:
             vision = self.encode_video(inputs["videos"], frames_of(inputs))
         if "images" in inputs:
-            vision |= self.encode_images(
-                inputs["images"], inputs["image_pooling"]
-            )
+            vision |= self.encode_images(inputs)
         return vision
 
-    def encode_images(self, images, pooling):
-        """Crops to language model embeddings of the tokens of images.
+    def encode_images(self, inputs):
+        """Images to language model embeddings of their tokens.
 
         Args:
-            images: Uint8 tensor (B, C, H, W, 3).
-            pooling: Int tensor (B, M, 4).
+            inputs: Dict of the model's inputs.
 
         Returns:
             Dict of `"image_embeddings"` (B, M, hidden_dim) and
             `"num_image_tokens"`, int32 (B,).
         """
-        features = self.vision_encoder.encode_images(images)
-        patches, mask, count = gather_patches(features, pooling)
-        embeddings = self.connector(patches, patch_mask=mask)
-        return {"image_embeddings": embeddings, "num_image_tokens": count}
+        patches, mask, count = self.vision_encoder.image_blocks(inputs)
+        made = self._connected(patches, mask)
+        vision = {f"image_{name}": value for name, value in made.items()}
+        return {**vision, "num_image_tokens": count}
 
     def encode_video(self, videos, frames):
         """Frames to language model embeddings of the kept blocks.
@@ -90,16 +87,28 @@ class Encoding:
 
         Returns:
             The dict of `keras_stts.towers.VisionTower`, with `"embeddings"`
-            (B, K, hidden_dim) in the place of `"features"`.
+            (B, K, hidden_dim) in the place of `"features"`; and, if frames
+            have blocks of their own, that of `without_padding`.
         """
         vision = self.vision_encoder(
             videos, frames=frames, pruning=self.pruning
         )
         vision = dict(vision)
-        vision["embeddings"] = self.connector(
-            vision.pop("features"), patch_mask=vision.pop("patch_mask", None)
+        vision |= self._connected(
+            vision.pop("features"), vision.pop("patch_mask", None)
         )
-        return self.pruning.after_connector(vision, frames)
+        vision = self.pruning.after_connector(vision, frames)
+        if frames.grids is None:
+            return vision
+        return without_padding(vision, frames, self.num_blocks)
+
+    def _connected(self, patches, mask):
+        """Dict of `"embeddings"` and perhaps `"additions"` of blocks."""
+        made = self.connector(patches, patch_mask=mask)
+        if not isinstance(made, (tuple, list)):
+            return {"embeddings": made}
+        embeddings, *additions = made
+        return {"embeddings": embeddings, "additions": additions}
 
     def encode(self, inputs, vision=None):
         """Run the vision part and the text part of whole sequences.
@@ -113,9 +122,12 @@ class Encoding:
             cache), the latter two as `decode` takes them.
         """
         vision = self.encode_vision(inputs) if vision is None else vision
-        segments = inputs.get("vision_segments")
         prefix, seen = self._prefix(
-            inputs["vision_token_ids"], inputs["vision_mask"], vision, segments
+            inputs["vision_token_ids"],
+            inputs["vision_mask"],
+            vision,
+            inputs.get("vision_segments"),
+            inputs.get("vision_positions"),
         )
         text = self._text(
             inputs["token_ids"],
@@ -125,7 +137,9 @@ class Encoding:
         prune = self._pruning_of_tokens(inputs, vision)
         return self.language_model.run(text, prefix, seen, prune=prune)
 
-    def encode_prefix(self, token_ids, mask, vision, segments=None):
+    def encode_prefix(
+        self, token_ids, mask, vision, segments=None, places=None
+    ):
         """Run the vision part for the keys and values of every block.
 
         Args:
@@ -133,6 +147,8 @@ class Encoding:
             mask: Bool tensor (B, S), False for padding.
             vision: What `encode_vision` returned.
             segments: Optional int tensor (B, S), samples of a row.
+            places: Optional int tensor (B, S, 3), positions in time, height
+                and width.
 
         Returns:
             Dict of `"layers"`, a list of (key, value), one a block;
@@ -150,7 +166,7 @@ class Encoding:
                 "is kept, so the vision part cannot be run without it. Call "
                 "`encode`."
             )
-        prefix, seen = self._prefix(token_ids, mask, vision, segments)
+        prefix, seen = self._prefix(token_ids, mask, vision, segments, places)
         return self.language_model.run(prefix=prefix, seen=seen)[1]
 
     def decode(self, token_ids, prefix, cache=None, index=None, segments=None):
@@ -177,21 +193,24 @@ class Encoding:
         )
         return hidden, cache
 
-    def _prefix(self, token_ids, mask, vision, segments=None):
+    def _prefix(self, token_ids, mask, vision, segments=None, places=None):
         """The vision part before the first layer, and what is known of it."""
-        sequence, length = self.sequence_format.vision_part(
-            token_ids, mask, vision, segments
+        format = self.sequence_format
+        sequence, length = format.vision_part(
+            token_ids, mask, vision, segments, places
         )
         x = self.token_embedding(sequence.token_ids)
-        names = ("image_embeddings", "embeddings")
-        shown = [vision[name] for name in names if name in vision]
-        if shown:
-            shown = ops.concatenate(shown, axis=1)
-            x = add_vision(x, shown, sequence, self.image_patch_id)
-        packed = segments is not None
-        reach = self.sequence_format.reach(sequence, packed=packed)
+        is_shown = format.is_shown(sequence)
+        spread = [
+            at_placeholders(each, sequence, is_shown) for each in _shown(vision)
+        ]
+        if spread and getattr(self.connector, "replaces_embeddings", False):
+            x = ops.where(is_shown[..., None], spread[0], x)
+        elif spread:
+            x = x + spread[0]
+        reach = format.reach(sequence, packed=segments is not None)
         seen = {"segments": sequence.segments, "length": length}
-        return Prefix(x, sequence, reach), seen
+        return Prefix(x, sequence, reach, spread[1:]), seen
 
     def _text(self, token_ids, prefix, cache=None, index=None, segments=None):
         """The text part before the first layer."""
@@ -218,10 +237,21 @@ class Encoding:
         """What prunes inside the language model, after which layers."""
         if self.language_pruning is None:
             return None
-        selection = vision.get("selection")
+        selection, index = vision.get("selection"), vision.get("order")
         return self.language_pruning.after_layers(
             vision["embeddings"].shape[1],
-            None if selection is None else selection.index,
+            index if selection is None else selection.index,
             self.sequence_format,
             inputs["prompt_mask"],
         )
+
+
+def _shown(vision):
+    """Embeddings (B, M + K, D) of images and blocks, and what is added to them
+    after each of the first layers."""
+    parts = [
+        [vision[f"{of}embeddings"], *vision.get(f"{of}additions", ())]
+        for of in ("image_", "")
+        if f"{of}embeddings" in vision
+    ]
+    return [ops.concatenate(each, axis=1) for each in zip(*parts)]

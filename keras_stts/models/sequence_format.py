@@ -22,6 +22,8 @@ class SequenceFormat:
         image_room: Int. Tokens that images of an example can have.
         num_segments: Int. Most samples of a row.
         grid: Tuple of ints, rows and columns of the blocks of a frame.
+        image_id: Optional int. Id of the token that stands for a token of an
+            image, if it is another one.
     """
 
     placeholder_id: int
@@ -30,6 +32,7 @@ class SequenceFormat:
     image_room: int
     num_segments: int
     grid: tuple
+    image_id: int | None = None
 
     def __post_init__(self):
         if self.positions not in POSITIONS:
@@ -38,7 +41,7 @@ class SequenceFormat:
                 f"positions={self.positions!r}."
             )
 
-    def vision_part(self, token_ids, mask, vision, segments=None):
+    def vision_part(self, token_ids, mask, vision, segments=None, places=None):
         """Take the placeholders of pruned blocks out of a vision part.
 
         Args:
@@ -48,6 +51,8 @@ class SequenceFormat:
                 and `"num_image_tokens"`, an int tensor (B,), are used.
             segments: Optional int tensor (B, S): which of several samples
                 that share a row a token belongs to.
+            places: Optional int tensor (B, S, 3), positions of the tokens in
+                time, height and width, which they keep.
 
         Returns:
             Tuple (sequence, length): the `keras_stts.ops.sequence.Sequence`,
@@ -58,13 +63,18 @@ class SequenceFormat:
             token_ids,
             mask,
             self.placeholder_id,
-            vision.get("selection"),
+            _of_real_blocks(vision),
             positions=self.positions,
             num_image_tokens=vision.get("num_image_tokens"),
             image_room=self.image_room,
             segments=segments,
             num_segments=self.num_segments,
+            image_id=self.image_id,
+            places=places,
         )
+        if places is not None:
+            last = ops.max(ops.where(mask[..., None], places, -1), axis=(1, 2))
+            return sequence, ops.cast(last, "int32") + 1
         original = self.positions == "original"
         whole = mask if original else sequence.mask
         if segments is None:
@@ -76,6 +86,13 @@ class SequenceFormat:
         """Who sees whom: `keras_stts.ops.sequence.vision_reach`."""
         number = self.num_segments if packed else 1
         return vision_reach(sequence, self.vision_token_ids, number)
+
+    def is_shown(self, sequence):
+        """Bool (B, S): whether a token is one of the video or of an image."""
+        shown = sequence.token_ids == self.placeholder_id
+        if self.image_id is not None:
+            shown = shown | (sequence.token_ids == self.image_id)
+        return sequence.mask & shown
 
     def is_video(self, sequence):
         """Bool (B, S): whether a token is one of the video."""
@@ -94,3 +111,13 @@ class SequenceFormat:
             place = ops.minimum(place, index.shape[1] - 1)
             place = pack_blocks(index, place)
         return place
+
+
+def _of_real_blocks(vision):
+    """The selection, with padding after the real blocks of all frames."""
+    selection, order = vision.get("selection"), vision.get("order")
+    if selection is None or order is None:
+        return selection
+    kept = ops.reshape(selection.kept, (-1, order.shape[1]))
+    kept = ops.reshape(pack_blocks(kept, order), ops.shape(selection.kept))
+    return selection._replace(kept=kept)

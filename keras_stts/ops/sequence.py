@@ -22,7 +22,8 @@ Sequence.__doc__ = """The vision part of a sequence.
 Attributes:
     token_ids: Int32 tensor (B, S).
     mask: Bool tensor (B, S), False for padding, which is at the end.
-    positions: Int32 tensor (B, S).
+    positions: Int32 tensor (B, S); or (B, S, 3), those in time, height and
+        width.
     block: Int32 tensor (B, S): index of the image token or kept block that a
         placeholder stands for, where M image tokens come first; 0 at other
         tokens.
@@ -40,12 +41,16 @@ def prune_sequence(
     image_room=0,
     segments=None,
     num_segments=1,
+    *,
+    image_id=None,
+    places=None,
 ):
     """Take the placeholders of pruned blocks out of a sequence.
 
     Args:
-        token_ids: Int tensor (B, S). The first placeholders stand for the
-            tokens of images, those after them for the blocks of the video.
+        token_ids: Int tensor (B, S). Without `image_id` the first
+            placeholders stand for the tokens of images, those after them for
+            the blocks of the video.
         mask: Bool tensor (B, S), False for padding at the end.
         placeholder_id: Int.
         selection: `Selection` of the blocks that stay; `None` if all do.
@@ -60,6 +65,10 @@ def prune_sequence(
             follow each other; padding has the number of the last one.
             Positions start anew in each sample.
         num_segments: Int. Most samples in a row, 1 without `segments`.
+        image_id: Optional int. Id of the placeholder of an image's token, if
+            it is not that of a block.
+        places: Optional int tensor (B, S, 3), positions of tokens that they
+            keep, whatever `positions` says.
 
     Returns:
         A `Sequence` of static length S - (T * P - K).
@@ -81,6 +90,8 @@ def prune_sequence(
     packed = segments is not None
     segments = ops.cast(segments, "int32") if packed else ops.zeros_like(place)
     whole = (segments, mask)
+    if image_id is not None:
+        num_image_tokens = None
     if selection is not None:
         is_block = token_ids == placeholder_id
         stay = mask & _stays(is_block, selection, num_image_tokens)
@@ -90,6 +101,8 @@ def prune_sequence(
         token_ids = pack_blocks(token_ids, order)
         mask = pack_blocks(stay, order)
         segments = pack_blocks(segments, order)
+        if places is not None:
+            places = pack_blocks(places, order)
         if positions == "original":
             place = order
         else:
@@ -103,8 +116,14 @@ def prune_sequence(
     if num_image_tokens is not None:
         count = num_image_tokens[:, None]
         block = ops.where(block < count, block, block + image_room - count)
+    if image_id is not None:
+        is_image = mask & (token_ids == image_id)
+        image = ops.cumsum(ops.cast(is_image, "int32"), axis=1) - 1
+        block = ops.where(is_image, image, block + image_room)
+        is_block = is_block | is_image
     # An index that exists, even without images and frames.
     block = ops.where(is_block, block, 0)
+    place = place if places is None else ops.cast(places, "int32")
     return Sequence(token_ids, mask, place, block, segments)
 
 
@@ -127,17 +146,13 @@ def vision_reach(sequence, vision_token_ids, num_segments=1):
 
     Args:
         sequence: A `Sequence`.
-        vision_token_ids: Ints.
+        vision_token_ids: Ints; none if all attention is causal.
         num_segments: Int. Most samples in a row. Tokens of one sample do not
             see those of another.
 
     Returns:
         A `Reach` of (B, S) queries and (B, S) keys.
     """
-    is_vision = sequence.token_ids == vision_token_ids[0]
-    for token_id in vision_token_ids[1:]:
-        is_vision = is_vision | (sequence.token_ids == token_id)
-    is_vision = is_vision & sequence.mask
     size = sequence.token_ids.shape[1]
     place = ops.arange(size, dtype="int32")[None]
     start, end = None, size
@@ -147,9 +162,14 @@ def vision_reach(sequence, vision_token_ids, num_segments=1):
         start = pack_blocks(ends - sizes, sequence.segments)
         end = pack_blocks(ends, sequence.segments)
     count = ops.sum(ops.cast(sequence.mask, "int32"), axis=1, keepdims=True)
-    return Reach(
-        start=start,
-        stop=ops.minimum(place + 1, count),
+    causal = Reach(start=start, stop=ops.minimum(place + 1, count))
+    if not vision_token_ids:
+        return causal
+    is_vision = sequence.token_ids == vision_token_ids[0]
+    for token_id in vision_token_ids[1:]:
+        is_vision = is_vision | (sequence.token_ids == token_id)
+    is_vision = is_vision & sequence.mask
+    return causal._replace(
         marked_start=start,
         marked_stop=ops.where(is_vision, end, 0),
         marked=is_vision,

@@ -1,26 +1,26 @@
 """Image and video features, put into the language model's embeddings."""
 
+import keras
 from keras import ops
 
 from keras_stts.ops.packing import pack_blocks
+from keras_stts.ops.places import places_of
 
 
-def add_vision(x, vision, sequence, placeholder_id):
-    """Add vision features to the embeddings of their placeholders.
+def at_placeholders(vision, sequence, is_placeholder):
+    """Vision features where their placeholders are, zeros elsewhere.
 
     Args:
-        x: Tensor (B, S, D), embeddings of the tokens.
         vision: Tensor (B, M + K, D), tokens of images and kept blocks.
         sequence: The `keras_stts.ops.sequence.Sequence` of the tokens.
-        placeholder_id: Int.
+        is_placeholder: Bool tensor (B, S).
 
     Returns:
         Tensor (B, S, D).
     """
     at_tokens = pack_blocks(vision, sequence.block)
-    is_block = sequence.mask & (sequence.token_ids == placeholder_id)
-    is_block = ops.cast(is_block, x.dtype)
-    return x + at_tokens * ops.expand_dims(is_block, -1)
+    shown = ops.cast(is_placeholder, vision.dtype)
+    return at_tokens * ops.expand_dims(shown, -1)
 
 
 def gather_patches(features, pooling):
@@ -46,3 +46,35 @@ def gather_patches(features, pooling):
     count = ops.sum(ops.cast(real, "int32"), axis=-1)
     mask = mask | ops.logical_not(real)[..., None]
     return patches, mask, count
+
+
+def without_padding(vision, frames, num_blocks):
+    """Put the real blocks of all frames before what frames lack.
+
+    Args:
+        vision: Dict of which `"selection"`, `"embeddings"` and `"additions"`
+            are used, the latter two of all T * P blocks if there is no
+            selection.
+        frames: `keras_stts.ops.Frames`, with `grids`.
+        num_blocks: Int P.
+
+    Returns:
+        The dict, with `"order"`, int32 (B, T * P): the places of the real
+        blocks among all, in order; those after them do not matter.
+    """
+    num_frames = frames.mask.shape[1]
+    like = ops.broadcast_to(
+        frames.mask[..., None], (*ops.shape(frames.mask), num_blocks)
+    )
+    total = num_frames * num_blocks
+    real = ops.reshape(frames.real(like), (-1, total))
+    order = places_of(real, total)
+    vision = {**vision, "order": order}
+    if "selection" in vision:
+        return vision
+    for name in ("embeddings", "additions"):
+        if name in vision:
+            vision[name] = keras.tree.map_structure(
+                lambda x: pack_blocks(x, order), vision[name]
+            )
+    return vision

@@ -114,6 +114,7 @@ def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
         x=pack_blocks(prefix.x, place),
         sequence=sequence,
         reach=format.reach(sequence),
+        additions=[pack_blocks(x, place) for x in prefix.additions],
     )
     return prefix, places
 

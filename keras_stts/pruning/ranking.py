@@ -226,8 +226,12 @@ class Ranking(PruningMethod):
         x = vision["embeddings"]
         shape = (-1, frames.mask.shape[1], self.num_blocks, x.shape[-1])
         ranked = self._rank(ops.reshape(x, shape), frames)
-        kept = pack_blocks(x, ranked["selection"].index)
-        return {**vision, **ranked, "embeddings": kept}
+        index = ranked["selection"].index
+        kept = {"embeddings": pack_blocks(x, index)}
+        if "additions" in vision:
+            added = [pack_blocks(each, index) for each in vision["additions"]]
+            kept["additions"] = added
+        return {**vision, **ranked, **kept}
 
     def _rank(self, blocks, frames):
         """Dict of `"scores"`, `"similarity"` and `"selection"`."""

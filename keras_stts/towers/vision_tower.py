@@ -9,6 +9,8 @@ from keras_stts.ops import attention
 from keras_stts.ops import block_grid
 from keras_stts.ops import block_mask
 from keras_stts.ops import to_blocks
+from keras_stts.ops.shown import gather_patches
+from keras_stts.preprocessing.input_layout import InputLayout
 from keras_stts.pruning.method import PruningMethod
 
 
@@ -166,6 +168,28 @@ class VisionTower(keras.layers.Layer):
         frames = Frames() if frames is None else frames
         method = PruningMethod() if pruning is None else pruning
         return method.encode(self, self.embed(inputs, frames), frames)
+
+    def image_blocks(self, inputs):
+        """The patches of each token of images.
+
+        Args:
+            inputs: Dict of a model's inputs, of which `"images"`, uint8
+                (B, C, H, W, 3), and `"image_pooling"`, int (B, M, 4), are
+                used.
+
+        Returns:
+            Tuple, see `keras_stts.ops.shown.gather_patches`.
+        """
+        features = self.encode_images(inputs["images"])
+        return gather_patches(features, inputs["image_pooling"])
+
+    def input_layout(self, backbone):
+        """The `InputLayout` of a backbone with this tower."""
+        return InputLayout.of(
+            backbone,
+            prompt_mask=backbone.language_pruning is not None,
+            image_size=(self.image_size, self.image_size),
+        )
 
     def encode_images(self, images):
         """Features of all patches (B, C * N, F) of images (B, C, H, W, 3)."""

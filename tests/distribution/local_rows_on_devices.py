@@ -58,12 +58,13 @@ def attend(x, scores):
     return packing.ragged_attention(heads, heads, heads, layout, groups)
 
 
-def add_vision(x, scores):
+def show(x, scores):
     selection = selected(scores)
     ids = jnp.full((8, FRAMES * BLOCKS), PATCH_ID)
     mask = jnp.ones_like(ids, dtype="bool")
     sequence = prune_sequence(ids, mask, PATCH_ID, selection)
-    return shown.add_vision(x[:, :KEPT], x[:, :KEPT], sequence, PATCH_ID)
+    is_block = sequence.mask & (sequence.token_ids == PATCH_ID)
+    return shown.at_placeholders(x[:, :KEPT], sequence, is_block)
 
 
 def gather_patches(x, scores):
@@ -127,7 +128,7 @@ def collectives(function, *args):
     return COLLECTIVE.findall(compiled(function, *args).as_text())
 
 
-FUNCTIONS = [pack, unpack, attend, add_vision, gather_patches, merge]
+FUNCTIONS = [pack, unpack, attend, show, gather_patches, merge]
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
