@@ -69,7 +69,7 @@ def _check_sizes(backbone):
             "`num_frames` and `num_images` must not be negative. Received: "
             f"num_frames={num_frames}, num_images={num_images}."
         )
-    if patch_id not in vision_ids:
+    if vision_ids and patch_id not in vision_ids:
         raise ValueError(
             "`image_patch_id` must be one of the `vision_token_ids`, which "
             f"see each other both ways. Received: image_patch_id={patch_id}, "

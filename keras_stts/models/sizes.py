@@ -56,15 +56,17 @@ PARTS = {
         if name not in ("self", "kwargs")
     },
 }
-# Arguments of the backbone itself; `None` where there is no default.
+NEEDED = inspect.Parameter.empty
+# Arguments of the backbone itself, and their defaults.
 OWN = {
-    "num_frames": None,
-    "image_patch_id": None,
-    "vision_token_ids": None,
+    "num_frames": NEEDED,
+    "image_patch_id": NEEDED,
+    "vision_token_ids": NEEDED,
     "positions": "consecutive",
     "num_images": 0,
     "max_crops": 8,
     "num_segments": 1,
+    "video_patch_id": None,
 }
 # Names here, the settings of a method that they are, and their defaults.
 METHOD = {
@@ -80,11 +82,11 @@ NAMES = frozenset({*OWN, *METHOD, *DOORS}.union(*PARTS.values()))
 
 def defaults():
     """Dict of names to their defaults; methods know those of their own."""
-    found = {name: value for name, value in OWN.items() if value is not None}
+    found = {name: value for name, value in OWN.items() if value is not NEEDED}
     for part, names in PARTS.items():
         parameters = inspect.signature(CLASSES[part].__init__).parameters
         for name, argument in names.items():
-            if parameters[argument].default is not inspect.Parameter.empty:
+            if parameters[argument].default is not NEEDED:
                 found[name] = parameters[argument].default
     return {**found, **DOORS}
 
@@ -108,6 +110,7 @@ def of_backbone(backbone):
     method = backbone.pruning
     for name, (setting, default) in METHOD.items():
         found[name] = getattr(method, setting, default)
+    found |= backbone.vision_encoder.embedding_sizes
     inside = backbone.language_pruning
     return {**found, "pruning": method, "language_pruning": inside}
 

@@ -49,7 +49,10 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
         num_frames: Int T. Frames a video has, padding included.
         image_patch_id: Int. Id of the placeholder of a block.
         vision_token_ids: Ints. Ids of all vision tokens, the placeholder
-            among them.
+            among them: tokens that see each other both ways. None if the
+            language model is causal throughout, as Qwen3-VL's is.
+        video_patch_id: Optional int. Id of the placeholder of a block of a
+            video, if `image_patch_id` is that of images alone.
         pruning: What decides which tokens stay: a name (`"stts"`,
             `"random"`, `"frame_similarity"`, `"evs"`, `"vidcom2"`, `"tome"`,
             `"fastv"`, `"fastv_norope"`, `"feather"`), an instance with its
@@ -68,7 +71,8 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
             of the language model. The parts have their own.
 
     Inputs: a dict of
-    - `videos`: uint8 (B, T, image_size, image_size, 3)
+    - `videos`: uint8 (B, T, image_size, image_size, 3), or what the vision
+      encoder takes instead
     - `frame_mask`: bool (B, T), False for padding frames, which come last
       (both unless `num_frames` is 0)
     - `images`: uint8 (B, C, image_size, image_size, 3), `image_pooling`:
@@ -144,6 +148,7 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
         num_images=0,
         max_crops=8,
         num_segments=1,
+        video_patch_id=None,
         dtype=None,
         **kwargs,
     ):
@@ -159,17 +164,19 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
         self.num_images = num_images
         self.max_crops = max_crops
         self.num_segments = num_segments
+        self.video_patch_id = video_patch_id
         dtype = language_model.dtype_policy if dtype is None else dtype
         check_arguments(self)
 
         # === Layers ===
         self.sequence_format = SequenceFormat(
-            image_patch_id,
+            image_patch_id if video_patch_id is None else video_patch_id,
             self.vision_token_ids,
             positions,
             self.num_image_tokens,
             num_segments,
             self.grid,
+            image_id=None if video_patch_id is None else image_patch_id,
         )
         with layouts.sizes_known(sizes.of_backbone(self)):
             build_parts(self)

@@ -21,14 +21,15 @@ def check_inputs(backbone, x):
             "Preprocessed inputs must be complete. Received a dict without "
             f"{', '.join(missing)}."
         )
-    wanted = 0
+    blocks, tokens = 0, 0
     if "videos" in backbone.input:
-        wanted = wanted + _checked_frames(backbone, x) * backbone.num_blocks
+        blocks = _checked_blocks(backbone, x)
     if "images" in backbone.input:
-        wanted = wanted + _checked_image_tokens(backbone, x)
-    _check_placeholders(backbone, x, wanted)
+        _check_pixels(backbone, "images", x["images"])
+        tokens = backbone.input_layout.are_image_tokens(x).sum(-1)
+    _check_placeholders(backbone, x, np.sum(blocks, axis=-1), tokens)
     if backbone.num_segments > 1:
-        _check_segments(backbone, x)
+        _check_segments(backbone, x, blocks)
     if "prompt_mask" in backbone.input:
         _check_prompts(x)
 
@@ -54,8 +55,8 @@ def check_room_for_answers(x):
         )
 
 
-def _checked_frames(backbone, x):
-    """Real frames of each row: (B,)."""
+def _checked_blocks(backbone, x):
+    """Blocks of each frame, (B, T), 0 of padding."""
     _check_pixels(backbone, "videos", x["videos"])
     frames = _numpy(x["frame_mask"]).astype(bool)
     if frames.shape != tuple(x["videos"].shape[:2]):
@@ -70,19 +71,7 @@ def _checked_frames(backbone, x):
             "which come first; there is at least one. Received: "
             f"{frames.astype(int).tolist()}."
         )
-    return frames.sum(-1)
-
-
-def _checked_image_tokens(backbone, x):
-    """Tokens of the images of each row: (B,)."""
-    _check_pixels(backbone, "images", x["images"])
-    tokens = (_numpy(x["image_pooling"]) >= 0).any(-1)
-    if (tokens[:, 1:] > tokens[:, :-1]).any():
-        raise ValueError(
-            "In `image_pooling` tokens without patches, padding, must "
-            "come last. Received: some between others."
-        )
-    return tokens.sum(-1)
+    return frames * backbone.input_layout.blocks_of_frames(x)
 
 
 def _check_pixels(backbone, name, pixels):
@@ -99,20 +88,26 @@ def _check_pixels(backbone, name, pixels):
         )
 
 
-def _check_placeholders(backbone, x, wanted):
+def _check_placeholders(backbone, x, blocks, tokens):
+    """Raise unless there is a placeholder for each block and each token."""
+    format = backbone.sequence_format
+    wanted = {format.placeholder_id: blocks + tokens}
+    if format.image_id is not None:
+        wanted = {format.placeholder_id: blocks, format.image_id: tokens}
     ids, mask = _numpy(x["vision_token_ids"]), _numpy(x["vision_mask"])
-    found = ((ids == backbone.image_patch_id) & mask.astype(bool)).sum(-1)
-    if (found != wanted).any():
-        raise ValueError(
-            "Each token of an image, and each of the "
-            f"{backbone.num_blocks} blocks of a real frame, needs a "
-            "placeholder in `vision_token_ids`. Received: "
-            f"{found.tolist()} placeholders, {np.asarray(wanted).tolist()} "
-            "needed."
-        )
+    for placeholder, number in wanted.items():
+        found = ((ids == placeholder) & mask.astype(bool)).sum(-1)
+        if (found != number).any():
+            raise ValueError(
+                "Each token of an image, and each of the "
+                f"{backbone.num_blocks} blocks of a real frame, or as many as "
+                "it has, needs a placeholder in `vision_token_ids`. Received: "
+                f"{found.tolist()} placeholders of id {placeholder}, "
+                f"{np.broadcast_to(number, found.shape).tolist()} needed."
+            )
 
 
-def _check_segments(backbone, x):
+def _check_segments(backbone, x, blocks):
     """Raise unless the samples of rows stand one after the other."""
     most = backbone.num_segments
     ids = {n: _numpy(x[n]) for n in backbone.input if n.endswith("_segments")}
@@ -126,14 +121,15 @@ def _check_segments(backbone, x):
                 "padding has the number of the last. Received: "
                 f"{which.tolist()}."
             )
-    patches = _numpy(x["vision_token_ids"]) == backbone.image_patch_id
+    format = backbone.sequence_format
+    patches = _numpy(x["vision_token_ids"]) == format.placeholder_id
     real = _numpy(x["vision_mask"]).astype(bool)
     tokens = _count(real, ids["vision_segments"], most)
     wanted = found = _count(real & patches, ids["vision_segments"], most)
     if "videos" in backbone.input:
-        frames = _numpy(x["frame_mask"]).astype(bool)
-        frames = _count(frames, ids["frame_segments"], most)
-        wanted = np.maximum(frames, tokens > 0) * backbone.num_blocks
+        wanted = _count(blocks, ids["frame_segments"], most)
+        missing = (wanted == 0) & (tokens > 0)
+        wanted = np.where(missing, backbone.num_blocks, wanted)
     texts = ids["text_segments"].max(1) + 1
     if (found != wanted).any() or ((tokens > 0).sum(1) != texts).any():
         raise ValueError(
@@ -146,9 +142,9 @@ def _check_segments(backbone, x):
 
 
 def _count(mask, segments, num_segments):
-    """The number of True elements of each sample: (B, num_segments)."""
+    """The sum of the elements of each sample: (B, num_segments)."""
     same = segments[..., None] == np.arange(num_segments)
-    return (same & mask[..., None]).sum(1)
+    return (same * mask[..., None]).sum(1)
 
 
 def _check_prompts(x):

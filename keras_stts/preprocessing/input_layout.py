@@ -1,15 +1,137 @@
 import dataclasses
 
 import keras
+import numpy as np
+from keras import ops
 
 from keras_stts.data.image import IMAGE_WINDOW
 from keras_stts.data.image import largest_tiling
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class InputLayout:
+class Layout:
     """What the inputs of a model are: what a preprocessor makes of examples
     and what a backbone takes.
+
+    A subclass is a frozen dataclass of `num_frames`, `num_segments`,
+    `prompt_mask` and what else decides on inputs.
+    """
+
+    @classmethod
+    def of(cls, owner, **given):
+        """That of an object with attributes of these names, but for some."""
+        names = [field.name for field in dataclasses.fields(cls)]
+        names = [name for name in names if name not in given]
+        return cls(**{name: getattr(owner, name) for name in names}, **given)
+
+    def specs(self, *, frames=None, vision=None, text=None):
+        """What an example becomes.
+
+        Args:
+            frames, vision, text: Optional ints: frames, and lengths of the
+                parts of a sequence. `None` is any number.
+
+        Returns:
+            Dict of names to (shape, dtype).
+        """
+        frames, text, vision = (frames,), (text,), (vision,)
+        specs = self.specs_of_pixels(frames)
+        if self.num_frames:
+            specs["frame_mask"] = (frames, "bool")
+        specs["vision_token_ids"] = (vision, "int32")
+        specs["vision_mask"] = (vision, "bool")
+        specs["token_ids"] = (text, "int32")
+        specs["padding_mask"] = (text, "bool")
+        if self.num_segments > 1:
+            specs["vision_segments"] = (vision, "int32")
+            specs["text_segments"] = (text, "int32")
+            if self.num_frames:
+                specs["frame_segments"] = (frames, "int32")
+        if self.prompt_mask:
+            specs["prompt_mask"] = (text, "bool")
+        return specs
+
+    def specs_of_pixels(self, frames):
+        """Those of `specs` that hold videos and images."""
+        raise NotImplementedError
+
+    def blocks_of_frames(self, x):
+        """Blocks of each frame of preprocessed inputs, (B, T) or an int."""
+        return self.num_blocks
+
+    def are_image_tokens(self, x):
+        """Which tokens of images in preprocessed inputs are real: bool (B, M).
+
+        Raises:
+            ValueError: If there are some after padding.
+        """
+        raise NotImplementedError
+
+    def symbols(self):
+        """Dict of names to `keras.Input`, of any number of rows."""
+        return {
+            name: keras.Input(shape, dtype=dtype, name=name)
+            for name, (shape, dtype) in self.specs().items()
+        }
+
+    def facts(self):
+        """Dict of what must agree."""
+        return dataclasses.asdict(self)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PatchLayout(Layout):
+    """Inputs whose frames, of any size, are given as patches (Qwen3-VL).
+
+    Args: those of `VideoVLMBackbone`, and of its tower
+        `keras_stts.towers.Qwen3VLVisionEncoder`.
+    """
+
+    num_frames: int
+    num_blocks: int
+    num_segments: int
+    num_images: int
+    num_image_blocks: int
+    block_patches: int
+    patch_values: int
+    prompt_mask: bool
+
+    @property
+    def num_image_tokens(self):
+        """Most tokens of the images of an example."""
+        return self.num_images * self.num_image_blocks
+
+    def specs(self, *, frames=None, vision=None, text=None):
+        specs = super().specs(frames=frames, vision=vision, text=text)
+        return {**specs, "vision_positions": ((vision, 3), "int32")}
+
+    def blocks_of_frames(self, x):
+        grids = ops.convert_to_numpy(x["frame_grids"])
+        _check_grids("frame_grids", grids, self.num_blocks)
+        return grids.prod(-1)
+
+    def are_image_tokens(self, x):
+        grids = ops.convert_to_numpy(x["image_grids"])
+        _check_grids("image_grids", grids, self.num_image_blocks)
+        number = grids.prod(-1).sum(-1)
+        return np.arange(self.num_image_tokens) < number[:, None]
+
+    def specs_of_pixels(self, frames):
+        specs, size = {}, self.block_patches
+        if self.num_frames:
+            shape = (*frames, self.num_blocks * size, self.patch_values)
+            specs["videos"] = (shape, "uint8")
+            specs["frame_grids"] = ((*frames, 2), "int32")
+        if self.num_images:
+            number = self.num_image_blocks * size
+            shape = (self.num_images, number, self.patch_values)
+            specs["images"] = (shape, "uint8")
+            specs["image_grids"] = ((self.num_images, 2), "int32")
+        return specs
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class InputLayout(Layout):
+    """Inputs whose frames are pictures of one size (Molmo2).
 
     Args: those of `VideoVLMBackbone` and `VideoVLMPreprocessor`, and the two
         that are the video converter's: `num_frames` and `image_size`, (height,
@@ -34,13 +156,6 @@ class InputLayout:
     prompt_mask: bool
     image_size: tuple
 
-    @classmethod
-    def of(cls, owner, **given):
-        """That of an object with attributes of these names, but for some."""
-        names = [field.name for field in dataclasses.fields(cls)]
-        names = [name for name in names if name not in given]
-        return cls(**{name: getattr(owner, name) for name in names}, **given)
-
     @property
     def num_image_tokens(self):
         """Most tokens of the images of an example."""
@@ -51,46 +166,25 @@ class InputLayout:
         )
         return self.num_images * tokens
 
-    def specs(self, *, frames=None, vision=None, text=None):
-        """What an example becomes.
-
-        Args:
-            frames, vision, text: Optional ints: frames, and lengths of the
-                parts of a sequence. `None` is any number.
-
-        Returns:
-            Dict of names to (shape, dtype).
-        """
-        size, frames = (*self.image_size, 3), (frames,)
-        text, vision = (text,), (vision,)
-        specs = {}
+    def specs_of_pixels(self, frames):
+        specs, size = {}, (*self.image_size, 3)
         if self.num_frames:
             specs["videos"] = ((*frames, *size), "uint8")
-            specs["frame_mask"] = (frames, "bool")
         if self.num_images:
             crops = self.num_images * (self.max_crops + 1)
             specs["images"] = ((crops, *size), "uint8")
             shape = (self.num_image_tokens, IMAGE_WINDOW**2)
             specs["image_pooling"] = (shape, "int32")
-        specs["vision_token_ids"] = (vision, "int32")
-        specs["vision_mask"] = (vision, "bool")
-        specs["token_ids"] = (text, "int32")
-        specs["padding_mask"] = (text, "bool")
-        if self.num_segments > 1:
-            specs["vision_segments"] = (vision, "int32")
-            specs["text_segments"] = (text, "int32")
-            if self.num_frames:
-                specs["frame_segments"] = (frames, "int32")
-        if self.prompt_mask:
-            specs["prompt_mask"] = (text, "bool")
         return specs
 
-    def symbols(self):
-        """Dict of names to `keras.Input`, of any number of rows."""
-        return {
-            name: keras.Input(shape, dtype=dtype, name=name)
-            for name, (shape, dtype) in self.specs().items()
-        }
+    def are_image_tokens(self, x):
+        tokens = (ops.convert_to_numpy(x["image_pooling"]) >= 0).any(-1)
+        if (tokens[:, 1:] > tokens[:, :-1]).any():
+            raise ValueError(
+                "In `image_pooling` tokens without patches, padding, must "
+                "come last. Received: some between others."
+            )
+        return tokens
 
     def preprocessor_arguments(self):
         """Dict of those that are the preprocessor's own."""
@@ -112,6 +206,17 @@ class InputLayout:
         if not self.num_images:
             del facts["max_crops"], facts["patch_size"]
         return facts
+
+
+def _check_grids(name, grids, most):
+    """Raise unless these are rows and columns of at most so many blocks."""
+    if grids.min(initial=0) < 0 or grids.prod(-1).max(initial=0) > most:
+        raise ValueError(
+            f"`{name}` must be rows and columns of at most {most} blocks, "
+            "those that the vision encoder was made for. Received: "
+            f"{np.unique(grids.reshape(-1, 2), axis=0).tolist()}. Make "
+            "`num_blocks` or `num_image_blocks` larger, or pictures smaller."
+        )
 
 
 def check_agree(backbone, preprocessor):

@@ -24,7 +24,8 @@ class VisionTower(keras.layers.Layer):
     `merge`, too.
 
     Args:
-        image_size: Int. Side of the square frames in pixels.
+        image_size: Int. Side of the square frames in pixels; `None` for a
+            tower that overrides `grid`.
         patch_size: Int. Side of a patch in pixels.
         hidden_dim: Int. Width D.
         num_heads: Int. Heads of the layers; STTS' scorer has as many.
@@ -74,7 +75,7 @@ class VisionTower(keras.layers.Layer):
         self.feature_layers = tuple(feature_layers)
         self.window = window
         self.blocks = []
-        if image_size % patch_size:
+        if image_size is not None and image_size % patch_size:
             raise ValueError(
                 "`patch_size` must divide the height and width of the frames. "
                 f"Received: patch_size={patch_size}, frames of "
@@ -103,6 +104,13 @@ class VisionTower(keras.layers.Layer):
         """Patches N of a frame, and their width D."""
         rows, columns = self.grid
         return rows * columns, self.hidden_dim
+
+    @property
+    def embedding_sizes(self):
+        """Dict of `"vision_patches"`, places with a learned position, and
+        `"pixels"`, numbers in a patch."""
+        values = 3 * self.patch_size**2
+        return {"vision_patches": self.patches_shape[0], "pixels": values}
 
     @property
     def num_blocks(self):

@@ -199,15 +199,13 @@ def sizes_known(config):
     """Weights made in here are those of a model of these sizes.
 
     Args:
-        config: Dict of the arguments of a `VideoVLMBackbone`.
+        config: Dict of the arguments of a `VideoVLMBackbone`, and of
+            `VisionTower.embedding_sizes`.
     """
-    side = config["image_size"] // config["patch_size"]
     wide = config["vision_hidden_dim"]
     ids = config["vocabulary_size"] + config["additional_vocabulary_size"]
     sizes = {
         **config,
-        "vision_patches": side**2,
-        "pixels": 3 * config["patch_size"] ** 2,
         "pairs": 2 * wide,
         "features": wide * len(config["vision_feature_layers"]),
         "input_ids": ids,

@@ -1,0 +1,61 @@
+"""What is known of the frames of a batch, beside their pixels."""
+
+from collections import namedtuple
+
+from keras import ops
+
+
+class Frames(
+    namedtuple(
+        "Frames", ["mask", "segments", "grids"], defaults=[None, None, None]
+    )
+):
+    """Which frames are real, which video each is of, and how many blocks.
+
+    Attributes:
+        mask: Optional bool tensor (B, T), False for padding frames, which
+            come last. Defaults to real ones alone.
+        segments: Optional int tensor (B, T), for rows that several videos
+            share: the number of each frame's video, see
+            `keras_stts.ops.select_blocks`. Defaults to one video a row.
+        grids: Optional int tensor (B, T, 2): rows and columns of the blocks
+            of each frame, if they are not those of the tower. The frames of a
+            video are alike. Its blocks come first, in row order; the others,
+            up to P, are padding.
+
+    Example:
+
+    >>> mask = np.array([[True, True, False]])
+    >>> frames = keras_stts.ops.Frames(mask, grids=np.array([[[1, 2]] * 3]))
+    >>> real = frames.real(np.zeros((1, 3, 4)))  # T is 3, P is 4.
+    >>> keras.ops.convert_to_numpy(real).astype(int).tolist()
+    [[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]]
+    """
+
+    __slots__ = ()
+
+    @property
+    def num_blocks(self):
+        """Blocks of each frame, int32 (B, T); `None` where all have P."""
+        if self.grids is None:
+            return None
+        return ops.prod(ops.cast(self.grids, "int32"), axis=-1)
+
+    def real(self, like):
+        """Which blocks are real.
+
+        Args:
+            like: Tensor (B, T, P, ...).
+
+        Returns:
+            Bool tensor (B, T, P), False for padding frames, and for what a
+            frame lacks.
+        """
+        shape = ops.shape(like)[:3]
+        found = ops.ones(shape, "bool")
+        if self.mask is not None:
+            found = found & ops.cast(self.mask, "bool")[..., None]
+        if self.grids is not None:
+            place = ops.arange(like.shape[2], dtype="int32")
+            found = found & (place < self.num_blocks[..., None])
+        return found
