@@ -24,12 +24,13 @@ class Frames(
             up to P, are padding.
 
     Example:
-
-    >>> mask = np.array([[True, True, False]])
-    >>> frames = keras_stts.ops.Frames(mask, grids=np.array([[[1, 2]] * 3]))
-    >>> real = frames.real(np.zeros((1, 3, 4)))  # T is 3, P is 4.
-    >>> keras.ops.convert_to_numpy(real).astype(int).tolist()
-    [[[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0]]]
+    ```python
+    mask = np.array([[True, True, False]])
+    grids = np.array([[[1, 2], [1, 2], [1, 1]]])
+    frames = keras_stts.ops.Frames(mask, grids=grids)
+    frames.real(np.zeros((1, 3, 4)))  # T is 3, P is 4.
+    # [[[True, True, False, False], [True, True, False, False], 4 * [False]]]
+    ```
     """
 
     __slots__ = ()
