@@ -138,13 +138,12 @@ class InputLayout(Layout):
         width) in pixels.
 
     Example:
-
-    >>> model = keras_stts.VideoVLM.from_preset("shapes_tiny")
-    >>> layout = model.backbone.input_layout
-    >>> layout == model.preprocessor.input_layout
-    True
-    >>> layout.specs(frames=16)["videos"]
-    ((16, 48, 48, 3), 'uint8')
+    ```python
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+    layout = model.backbone.input_layout
+    layout == model.preprocessor.input_layout  # True
+    layout.specs(frames=16)["videos"]  # ((16, 48, 48, 3), "uint8")
+    ```
     """
 
     num_frames: int
