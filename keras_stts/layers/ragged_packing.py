@@ -89,11 +89,16 @@ class RaggedPacking(keras.layers.Layer):
         mask = ops.reshape(mask, (-1, num_kept, 1))
         return ops.where(mask, flat, ops.zeros_like(flat))
 
-    def layout(self, selection):
-        """The `Layout` that `attention` takes, once per forward pass."""
+    def layout(self, selection, *, first_is_whole=True):
+        """The `Layout` that `attention` takes, once per forward pass.
+
+        Args:
+            selection: A `keras_stts.ops.Selection`.
+            first_is_whole: Bool, see `keras_stts.ops.frame_layout`.
+        """
         groups = self._groups(selection)
-        patch_mask = self.patch_mask(selection)
-        return frame_layout(selection, groups), groups, patch_mask
+        layout = frame_layout(selection, groups, first_is_whole=first_is_whole)
+        return layout, groups, self.patch_mask(selection)
 
     def _groups(self, selection):
         _, num_frames, num_blocks = selection.kept.shape

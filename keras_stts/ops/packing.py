@@ -124,12 +124,14 @@ def _one_more_group(squares, costs, cuts):
     return new_costs, new_cuts
 
 
-def frame_layout(selection, groups):
+def frame_layout(selection, groups, *, first_is_whole=True):
     """Find each kept block's slot in the groups, once per forward pass.
 
     Args:
         selection: A `Selection`.
         groups: From `plan_groups`.
+        first_is_whole: Bool. Whether the first group has no padding: frames
+            have P blocks, and frame 0 keeps them all.
 
     Returns:
         A `Layout`.
@@ -145,7 +147,7 @@ def frame_layout(selection, groups):
     start_of_rank = _take_rows(start, frame_of_rank)
     count_of_rank = _take_rows(count, frame_of_rank)
     rows, counts, offsets = _place_groups(
-        groups, start_of_rank, count_of_rank, num_kept
+        groups, start_of_rank, count_of_rank, num_kept, first_is_whole
     )
     offsets += [0] * (num_frames - len(offsets))
     offset_of_rank = ops.convert_to_tensor(offsets, "int32")
@@ -162,7 +164,7 @@ def frame_layout(selection, groups):
     return Layout(rows, counts, slots, start, stop)
 
 
-def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
+def _place_groups(groups, start_of_rank, count_of_rank, num_kept, whole):
     """Flat places and counts of each group, and each rank's first slot."""
     rows, counts, offsets = [], [], []
     rank = slot = 0
@@ -174,7 +176,8 @@ def _place_groups(groups, start_of_rank, count_of_rank, num_kept):
         rows.append(ops.reshape(flat, (-1, frames * cap)))
         # A frame with no kept block sees one block, so that no row of the
         # softmax is empty; the result is never read.
-        counts.append(ops.maximum(count[..., 0], 1) if rank else None)
+        padded = rank > 0 or not whole
+        counts.append(ops.maximum(count[..., 0], 1) if padded else None)
         offsets += [slot + i * cap for i in range(frames)]
         rank += frames
         slot += frames * cap

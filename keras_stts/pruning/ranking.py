@@ -214,9 +214,10 @@ class Ranking(PruningMethod):
 
     def _attend_packed(self, tower, frames, selection):
         """The attention of layers on kept patches."""
-        attend = functools.partial(
-            self._packing.attention, layout=self._packing.layout(selection)
+        layout = self._packing.layout(
+            selection, first_is_whole=frames.grids is None
         )
+        attend = functools.partial(self._packing.attention, layout=layout)
         pack = functools.partial(self._packing, selection=selection)
         return tower.attend_packed(attend, pack, frames)
 

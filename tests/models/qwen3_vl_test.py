@@ -1,0 +1,157 @@
+"""Qwen3-VL beside transformers', and pruned."""
+
+import numpy as np
+import pytest
+from keras import ops
+
+from keras_stts import pruning
+from keras_stts.models.encoding import frames_of
+from keras_stts.ops import Reach
+from tests.harness import to_numpy
+from tests.models import qwen3_vl
+from tests.models.qwen3_vl import Sample
+from tests.models.tiny import run
+
+SAMPLES = {
+    "video": Sample((3, 2, 3)),
+    "wide video": Sample((2, 1, 5), seed=1),
+    "image": Sample(images=[(3, 4)], seed=2),
+    "both": Sample((2, 3, 2), images=[(2, 2), (1, 3)], seed=3),
+    "text": Sample(seed=4),
+}
+METHODS = {
+    "stts": lambda: pruning.STTS(0.5, layer=1),
+    "frame_similarity": lambda: pruning.FrameSimilarity(0.5, layer=1),
+    "evs": lambda: pruning.EVS(0.5),
+    "vidcom2": lambda: pruning.VidCom2(0.5),
+}
+
+
+@pytest.fixture(scope="module")
+def reference():
+    return qwen3_vl.reference()
+
+
+@pytest.fixture(scope="module")
+def whole(reference):
+    model = qwen3_vl.model()
+    qwen3_vl.load(model, reference)
+    return model
+
+
+@pytest.fixture(scope="module")
+def wanted(reference):
+    """transformers' logits of each sample."""
+    return [
+        sample.logits(reference).detach().numpy() for sample in SAMPLES.values()
+    ]
+
+
+def pruned(reference, method):
+    model = qwen3_vl.model(pruning=method)
+    qwen3_vl.load(model, reference)
+    return model
+
+
+def logits(model, samples, **kwargs):
+    x = qwen3_vl.inputs(samples, **kwargs)
+    return to_numpy(run(model, model, x))
+
+
+def test_logits_are_transformers(whole, wanted):
+    found = logits(whole, SAMPLES.values())
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_padding_does_not_matter(whole, wanted):
+    names = list(SAMPLES)
+    for name in ("video", "both"):
+        found = logits(whole, [SAMPLES[name]], vision_length=80)
+        place = names.index(name)
+        np.testing.assert_allclose(found[0], wanted[place], atol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_each_alone_is_as_in_a_batch(reference, name):
+    model = pruned(reference, METHODS[name]())
+    samples = list(SAMPLES.values())
+    together = logits(model, samples)
+    for sample, found in zip(samples, together):
+        alone = logits(model, [sample])
+        np.testing.assert_allclose(alone[0], found, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_budget(reference, name):
+    model = pruned(reference, METHODS[name]())
+    x = qwen3_vl.inputs(list(SAMPLES.values()))
+    outputs = to_numpy(run(model, model.backbone, x))
+    kept = outputs["kept"]
+    for row, sample in zip(kept, SAMPLES.values()):
+        frames, *grid = sample.video or (0, 0, 0)
+        number, size = frames * int(np.prod(grid)), int(np.prod(grid))
+        assert row.sum() == max(number - number // 2, size)
+        assert row[0, :size].all()
+        assert not row[:, size:].any() and not row[frames:].any()
+
+
+@pytest.mark.parametrize("name", ["stts", "frame_similarity"])
+def test_packed_layers_are_layers_that_see_kept_patches_alone(reference, name):
+    model = pruned(reference, METHODS[name]())
+    tower, method = model.backbone.vision_encoder, model.backbone.pruning
+    x = qwen3_vl.inputs([SAMPLES["video"], SAMPLES["both"]])
+
+    def encode(x):
+        frames = frames_of(x)
+        found = tower(x["videos"], frames, pruning=method)
+        kept = found["selection"].kept
+        patches = ops.repeat(kept, 4, axis=-1)
+        seen = ops.reshape(patches, (-1, patches.shape[-1]))
+        seen = seen | ~ops.any(seen, axis=-1, keepdims=True)
+        x = tower.embed(x["videos"], frames)
+        shape = (-1, *x.shape[1:])
+        x = ops.reshape(x, (-1, *x.shape[2:]))
+        attend = tower.attend_frames(frames)
+        hidden = tower.run(x, tower.blocks[:2], also={1}, attend=attend)
+        x = hidden[1]
+        bias = method.attention_bias(found["scores"], frames)
+        if bias is not None:
+            bias = ops.reshape(ops.repeat(bias, 4, axis=-1), (-1, 1, 1, 48))
+        hidden |= tower.run(
+            x, tower.blocks[2:3], also={2}, attend=attend, bias=bias
+        )
+        attend = tower.attend_frames(frames, Reach(marked=seen))
+        hidden |= tower.run(hidden[2], tower.blocks[3:], attend=attend)
+        hidden = {i: ops.reshape(h, shape) for i, h in hidden.items()}
+        return found, tower.features_of_frames(hidden)["features"]
+
+    found, features = run(model, encode, x)
+    for row in range(2):
+        mask, index = found["selection"].mask[row], found["selection"].index
+        np.testing.assert_allclose(
+            found["features"][row][mask],
+            features[row][index[row][mask]],
+            atol=1e-4,
+        )
+
+
+@pytest.mark.parametrize("name", [None, *METHODS])
+def test_prefill_and_steps_are_the_training_graph(reference, name):
+    model = pruned(reference, METHODS[name]() if name else None)
+    samples = [SAMPLES["video"], SAMPLES["both"], SAMPLES["text"]]
+    x = qwen3_vl.inputs(samples)
+    graph = to_numpy(run(model, model, x))
+
+    def steps(x):
+        hidden, prefix, cache = model.prefill(x)
+        found = [model.lm_head(hidden)]
+        for place in range(2, 4):
+            token = x["token_ids"][:, place : place + 1]
+            logits, _, cache = model.decode(token, place, cache, prefix)
+            found.append(logits)
+        return found
+
+    prefill, *later = run(model, steps, x)
+    np.testing.assert_allclose(prefill, graph, atol=1e-4)
+    for place, found in zip((2, 3), later):
+        np.testing.assert_allclose(found, graph[:, place], atol=1e-4)
