@@ -10,6 +10,7 @@ from keras_stts.ops.shown import at_placeholders
 from keras_stts.ops.shown import without_padding
 from keras_stts.ops.text import packed_text_places
 from keras_stts.ops.text import text_places
+from keras_stts.pruning.language_tokens import Shown
 
 
 def frames_of(inputs):
@@ -238,9 +239,13 @@ class Encoding:
         if self.language_pruning is None:
             return None
         selection, index = vision.get("selection"), vision.get("order")
-        return self.language_pruning.after_layers(
+        shown = Shown(
             vision["embeddings"].shape[1],
             index if selection is None else selection.index,
+            frames_of(inputs).grids,
+        )
+        return self.language_pruning.after_layers(
+            shown,
             self.sequence_format,
             inputs["prompt_mask"],
         )

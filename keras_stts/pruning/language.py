@@ -74,26 +74,25 @@ class LanguagePruning(PruningMethod):
         self.stages = list(stages)
         self.rope = rope
 
-    def after_layers(self, most, index, format, prompt_mask):
+    def after_layers(self, shown, format, prompt_mask):
         """What prunes after which layer, see `LanguageModel.run`.
 
         Args:
-            most: Int. Tokens that the video can have.
-            index: Optional int tensor (B, K), their places among its T * P.
+            shown: `keras_stts.pruning.language_tokens.Shown`.
             format: `keras_stts.models.SequenceFormat`.
             prompt_mask: Bool tensor (B, S'), True at the prompt.
 
         Returns:
             Dict of the number of a layer to a function.
         """
-        counts = self.counts(most, format.grid)
+        counts = self.counts(shown.most, format.grid)
         return {
             stage.layer - 1: functools.partial(
                 prune_tokens,
                 stage,
                 self,
                 format,
-                (count, index),
+                shown._replace(most=count),
                 prompt_mask,
             )
             for stage, count in zip(self.stages, counts)

@@ -1,6 +1,7 @@
 """Which tokens of a video the language model drops on its way."""
 
 import functools
+from collections import namedtuple
 
 from keras import ops
 
@@ -9,6 +10,16 @@ from keras_stts.ops.packing import known_before_the_run
 from keras_stts.ops.places import places_of
 from keras_stts.ops.sequence import Sequence
 from keras_stts.ops.text import last_tokens
+
+Shown = namedtuple("Shown", ["most", "index", "grids"], defaults=[None, None])
+Shown.__doc__ = """What the language model is shown of a video.
+
+Attributes:
+    most: Int. Tokens that it can have.
+    index: Optional int tensor (B, most), their places among all T * P.
+        Defaults to all in order.
+    grids: Optional int tensor (B, T, 2), see `keras_stts.ops.Frames`.
+"""
 
 
 def attention_logits(query, key):
@@ -74,9 +85,7 @@ def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
         stage: A `Stage`.
         method: The `keras_stts.pruning.LanguagePruning` that ranks the tokens.
         format: `keras_stts.models.SequenceFormat` of the tokens.
-        shown: Tuple (most tokens of the video before this stage, and of those
-            the places among all T * P, int (B, K), or `None` for all in
-            order).
+        shown: A `Shown`, of what there is before this stage.
         prompt_mask: Bool tensor (B, S'), True at the prompt.
         block: The `DecoderBlock` whose attention decides.
         *walk: What went into it, text and prefix, and what came out, prefix
@@ -93,18 +102,17 @@ def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
     if not method.rope:
         position, key = None, block.plain_keys(before.x)
     logits = attention_logits(block.query_of(last, position), key)
-    (most, index), sequence = shown, prefix.sequence
+    index, sequence = shown.index, prefix.sequence
     ranked = format.is_video(sequence)
-    table = _kept_table(stage, most, format.grid)
     count = ops.sum(ops.cast(ranked, "int32"), axis=-1)
     chosen = tokens_that_stay(
         method.rank(logits, ranked),
         ranked,
-        ops.take(ops.convert_to_tensor(table, "int32"), count),
-        _on_grid(format, sequence, index, stage.stride),
+        _num_kept(stage, shown, format.grid, count),
+        _on_grid(format, sequence, shown, stage.stride),
     )
     stay = sequence.mask & (chosen | ops.logical_not(ranked))
-    removed = most - stage.num_kept(most, format.grid)
+    removed = shown.most - stage.num_kept(shown.most, format.grid)
     place = places_of(stay, prefix.x.shape[1] - removed)
     kept = [pack_blocks(x, place) for x in sequence._replace(mask=stay)]
     sequence = Sequence(*kept)
@@ -119,14 +127,40 @@ def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
     return prefix, places
 
 
-def _on_grid(format, sequence, index, stride):
+def _on_grid(format, sequence, shown, stride):
     """Bool (B, S): whether a token of the video is on the uniform grid."""
     if stride is None:
         return None
     rows, columns = format.grid
-    cell = format.places(sequence, index) % (rows * columns)
+    place = format.places(sequence, shown.index)
+    frame, cell = place // (rows * columns), place % (rows * columns)
+    if shown.grids is not None:
+        columns = ops.cast(shown.grids, "int32")[..., 1]
+        columns = ops.maximum(pack_blocks(columns, frame), 1)
     on_row = (cell // columns) % stride == 0
     return on_row & ((cell % columns) % stride == 0)
+
+
+def _num_kept(stage, shown, grid, count):
+    """What a stage leaves of each video: int32 (B,).
+
+    Args:
+        stage: A `Stage`.
+        shown: A `Shown`.
+        grid: Tuple of ints, rows and columns of the blocks of a frame.
+        count: Int32 tensor (B,), tokens of each video.
+    """
+    table = _kept_table(stage, shown.most, grid)
+    if shown.grids is None or stage.stride is None:
+        return ops.take(ops.convert_to_tensor(table, "int32"), count)
+    best = _kept_table(stage._replace(stride=None), shown.most, grid)
+    best = ops.take(ops.convert_to_tensor(best, "int32"), count)
+    grids = ops.maximum(ops.cast(shown.grids, "int32")[:, 0], 1)
+    cells = ops.prod((grids + stage.stride - 1) // stage.stride, axis=-1)
+    size = ops.prod(grids, axis=-1)
+    on_grid = (cells * count + size - 1) // size
+    # One row of all blocks has most cells, so no video keeps more than that.
+    return ops.minimum(ops.minimum(best + on_grid, count), table[-1])
 
 
 @known_before_the_run

@@ -189,6 +189,7 @@ def inputs(samples, *, vision_length=None, num_blocks=BLOCKS, frames=FRAMES):
         "vision_token_ids": np.zeros((rows, length), "int32"),
         "vision_mask": np.zeros((rows, length), bool),
         "vision_positions": np.zeros((rows, length, 3), "int32"),
+        "prompt_mask": np.arange(len(TEXT))[None] < np.full((rows, 1), 3),
         "token_ids": np.array([each.text for each in samples], "int32"),
         "padding_mask": np.ones((rows, len(TEXT)), bool),
     }

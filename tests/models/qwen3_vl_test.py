@@ -1,10 +1,14 @@
 """Qwen3-VL beside transformers', and pruned."""
 
+import functools
+
+import keras
 import numpy as np
 import pytest
 from keras import ops
 
 from keras_stts import pruning
+from keras_stts.compiling import compiled
 from keras_stts.models.encoding import frames_of
 from keras_stts.ops import Reach
 from tests.harness import to_numpy
@@ -24,6 +28,14 @@ METHODS = {
     "frame_similarity": lambda: pruning.FrameSimilarity(0.5, layer=1),
     "evs": lambda: pruning.EVS(0.5),
     "vidcom2": lambda: pruning.VidCom2(0.5),
+}
+INSIDE = {
+    "fastv": lambda: pruning.FastV(2, 0.5),
+    "feather": lambda: pruning.Feather((2, 3), 0.6, stride=2),
+    "stts and feather": lambda: [
+        pruning.STTS(0.5, layer=1),
+        pruning.Feather((1, 3), 0.6, stride=2),
+    ],
 }
 
 
@@ -47,15 +59,43 @@ def wanted(reference):
     ]
 
 
-def pruned(reference, method):
-    model = qwen3_vl.model(pruning=method)
-    qwen3_vl.load(model, reference)
-    return model
+@pytest.fixture(scope="module")
+def pruned(reference, whole):
+    """Function of the name of a method: a model that prunes by it."""
+
+    @functools.cache
+    def make(name):
+        if name is None:
+            return whole
+        model = qwen3_vl.model(pruning=(METHODS | INSIDE)[name]())
+        qwen3_vl.load(model, reference)
+        return model
+
+    return make
+
+
+@functools.cache
+def outputs_of(model):
+    """Its outputs, compiled once for each shape."""
+
+    def outputs(x):
+        found = model.backbone(x)
+        return {**found, "logits": model.lm_head(found["hidden_states"])}
+
+    compile = (
+        compiled if keras.config.backend() == "jax" else lambda _, run: run
+    )
+    return compile(model, outputs)
+
+
+def outputs(model, samples, **kwargs):
+    x = qwen3_vl.inputs(samples, **kwargs)
+    x = {name: ops.convert_to_tensor(x[name]) for name in model.backbone.input}
+    return to_numpy(outputs_of(model)(x))
 
 
 def logits(model, samples, **kwargs):
-    x = qwen3_vl.inputs(samples, **kwargs)
-    return to_numpy(run(model, model, x))
+    return outputs(model, samples, **kwargs)["logits"]
 
 
 def test_logits_are_transformers(whole, wanted):
@@ -71,9 +111,9 @@ def test_padding_does_not_matter(whole, wanted):
         np.testing.assert_allclose(found[0], wanted[place], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", METHODS)
-def test_each_alone_is_as_in_a_batch(reference, name):
-    model = pruned(reference, METHODS[name]())
+@pytest.mark.parametrize("name", [*METHODS, *INSIDE])
+def test_each_alone_is_as_in_a_batch(pruned, name):
+    model = pruned(name)
     samples = list(SAMPLES.values())
     together = logits(model, samples)
     for sample, found in zip(samples, together):
@@ -82,11 +122,8 @@ def test_each_alone_is_as_in_a_batch(reference, name):
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_budget(reference, name):
-    model = pruned(reference, METHODS[name]())
-    x = qwen3_vl.inputs(list(SAMPLES.values()))
-    outputs = to_numpy(run(model, model.backbone, x))
-    kept = outputs["kept"]
+def test_budget(pruned, name):
+    kept = outputs(pruned(name), list(SAMPLES.values()))["kept"]
     for row, sample in zip(kept, SAMPLES.values()):
         frames, *grid = sample.video or (0, 0, 0)
         number, size = frames * int(np.prod(grid)), int(np.prod(grid))
@@ -96,10 +133,11 @@ def test_budget(reference, name):
 
 
 @pytest.mark.parametrize("name", ["stts", "frame_similarity"])
-def test_packed_layers_are_layers_that_see_kept_patches_alone(reference, name):
-    model = pruned(reference, METHODS[name]())
+def test_packed_layers_are_layers_that_see_kept_patches_alone(pruned, name):
+    model = pruned(name)
     tower, method = model.backbone.vision_encoder, model.backbone.pruning
     x = qwen3_vl.inputs([SAMPLES["video"], SAMPLES["both"]])
+    x = {name: x[name] for name in model.backbone.input}
 
     def encode(x):
         frames = frames_of(x)
@@ -135,12 +173,12 @@ def test_packed_layers_are_layers_that_see_kept_patches_alone(reference, name):
         )
 
 
-@pytest.mark.parametrize("name", [None, *METHODS])
-def test_prefill_and_steps_are_the_training_graph(reference, name):
-    model = pruned(reference, METHODS[name]() if name else None)
-    samples = [SAMPLES["video"], SAMPLES["both"], SAMPLES["text"]]
+@pytest.mark.parametrize("name", [None, "stts", "evs", "stts and feather"])
+def test_prefill_and_steps_are_the_training_graph(pruned, name):
+    model, samples = pruned(name), list(SAMPLES.values())
+    graph = logits(model, samples)
     x = qwen3_vl.inputs(samples)
-    graph = to_numpy(run(model, model, x))
+    x = {name: x[name] for name in model.backbone.input}
 
     def steps(x):
         hidden, prefix, cache = model.prefill(x)
