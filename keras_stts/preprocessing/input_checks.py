@@ -65,11 +65,13 @@ def _checked_blocks(backbone, x):
             f"videos of shape={tuple(x['videos'].shape)}, frame_mask of "
             f"shape={frames.shape}."
         )
-    if not frames[:, 0].all() or (frames[:, 1:] > frames[:, :-1]).any():
+    needed = backbone.input_layout.needs_video
+    missing = needed and not frames[:, 0].all()
+    if missing or (frames[:, 1:] > frames[:, :-1]).any():
+        least = "; there is at least one" if needed else ""
         raise ValueError(
-            "`frame_mask` must be True at the real frames of a video, "
-            "which come first; there is at least one. Received: "
-            f"{frames.astype(int).tolist()}."
+            "`frame_mask` must be True at the real frames of a video, which "
+            f"come first{least}. Received: {frames.astype(int).tolist()}."
         )
     return frames * backbone.input_layout.blocks_of_frames(x)
 

@@ -14,7 +14,16 @@ class Layout:
 
     A subclass is a frozen dataclass of `num_frames`, `num_segments`,
     `prompt_mask` and what else decides on inputs.
+
+    Attributes:
+        needs_video: Bool. Whether each example has a video, if the model
+            takes any.
+        of_converter: Tuple of str, the fields that are the video converter's,
+            not the preprocessor's own.
     """
+
+    needs_video = True
+    of_converter = ()
 
     @classmethod
     def of(cls, owner, **given):
@@ -73,6 +82,13 @@ class Layout:
             for name, (shape, dtype) in self.specs().items()
         }
 
+    def preprocessor_arguments(self):
+        """Dict of those that are the preprocessor's own."""
+        arguments = dataclasses.asdict(self)
+        return {
+            n: arguments[n] for n in arguments if n not in self.of_converter
+        }
+
     def facts(self):
         """Dict of what must agree."""
         return dataclasses.asdict(self)
@@ -85,6 +101,8 @@ class PatchLayout(Layout):
     Args: those of `VideoVLMBackbone`, and of its tower
         `keras_stts.towers.Qwen3VLVisionEncoder`.
     """
+
+    needs_video = False
 
     num_frames: int
     num_blocks: int
@@ -146,6 +164,8 @@ class InputLayout(Layout):
     ```
     """
 
+    of_converter = ("num_frames", "image_size")
+
     num_frames: int
     num_blocks: int
     num_segments: int
@@ -184,12 +204,6 @@ class InputLayout(Layout):
                 "come last. Received: some between others."
             )
         return tokens
-
-    def preprocessor_arguments(self):
-        """Dict of those that are the preprocessor's own."""
-        arguments = dataclasses.asdict(self)
-        del arguments["num_frames"], arguments["image_size"]
-        return arguments
 
     def __eq__(self, other):
         if not isinstance(other, InputLayout):
