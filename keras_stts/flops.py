@@ -1,6 +1,5 @@
 """Counting the operations of a model from its sizes, without running it."""
 
-from keras_stts.layers.token_pooler import pooling_flops
 from keras_stts.models import sizes
 from keras_stts.ops import merge_schedule
 from keras_stts.ops import num_kept_blocks
@@ -65,7 +64,7 @@ def count_flops(
         run = 0.0 if backbone.refill else inside
         vision = _vision_encoder(backbone, num_frames, run, layout)
     scorer = _ranking(backbone, method, num_frames, prune_ratio)
-    connector = _connector(backbone, num_kept)
+    connector = backbone.connector_costs.flops * num_kept
     lengths = prefix_lengths(backbone, vision_length, num_shown)
     text = _language_model(backbone, lengths, text_length)
     if layout == "padded":
@@ -135,13 +134,12 @@ def packed_pairs(num_frames, num_blocks, num_kept, patches, layout="packed"):
 
 def _vision_encoder(backbone, num_frames, prune_ratio, layout):
     sizes = _vision_sizes(backbone)
-    side = backbone.image_size // backbone.patch_size
-    whole = num_frames * side**2
+    patches = backbone.frame_patches
+    whole = num_frames * patches
     whole_block = block_flops(
-        *sizes, num_tokens=whole, pairs=num_frames * side**4
+        *sizes, num_tokens=whole, pairs=num_frames * patches**2
     )
-    pixels = 3 * backbone.patch_size**2
-    embedding = 2 * pixels * backbone.vision_hidden_dim * whole
+    embedding = 2 * backbone.pixels * backbone.vision_hidden_dim * whole
     num_layers = backbone.vision_num_layers
     if not prune_ratio:
         return embedding + num_layers * whole_block
@@ -161,8 +159,8 @@ def _vision_encoder(backbone, num_frames, prune_ratio, layout):
 def _merging_encoder(backbone, num_frames, prune_ratio):
     """If blocks merge: attention before it, the MLP after it."""
     width, inner, hidden = _vision_sizes(backbone)
-    tokens = (backbone.image_size // backbone.patch_size) ** 2
-    total = 2 * 3 * backbone.patch_size**2 * width * tokens
+    tokens = backbone.frame_patches
+    total = 2 * backbone.pixels * width * tokens
     counts = merge_schedule(tokens, backbone.vision_num_layers, prune_ratio)
     for count in counts:
         total += block_flops(width, inner, 0, tokens, tokens**2)
@@ -172,17 +170,6 @@ def _merging_encoder(backbone, num_frames, prune_ratio):
         tokens -= count
         total += block_flops(width, 0, hidden, tokens, 0)
     return num_frames * total
-
-
-def _connector(backbone, num_kept):
-    inner = backbone.connector_num_heads * backbone.connector_head_dim
-    pooled = backbone.connector_hidden_dim
-    hidden = backbone.connector_intermediate_dim
-    width = backbone.vision_hidden_dim * len(backbone.vision_feature_layers)
-    projector = 2 * pooled * hidden + hidden * backbone.hidden_dim
-    patches = backbone.window**2
-    pooler = pooling_flops(width, inner, pooled, num_kept, patches)
-    return pooler + 2 * num_kept * projector
 
 
 def prefix_lengths(backbone, vision_length, num_shown):

@@ -12,6 +12,7 @@ from keras_stts.memory import backward
 from keras_stts.memory.stages import Stage
 from keras_stts.memory.weights import itemsize
 from keras_stts.memory.weights import part_of_weight
+from keras_stts.models.sizes import counted
 from keras_stts.training.text_loss import chunk_length
 
 FLOAT = 4  # Bytes of a float32.
@@ -65,7 +66,7 @@ class Program:
         shared=1,
         in_chunks=True,
     ):
-        self.config = config
+        self.config = counted(config)
         self.tokens = tokens
         self.size = itemsize(dtype)
         self.is_gpu = device == "gpu"
@@ -114,8 +115,7 @@ class Program:
         c, size, part = self.config, self.size, "vision_encoder"
         width = c["vision_hidden_dim"]
         inner = c["vision_num_heads"] * c["vision_head_dim"]
-        pixels = 3 * c["patch_size"] ** 2
-        whole = self.tokens.whole
+        pixels, whole = c["pixels"], self.tokens.whole
         embedded = whole * (2 * pixels + width) * size
         stages = [Stage(part, forward=embedded)]
         for i, n in enumerate(self.tokens.late):
@@ -194,12 +194,11 @@ class Program:
 
     def _connector(self):
         c, size = self.config, self.size
-        inner = c["connector_num_heads"] * c["connector_head_dim"]
-        patches = c["window"] ** 2
+        costs, patches = c["connector_costs"], c["window"] ** 2
         n = self.tokens.shown
         width = c["vision_hidden_dim"] * len(c["vision_feature_layers"])
-        pool = n * patches * 2 * inner / self.split
-        hidden = n * 3 * c["connector_intermediate_dim"] / self.split
+        pool = n * costs.pooled / self.split
+        hidden = n * costs.hidden / self.split
         work = max(pool + n * patches * width, hidden) * size
         if not self.starts["connector"]:
             return Stage("connector", forward=work)

@@ -112,12 +112,16 @@ def count_memory(
 
 def _whole_config(config, **changes):
     """A config with defaults, changes and methods of pruning, checked."""
-    config = {**flat_sizes.defaults(), **config}
-    check_config(config, flat_sizes.needed())
     check_changes(**changes)
     changes = {name: x for name, x in changes.items() if x is not None}
-    config = flat_sizes.of_config(flat_sizes.changed(config, changes))
-    check_backbone(config)
+    if flat_sizes.is_counted(config):  # Of a model, of any parts.
+        changed = flat_sizes.changed(config, changes)
+        config = {**config, **flat_sizes.of_config(changed)}
+    else:
+        config = {**flat_sizes.defaults(), **config}
+        check_config(config, flat_sizes.needed())
+        config = flat_sizes.of_config(flat_sizes.changed(config, changes))
+        check_backbone(config)
     if config["language_pruning"] is not None:
         names = ("language_pruning", "num_layers", "num_frames", "num_segments")
         check_language_pruning(*(config[name] for name in names))
@@ -147,13 +151,13 @@ def _add(table, kind, sizes_by_part):
 
 def _add_inputs(table, config, tokens):
     """Frames as uint8, ids as int32 and masks as bool."""
-    pixels = 3 * config["image_size"] ** 2
+    pixels = flat_sizes.counted(config)["pixels"]
     whole = max(tokens.prefix[0], tokens.blocks)
     _add(
         table,
         "inputs",
         {
-            "vision_encoder": (tokens.frames + tokens.crops) * pixels,
+            "vision_encoder": tokens.whole * pixels,
             "language_model": 5 * whole + 13 * tokens.text,
         },
     )

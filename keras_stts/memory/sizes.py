@@ -4,12 +4,10 @@ import itertools
 import types
 from collections import namedtuple
 
-from keras_stts.data.image import IMAGE_WINDOW
-from keras_stts.data.image import largest_tiling
 from keras_stts.flops import count_blocks
 from keras_stts.flops import prefix_lengths
 from keras_stts.flops import prunes_inside
-from keras_stts.ops import block_grid
+from keras_stts.models.sizes import counted
 from keras_stts.ops import merge_schedule
 from keras_stts.pruning import STTS
 
@@ -18,7 +16,7 @@ Tokens = namedtuple(
     [
         "batch",
         "frames",
-        "crops",
+        "images",
         "patches",
         "whole",
         "kept",
@@ -34,7 +32,7 @@ Tokens.__doc__ = """Numbers of tokens of a batch on one chip.
 Attributes:
     batch: Int B, rows.
     frames: Int, of all rows.
-    crops: Int, of the images of all rows.
+    images: Int, patches of the images of all rows.
     patches: Int, of one frame.
     whole: Int, patches of all frames and crops.
     kept: Int, patches that the packed vision blocks run on, crops' too.
@@ -62,21 +60,18 @@ def count_tokens(config, batch_size, text_length, time_tokens):
         text_length: Int S', of a row.
         time_tokens: Int, of a frame's time.
     """
-    model = types.SimpleNamespace(**config)
-    side = model.image_size // model.patch_size
-    model.grid = block_grid((side, side), model.window)
-    model.num_blocks = model.grid[0] * model.grid[1]
-    frames = model.num_frames
-    crops, images = _of_images(model)
+    model = types.SimpleNamespace(**counted(config))
+    frames, patches = model.num_frames, model.frame_patches
+    images = model.num_image_tokens
     kept, shown = count_blocks(model, frames, model.prune_ratio)
-    whole = (frames + crops) * side**2
-    late = kept * model.window**2 + crops * side**2
+    whole = frames * patches + model.image_patches
+    late = kept * model.window**2 + model.image_patches
     length = frames * (2 + time_tokens) + model.num_segments + shown + images
     return Tokens(
         batch=batch_size,
         frames=batch_size * frames,
-        crops=batch_size * crops,
-        patches=side**2,
+        images=batch_size * model.image_patches,
+        patches=patches,
         whole=batch_size * whole,
         kept=batch_size * kept * model.window**2,
         late=[batch_size * n for n in _by_vision_block(model, whole, late)],
@@ -85,16 +80,6 @@ def count_tokens(config, batch_size, text_length, time_tokens):
         prefix=[batch_size * n for n in prefix_lengths(model, length, shown)],
         text=batch_size * text_length,
     )
-
-
-def _of_images(model):
-    """Tuple of crops, and of tokens, of the images of a row."""
-    if not model.num_images:
-        return 0, 0
-    tokens, _ = largest_tiling(
-        model.image_size, model.patch_size, IMAGE_WINDOW, model.max_crops
-    )
-    return model.num_images * (model.max_crops + 1), model.num_images * tokens
 
 
 def _by_vision_block(model, whole, late):
@@ -107,8 +92,7 @@ def _by_vision_block(model, whole, late):
     """
     method, count = model.pruning, model.vision_num_layers
     if model.prune_ratio and not method.prunes_blocks:
-        patches = (model.image_size // model.patch_size) ** 2
-        merged = merge_schedule(patches, count, model.prune_ratio)
+        merged = merge_schedule(model.frame_patches, count, model.prune_ratio)
         gone = itertools.accumulate(merged[:-1], initial=0)
         return [whole - model.num_frames * n for n in gone]
     inside = model.prune_ratio and prunes_inside(method)

@@ -9,14 +9,16 @@ import types
 
 import keras
 
-from keras_stts import pruning
+from keras_stts.data.image import IMAGE_WINDOW
+from keras_stts.data.image import largest_tiling
 from keras_stts.language.language_model import LanguageModel
-from keras_stts.ops import RESCALE_MIN
-from keras_stts.pruning import language
-from keras_stts.pruning.method import LAYER
-from keras_stts.pruning.method import RATIO
-from keras_stts.pruning.method import PruningMethod
+from keras_stts.models.config_methods import DOORS
+from keras_stts.models.config_methods import METHOD
+from keras_stts.models.config_methods import changed_methods
+from keras_stts.models.config_methods import methods_of
+from keras_stts.ops import block_grid
 from keras_stts.towers.connector import Connector
+from keras_stts.towers.connector import connector_costs
 from keras_stts.towers.vision_encoder import VisionEncoder
 
 CLASSES = {
@@ -68,15 +70,6 @@ OWN = {
     "num_segments": 1,
     "video_patch_id": None,
 }
-# Names here, the settings of a method that they are, and their defaults.
-METHOD = {
-    "prune_ratio": ("ratio", RATIO),
-    "prune_layer": ("layer", LAYER),
-    "refill": ("refill", False),
-    "rescale_axis": ("rescale_axis", "row"),
-    "rescale_min": ("rescale_min", RESCALE_MIN),
-}
-DOORS = {"pruning": "stts", "language_pruning": None}
 NAMES = frozenset({*OWN, *METHOD, *DOORS}.union(*PARTS.values()))
 
 
@@ -110,16 +103,75 @@ def of_backbone(backbone):
     method = backbone.pruning
     for name, (setting, default) in METHOD.items():
         found[name] = getattr(method, setting, default)
-    found |= backbone.vision_encoder.embedding_sizes
+    found |= backbone.vision_encoder.sizes
+    found |= _sizes_of_blocks(backbone)
     inside = backbone.language_pruning
     return {**found, "pruning": method, "language_pruning": inside}
 
 
-def named(backbone):
-    """`of_backbone` as attributes, with `grid` and `num_blocks`."""
-    found = types.SimpleNamespace(**of_backbone(backbone))
-    found.grid, found.num_blocks = backbone.grid, backbone.num_blocks
+def _sizes_of_blocks(backbone):
+    """Those of blocks, images and the connector, see `counted`."""
+    found = {"grid": backbone.grid, "num_blocks": backbone.num_blocks}
+    layout = backbone.input_layout
+    found["num_image_tokens"] = layout.num_image_tokens
+    found["image_patches"] = layout.num_image_patches
+    patches, width = backbone.vision_encoder.features_shape
+    if hasattr(backbone.connector, "costs"):
+        found["connector_costs"] = backbone.connector.costs(patches, width)
     return found
+
+
+def is_counted(config):
+    """Whether a config has what `counted` adds, as that of a model has."""
+    return "num_image_tokens" in config
+
+
+def counted(config):
+    """What operations and memory are counted by, of a flat config.
+
+    Args:
+        config: Dict of the names of this module, that of `of_backbone` or of
+            Molmo2's own parts.
+
+    Returns:
+        The dict with `VisionTower.sizes`, and `"grid"`, rows and columns of
+        blocks; `"num_blocks"`; `"num_image_tokens"` and `"image_patches"` of
+        all images of a row; `"connector_costs"`, see `Connector.costs`.
+    """
+    if is_counted(config):
+        return config
+    size, patch = config["image_size"], config["patch_size"]
+    side, window = size // patch, config["window"]
+    rows, columns = block_grid((side, side), window)
+    number, tokens = config["num_images"], 0
+    if number:
+        most = config["max_crops"]
+        tokens, _ = largest_tiling(size, patch, IMAGE_WINDOW, most)
+    names = PARTS["connector"]
+    return {
+        **config,
+        "frame_patches": side**2,
+        "vision_patches": side**2,
+        "pixels": 3 * patch**2,
+        "grid": (rows, columns),
+        "num_blocks": rows * columns,
+        "num_image_tokens": number * tokens,
+        "image_patches": number * (config["max_crops"] + 1) * side**2,
+        "connector_costs": connector_costs(
+            window**2,
+            config["vision_hidden_dim"] * len(config["vision_feature_layers"]),
+            **{
+                argument: config[name]
+                for name, argument in names.items()
+                if argument != "activation"
+            },
+        ),
+    }
+
+
+def named(backbone):
+    """`of_backbone` as attributes."""
+    return types.SimpleNamespace(**of_backbone(backbone))
 
 
 def of_config(config):
@@ -167,7 +219,7 @@ def changed(config, changes):
     names = {*METHOD, *DOORS}
     pruning_changes = {n: changes.pop(n) for n in names & set(changes)}
     if pruning_changes:
-        methods = _changed_methods(methods_of(config), pruning_changes)
+        methods = changed_methods(methods_of(config), pruning_changes)
         config = {n: v for n, v in config.items() if n not in names}
         config["pruning"] = [each for each in methods if each is not None]
     if not is_whole(config):
@@ -180,119 +232,6 @@ def changed(config, changes):
         config[part] = {**saved, "config": {**saved["config"], **inner}}
     own = {*OWN, "dtype", "name", "trainable"} & set(changes)
     return {**config, **{name: changes[name] for name in own}}
-
-
-def _changed_methods(saved, changes):
-    """What prunes instead of a method and one inside the language model."""
-    given = {METHOD[n][0]: v for n, v in changes.items() if n in METHOD}
-    given = {name: value for name, value in given.items() if value is not None}
-    (method, inside), old = saved, saved[0]
-    if "pruning" in changes:
-        method, inside = _copies(changes["pruning"])
-    if changes.get("language_pruning") is not None:
-        inside = _inside(inside if "pruning" in changes else None, changes)
-    elif "language_pruning" in changes and "pruning" not in changes:
-        inside = None
-    keeps_all = type(method) is PruningMethod
-    if keeps_all and given.get("ratio"):
-        raise ValueError(
-            "`prune_ratio` is the share of blocks that a method before the "
-            "language model prunes; methods inside of it have a `ratio` of "
-            f"their own. Received: pruning={changes.get('pruning')!r}, "
-            f"prune_ratio={given['ratio']!r}. Leave `prune_ratio` out, or pass "
-            'both methods: `pruning=["stts", ...]`.'
-        )
-    if keeps_all:
-        return method, inside
-    if "pruning" not in changes:
-        config = method.get_config()
-        _check_known(method, given)
-        given = {name: given[name] for name in given if name in config}
-        return type(method).from_config({**config, **given}), inside
-    _check_known(method, given)
-    _check_settings(method, given)
-    method.settle(**given)
-    if method.ratio is None and old.ratio == 0:
-        raise ValueError(
-            "A preset whose prune_ratio is 0 prunes nothing until it is told "
-            f"how much. Received: pruning={changes['pruning']!r}, no "
-            "`prune_ratio`. Pass one, such as prune_ratio=0.5."
-        )
-    names = [setting for setting, _ in METHOD.values()]
-    method.settle(**{n: getattr(old, n, None) for n in names})
-    return method, inside
-
-
-def _inside(inside, config):
-    """The one method inside the language model."""
-    other = language.get(config.get("language_pruning"))
-    if inside is not None and other is not None:
-        raise ValueError(
-            "One method may prune inside the language model. Received: "
-            f"pruning={config.get('pruning')!r}, language_pruning={other!r}. "
-            "Leave one of them out."
-        )
-    return inside or other
-
-
-def _check_known(method, given):
-    """Raise if a method has no such setting; a `layer` is taken by all."""
-    if type(method) is PruningMethod:
-        return
-    unknown = [n for n, value in given.items() if value and n != "layer"]
-    unknown = [name for name in unknown if not hasattr(method, name)]
-    if unknown:
-        raise ValueError(
-            f"`{unknown[0]}` is a setting of other methods of pruning. "
-            f"Received: {unknown[0]}={given[unknown[0]]!r}, pruning="
-            f"{pruning.serialize(method)!r}, which has none. Leave it out."
-        )
-
-
-def _check_settings(method, given):
-    """Raise if a method, unless it keeps everything, has others already."""
-    if type(method) is PruningMethod:
-        return
-    for name, value in given.items():
-        own = getattr(method, name, None)
-        if own is not None and own != value:
-            raise ValueError(
-                "A method of pruning that has a setting keeps it. Received: "
-                f"{type(method).__name__} with {name}={own!r}, and {value!r} "
-                "beside it. Leave one of them out."
-            )
-
-
-def _copies(given):
-    """As `pruning.split`, without weights, and nobody else's to settle."""
-    return tuple(
-        each and type(each).from_config(each.get_config())
-        for each in pruning.split(given)
-    )
-
-
-def methods_of(config):
-    """What prunes before the language model, and inside of it.
-
-    Args:
-        config: Dict, whole or flat.
-
-    Returns:
-        Tuple (method, language pruning or `None`).
-
-    Raises:
-        ValueError: If there are two of a kind.
-    """
-    method, inside = _copies(config.get("pruning", DOORS["pruning"]))
-    _check_known(method, {"refill": config.get("refill")})
-    given = {
-        setting: config[name]
-        for name, (setting, _) in METHOD.items()
-        if config.get(name) is not None
-    }
-    _check_settings(method, given)
-    method.settle(**given)
-    return method, _inside(inside, config)
 
 
 def with_parts(config):

@@ -118,6 +118,11 @@ class PatchLayout(Layout):
         """Most tokens of the images of an example."""
         return self.num_images * self.num_image_blocks
 
+    @property
+    def num_image_patches(self):
+        """Patches of all images of an example, padding included."""
+        return self.num_image_tokens * self.block_patches
+
     def specs(self, *, frames=None, vision=None, text=None):
         specs = super().specs(frames=frames, vision=vision, text=text)
         return {**specs, "vision_positions": ((vision, 3), "int32")}
@@ -184,6 +189,12 @@ class InputLayout(Layout):
             self.image_size[0], self.patch_size, IMAGE_WINDOW, self.max_crops
         )
         return self.num_images * tokens
+
+    @property
+    def num_image_patches(self):
+        """Patches of all crops of an example."""
+        side = self.image_size[0] // self.patch_size
+        return self.num_images * (self.max_crops + 1) * side**2
 
     def specs_of_pixels(self, frames):
         specs, size = {}, (*self.image_size, 3)

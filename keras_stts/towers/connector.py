@@ -1,8 +1,44 @@
+from collections import namedtuple
+
 import keras
 
 from keras_stts.layers import TokenPooler
 from keras_stts.layers.activations import get_activation
 from keras_stts.layers.initializers import glorot_initializer
+from keras_stts.layers.token_pooler import pooling_flops
+
+Costs = namedtuple("Costs", ["flops", "pooled", "hidden"])
+Costs.__doc__ = """What a connector takes for a block.
+
+Attributes:
+    flops: Int. Floating point operations.
+    pooled, hidden: Ints. Numbers that are kept for its gradient, of where
+        patches become one, and of the MLP after it.
+"""
+
+
+def connector_costs(
+    patches,
+    width,
+    *,
+    num_heads,
+    head_dim,
+    pooled_dim,
+    intermediate_dim,
+    output_dim,
+):
+    """The `Costs` of a `Connector`.
+
+    Args:
+        patches: Int g, of a block.
+        width: Int F, of the features of a patch.
+        **kwargs: Arguments of `Connector`.
+    """
+    inner = num_heads * head_dim
+    projector = 2 * pooled_dim * intermediate_dim
+    projector += intermediate_dim * output_dim
+    flops = pooling_flops(width, inner, pooled_dim, 1, patches) + 2 * projector
+    return Costs(flops, patches * 2 * inner, 3 * intermediate_dim)
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -81,6 +117,18 @@ class Connector(keras.layers.Layer):
         x = self.pooler(inputs, mask=patch_mask)
         gate = get_activation(self.activation)(self.gate(x))
         return self.down(gate * self.up(x))
+
+    def costs(self, patches, width):
+        """What a block takes, see `connector_costs`."""
+        return connector_costs(
+            patches,
+            width,
+            num_heads=self.num_heads,
+            head_dim=self.head_dim,
+            pooled_dim=self.pooled_dim,
+            intermediate_dim=self.intermediate_dim,
+            output_dim=self.output_dim,
+        )
 
     def compute_output_shape(self, input_shape, *args, **kwargs):
         return (*input_shape[:-2], self.output_dim)

@@ -164,9 +164,12 @@ class Qwen3VLVisionEncoder(VisionTower):
         return 3 * self.temporal_patch_size * self.patch_size**2
 
     @property
-    def embedding_sizes(self):
-        places = self.position_side**2
-        return {"vision_patches": places, "pixels": self.patch_values}
+    def sizes(self):
+        return {
+            "frame_patches": self.patches_shape[0],
+            "vision_patches": self.position_side**2,
+            "pixels": self.patch_values,
+        }
 
     def build(self, input_shape=None):
         num_patches, width = self.patches_shape

@@ -6,6 +6,7 @@ from keras import ops
 from keras_stts.layers.fused import Dense
 from keras_stts.layers.fused import LayerNormalization
 from keras_stts.layers.initializers import glorot_initializer
+from keras_stts.towers.connector import Costs
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -85,6 +86,13 @@ class Qwen3VLConnector(keras.layers.Layer):
             merger(part) for merger, part in zip(self.mergers, parts)
         )
         return [embedding, *additions]
+
+    def costs(self, patches, width):
+        """What a block takes, see `keras_stts.towers.connector.Costs`."""
+        joined = self.window**2 * self.hidden_dim
+        number = self.num_additions + 1
+        flops = 2 * number * joined * (joined + self.output_dim)
+        return Costs(flops, number * joined, 2 * number * joined)
 
     def get_config(self):
         names = ("hidden_dim", "output_dim", "num_additions", "window")

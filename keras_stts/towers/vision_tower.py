@@ -106,11 +106,16 @@ class VisionTower(keras.layers.Layer):
         return rows * columns, self.hidden_dim
 
     @property
-    def embedding_sizes(self):
-        """Dict of `"vision_patches"`, places with a learned position, and
-        `"pixels"`, numbers in a patch."""
-        values = 3 * self.patch_size**2
-        return {"vision_patches": self.patches_shape[0], "pixels": values}
+    def sizes(self):
+        """What is counted by: dict of `"frame_patches"`, patches N of a frame,
+        `"vision_patches"`, places with a learned position, and `"pixels"`,
+        numbers in a patch."""
+        number, _ = self.patches_shape
+        return {
+            "frame_patches": number,
+            "vision_patches": number,
+            "pixels": 3 * self.patch_size**2,
+        }
 
     @property
     def num_blocks(self):

@@ -200,7 +200,7 @@ def sizes_known(config):
 
     Args:
         config: Dict of the arguments of a `VideoVLMBackbone`, and of
-            `VisionTower.embedding_sizes`.
+            `VisionTower.sizes`.
     """
     wide = config["vision_hidden_dim"]
     ids = config["vocabulary_size"] + config["additional_vocabulary_size"]
