@@ -7,12 +7,15 @@ import numpy as np
 import pytest
 from keras import ops
 
+import keras_stts
 from keras_stts import pruning
 from keras_stts.compiling import compiled
 from keras_stts.models.encoding import frames_of
 from keras_stts.ops import Reach
+from tests.gradients import loss_and_gradients
 from tests.harness import to_numpy
 from tests.models import qwen3_vl
+from tests.models import tiny
 from tests.models.qwen3_vl import Sample
 from tests.models.tiny import run
 
@@ -193,3 +196,99 @@ def test_prefill_and_steps_are_the_training_graph(pruned, name):
     np.testing.assert_allclose(prefill, graph, atol=1e-4)
     for place, found in zip((2, 3), later):
         np.testing.assert_allclose(found, graph[:, place], atol=1e-4)
+
+
+def training_batch(model):
+    samples = [SAMPLES["video"], SAMPLES["both"]]
+    x = qwen3_vl.inputs(samples)
+    x = {name: x[name] for name in model.backbone.input}
+    y = np.roll(x["token_ids"], -1, axis=1)
+    return x, y, np.array([[0, 1, 1, 0]] * 2, "float32")
+
+
+def test_gradients_are_transformers(reference, pruned):
+    """Of the loss of two samples: vision, mergers and language model."""
+    import torch
+
+    model = pruned(None)
+    x, y, _ = training_batch(model)
+    samples = [SAMPLES["video"], SAMPLES["both"]]
+    loss = 0.0
+    for sample, labels in zip(samples, y):
+        logits = sample.logits(reference)[1:3]
+        labels = torch.tensor(labels[1:3]).long()
+        loss = loss + torch.nn.functional.cross_entropy(logits, labels)
+    reference.zero_grad()
+    (loss / 2).backward()
+    wanted = {
+        name: weight.grad.numpy()
+        for name, weight in reference.named_parameters()
+        if weight.grad is not None
+    }
+    tower, text = "model.visual.", "model.language_model."
+    backbone = model.backbone
+    names = {
+        tower + "pos_embed.weight": backbone.vision_encoder.position_embedding,
+        tower + "blocks.0.mlp.linear_fc1.weight": (
+            backbone.vision_encoder.blocks[0].mlp_up.kernel
+        ),
+        tower + "deepstack_merger_list.1.linear_fc2.weight": (
+            backbone.connector.mergers[1].down.kernel
+        ),
+        text + "layers.1.self_attn.k_proj.weight": (
+            backbone.language_model.transformer_layers[1].key.kernel
+        ),
+    }
+    x = {name: ops.convert_to_tensor(value) for name, value in x.items()}
+
+    def loss_of(scale):
+        logits = model(x)[:, 1:3] * scale
+        each = keras.losses.sparse_categorical_crossentropy(
+            y[:, 1:3], logits, from_logits=True
+        )
+        return ops.mean(each)
+
+    found = loss_and_gradients(loss_of, np.float32(1), list(names.values()))[2]
+    for name, slope in zip(names, found):
+        slope = slope if name.endswith("pos_embed.weight") else slope.T
+        scale = np.abs(wanted[name]).max()
+        np.testing.assert_allclose(slope, wanted[name], atol=1e-3 * scale)
+
+
+def test_fit_trains_the_scorer_by_both_losses(pruned):
+    model = qwen3_vl.model(pruning=pruning.STTS(0.5, layer=0))
+    tiny.compile_to_train(model, rate=0.01)
+    x, y, weights = training_batch(model)
+    scorer = model.backbone.pruning.scorer
+    before = [to_numpy(w) for w in scorer.weights]
+    history = model.fit(
+        x, y, sample_weight=weights, batch_size=2, epochs=4, verbose=0
+    ).history
+    assert history["loss"][-1] < history["loss"][0]
+    assert all(value > 0 for value in history["aux_loss"])
+    for one, other in zip(before, scorer.weights):
+        assert (one != to_numpy(other)).any()
+
+
+def test_preset(pruned, tmp_path):
+    model = pruned("stts")
+    model.save_to_preset(tmp_path)
+    again = keras_stts.VideoVLM.from_preset(str(tmp_path))
+    samples = list(SAMPLES.values())
+    np.testing.assert_allclose(
+        logits(again, samples), logits(model, samples), atol=1e-6
+    )
+    other = keras_stts.VideoVLM.from_preset(
+        str(tmp_path), pruning="evs", prune_ratio=0.3
+    )
+    assert isinstance(other.backbone.pruning, pruning.EVS)
+    assert other.backbone.prune_ratio == 0.3
+
+
+def test_counts(pruned):
+    whole, half = pruned(None), pruned("stts")
+    ratio = half.flops()["total"] / whole.flops()["total"]
+    assert 0.4 < ratio < 0.9
+    assert half.flops(prune_ratio=0.0)["total"] == whole.flops()["total"]
+    numbers = sum(int(np.prod(weight.shape)) for weight in whole.weights)
+    assert whole.memory()["weights"] == 4 * numbers
