@@ -4,11 +4,10 @@ import keras
 from keras import ops
 
 from keras_stts.ops import Frames
-from keras_stts.ops import attention
 from keras_stts.ops import merge_schedule
 from keras_stts.ops import merge_tokens
 from keras_stts.ops import pack_blocks
-from keras_stts.ops import unmerged
+from keras_stts.ops.merging import merge_quotas
 from keras_stts.pruning.method import RATIO
 from keras_stts.pruning.method import PruningMethod
 
@@ -54,7 +53,7 @@ class Merging(PruningMethod):
             return super().encode(tower, x, frames)
         shape = (-1, *x.shape[1:])
         x = ops.reshape(x, (-1, *x.shape[2:]))
-        outputs = self.run(tower.blocks, x, self.counts, tower.feature_layers)
+        outputs = self.run(tower, x, frames)
         outputs = {i: ops.reshape(h, shape) for i, h in outputs.items()}
         return tower.features_of_frames(outputs)
 
@@ -76,30 +75,40 @@ class Merging(PruningMethod):
             "count)`."
         )
 
-    def run(self, blocks, x, counts, wanted):
-        """Run vision layers on whole frames, merging in each.
+    def run(self, tower, x, frames):
+        """Run the layers of a tower on whole frames, merging in each.
 
         Args:
-            blocks: List of `VisionBlock`.
-            x: Tensor (rows, N, D), patches of frames.
-            counts: Ints, tokens that each block merges, see
-                `keras_stts.ops.merge_schedule`.
-            wanted: Ints, the blocks whose outputs are returned.
+            tower: A `keras_stts.towers.VisionTower`.
+            x: Tensor (B * T, N, D), patches of frames.
+            frames: `keras_stts.ops.Frames`.
 
         Returns:
-            Dict of block to tensor (rows, N, D).
+            Dict of the number of a layer to its output (B * T, N, D), for
+            `tower.feature_layers`.
         """
-        merged, outputs = unmerged(x), {}
-        for i, (block, count) in enumerate(zip(blocks, counts)):
-            bias = ops.log(merged.size)[:, None, None]
+        merged, outputs = tower.start_merging(x, frames), {}
+        quotas = self._quotas(frames, tower)
+        for i, block in enumerate(tower.blocks):
+            merged = merged._replace(most=quotas[i])
             x, merged = block(
                 x,
-                attend=functools.partial(attention, bias=bias),
-                merge=functools.partial(self.merge, merged=merged, count=count),
+                attend=tower.attend_merged(merged),
+                merge=functools.partial(
+                    self.merge, merged=merged, count=self.counts[i]
+                ),
             )
-            if i in wanted:
+            if i in tower.feature_layers:
                 outputs[i] = pack_blocks(x, merged.place)
         return outputs
+
+    def _quotas(self, frames, tower):
+        """Most tokens of each frame that each layer merges, or `None`."""
+        if frames.grids is None:
+            return [None] * len(tower.blocks)
+        number = ops.reshape(frames.num_blocks, (-1, 1)) * tower.window**2
+        most, _ = tower.patches_shape
+        return merge_quotas(number, most, len(tower.blocks), self.ratio)
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")

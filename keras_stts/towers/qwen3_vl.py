@@ -12,6 +12,7 @@ from keras_stts.ops import Frames
 from keras_stts.ops import Reach
 from keras_stts.ops import attention
 from keras_stts.ops import pack_blocks
+from keras_stts.ops import unmerged
 from keras_stts.ops.places import places_of
 from keras_stts.preprocessing.input_layout import PatchLayout
 from keras_stts.towers.vision_block import VisionBlock
@@ -257,6 +258,19 @@ class Qwen3VLVisionEncoder(VisionTower):
         places = self._places(frames.grids, num_patches)
         places = pack(ops.cast(places, "float32"))
         return functools.partial(_rotated, self._angles(places), attend)
+
+    def start_merging(self, x, frames):
+        number = ops.reshape(frames.num_blocks, (-1, 1)) * self.window**2
+        places = self._places(frames.grids, x.shape[1])
+        places = ops.reshape(places, (-1, x.shape[1], 2))
+        return unmerged(x, number, ops.cast(places, "float32"))
+
+    def attend_merged(self, merged):
+        # Padding is not seen.
+        bias = ops.log(ops.maximum(merged.size, 1e-30))
+        attend = functools.partial(attention, bias=bias[:, None, None])
+        angles = self._angles(merged.position)
+        return functools.partial(_rotated, angles, attend)
 
     def image_blocks(self, inputs):
         """The patches of each token of images.

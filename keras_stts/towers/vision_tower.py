@@ -9,6 +9,7 @@ from keras_stts.ops import attention
 from keras_stts.ops import block_grid
 from keras_stts.ops import block_mask
 from keras_stts.ops import to_blocks
+from keras_stts.ops import unmerged
 from keras_stts.ops.shown import gather_patches
 from keras_stts.preprocessing.input_layout import InputLayout
 from keras_stts.pruning.method import PruningMethod
@@ -176,6 +177,24 @@ class VisionTower(keras.layers.Layer):
             Function as `attend`.
         """
         return attend
+
+    def start_merging(self, x, frames):
+        """The `keras_stts.ops.Merged` of patches (B * T, N, D) of frames."""
+        return unmerged(x)
+
+    def attend_merged(self, merged):
+        """The attention of layers on merged tokens, each weighed by its size.
+
+        A tower overrides it whose attention needs the places of patches.
+
+        Args:
+            merged: `keras_stts.ops.Merged` of the tokens (rows, n, D).
+
+        Returns:
+            Function of query, key, value (rows, n, heads, head_dim).
+        """
+        bias = ops.log(merged.size)[:, None, None]
+        return functools.partial(attention, bias=bias)
 
     def call(self, inputs, frames=None, pruning=None):
         frames = Frames() if frames is None else frames

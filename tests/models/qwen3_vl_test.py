@@ -32,6 +32,10 @@ METHODS = {
     "evs": lambda: pruning.EVS(0.5),
     "vidcom2": lambda: pruning.VidCom2(0.5),
 }
+OTHERS = {
+    "tome": lambda: pruning.ToMe(0.4),
+    "random": lambda: pruning.Random(0.5),
+}
 INSIDE = {
     "fastv": lambda: pruning.FastV(2, 0.5),
     "feather": lambda: pruning.Feather((1, 2), 0.6, stride=2),
@@ -70,7 +74,7 @@ def pruned(reference, whole):
     def make(name):
         if name is None:
             return whole
-        model = qwen3_vl.model(pruning=(METHODS | INSIDE)[name]())
+        model = qwen3_vl.model(pruning=(METHODS | OTHERS | INSIDE)[name]())
         qwen3_vl.load(model, reference)
         return model
 
@@ -113,7 +117,7 @@ def test_padding_does_not_matter(whole, wanted):
         np.testing.assert_allclose(found[0], wanted[place], atol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*METHODS, *INSIDE])
+@pytest.mark.parametrize("name", [*METHODS, "tome", *INSIDE])
 def test_each_alone_is_as_in_a_batch(pruned, name):
     model = pruned(name)
     samples = list(SAMPLES.values())
@@ -292,3 +296,23 @@ def test_counts(pruned):
     assert half.flops(prune_ratio=0.0)["total"] == whole.flops()["total"]
     numbers = sum(int(np.prod(weight.shape)) for weight in whole.weights)
     assert whole.memory()["weights"] == 4 * numbers
+
+
+def test_merging_does_not_see_padding(reference, pruned):
+    """A tower that was made for larger frames merges as one without room."""
+    sample = SAMPLES["video"]
+    small = qwen3_vl.model(
+        num_blocks=6, num_images=0, pruning=pruning.ToMe(0.4)
+    )
+    qwen3_vl.load(small, reference)
+    x = qwen3_vl.inputs([sample], num_blocks=6)
+    x = {name: ops.convert_to_tensor(x[name]) for name in small.backbone.input}
+    wanted = to_numpy(outputs_of(small)(x))["logits"]
+    found = logits(pruned("tome"), [sample])
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+def test_random_keeps_real_blocks(pruned):
+    kept = outputs(pruned("random"), list(SAMPLES.values()))["kept"]
+    assert kept[0].sum() == 9 and kept[1].sum() == 5
+    assert kept[0, 0, :6].all() and not kept[0, :, 6:].any()
