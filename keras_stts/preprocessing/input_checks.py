@@ -28,6 +28,8 @@ def check_inputs(backbone, x):
         _check_pixels(backbone, "images", x["images"])
         tokens = backbone.input_layout.are_image_tokens(x).sum(-1)
     _check_placeholders(backbone, x, np.sum(blocks, axis=-1), tokens)
+    if "videos" in backbone.input:
+        _check_room(backbone, x, np.sum(blocks, axis=-1))
     if backbone.num_segments > 1:
         _check_segments(backbone, x, blocks)
     if "prompt_mask" in backbone.input:
@@ -107,6 +109,24 @@ def _check_placeholders(backbone, x, blocks, tokens):
                 f"{found.tolist()} placeholders of id {placeholder}, "
                 f"{np.broadcast_to(number, found.shape).tolist()} needed."
             )
+
+
+def _check_room(backbone, x, blocks):
+    """Raise if pruning would cut a sequence: its length is known before.
+
+    As many places leave as of a video of all frames and blocks.
+    """
+    if not (backbone.prunes_blocks or backbone.language_pruning):
+        return
+    mask = _numpy(x["vision_mask"]).astype(bool)
+    most = x["frame_mask"].shape[1] * backbone.num_blocks
+    needed = int((mask.sum(-1) - blocks).max()) + most
+    if mask.shape[1] < needed:
+        raise ValueError(
+            "The vision part must have room for all blocks that a video can "
+            f"have, {most} here, whatever each has. Received: vision_mask of "
+            f"shape={mask.shape}, {needed} tokens needed. Pad it."
+        )
 
 
 def _check_segments(backbone, x, blocks):

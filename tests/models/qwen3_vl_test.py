@@ -316,3 +316,21 @@ def test_random_keeps_real_blocks(pruned):
     kept = outputs(pruned("random"), list(SAMPLES.values()))["kept"]
     assert kept[0].sum() == 9 and kept[1].sum() == 5
     assert kept[0, 0, :6].all() and not kept[0, :, 6:].any()
+
+
+def test_bad_inputs_are_refused(pruned):
+    model, samples = pruned("stts"), [SAMPLES["video"]]
+    x = qwen3_vl.inputs(samples)
+    x = {name: x[name] for name in model.backbone.input}
+    large = np.full_like(x["frame_grids"], 4)
+    cases = {
+        "at most 12 blocks": {"frame_grids": large},
+        "placeholder": {"frame_grids": np.ones_like(large)},
+        "must have room": {
+            name: x[name][:, :30]
+            for name in ("vision_token_ids", "vision_mask", "vision_positions")
+        },
+    }
+    for message, changes in cases.items():
+        with pytest.raises(ValueError, match=message):
+            model.predict({**x, **changes}, verbose=0)
