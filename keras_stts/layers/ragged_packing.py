@@ -71,16 +71,19 @@ class RaggedPacking(keras.layers.Layer):
                 "`RaggedPacking` takes patches of shape (videos, frames, "
                 f"patches, width). Received: shape {tuple(input_shape)}."
             )
-        self._grid = grid_size(input_shape[-2], self.grid)
-        mask = block_mask(self._grid, self.window)
+        grid = grid_size(input_shape[-2], self.grid)
+        mask = block_mask(grid, self.window)
+        no_rows = self.grid is not None and self.grid[0] is None
+        self._grid = self.grid if no_rows else grid
         self._patch_mask = None if mask.all() else mask.tolist()
         self.built = True
 
     def call(self, inputs, selection):
-        num_frames = inputs.shape[1]
-        num_blocks = math.prod(block_grid(self._grid, self.window))
+        num_frames, num_patches = inputs.shape[1:3]
+        grid = grid_size(num_patches, self.grid)
+        num_blocks = math.prod(block_grid(grid, self.window))
         selection = _checked(selection, num_frames, num_blocks)
-        index = patches_of_blocks(selection.index, self.window, self._grid)
+        index = patches_of_blocks(selection.index, self.window, grid)
         num_kept = index.shape[1] * self.window**2
         flat = pack_patches(inputs, ops.reshape(index, (-1, num_kept)))
         mask = self.patch_mask(selection)
@@ -136,7 +139,8 @@ class RaggedPacking(keras.layers.Layer):
         return from_blocks(blocks, self.window, self._grid)
 
     def compute_output_spec(self, inputs, selection):
-        rows, columns = block_grid(self._grid, self.window)
+        grid = grid_size(inputs.shape[2], self.grid)
+        rows, columns = block_grid(grid, self.window)
         selection = _checked(selection, inputs.shape[1], rows * columns)
         num_kept = selection.index.shape[1] * self.window**2
         shape = (inputs.shape[0], num_kept, inputs.shape[-1])

@@ -93,6 +93,8 @@ class TokenScorer(keras.layers.Layer):
         width, grid = input_shape[-1], self.grid
         if len(input_shape) == 4:
             grid = grid_size(input_shape[-2], grid)
+        elif grid[0] is None:
+            grid = grid_size(input_shape[2] * self.window**2, grid)
         mask = block_mask(grid, self.window)
         self._patch_mask = None if mask.all() else mask.tolist()
         self.pooler.build((*input_shape[:2], *mask.shape, width))

@@ -1,6 +1,5 @@
 """What a backbone knows of its parts."""
 
-from keras_stts.ops import block_grid
 from keras_stts.ops import num_kept_blocks
 
 
@@ -66,7 +65,7 @@ class Facts:
     @property
     def grid(self):
         """Rows and columns of the blocks of a frame."""
-        return block_grid(self.vision_encoder.grid, self.window)
+        return self.vision_encoder.block_grid
 
     @property
     def prunes_blocks(self):

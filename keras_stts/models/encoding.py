@@ -44,7 +44,8 @@ class Encoding:
         dtype = self.language_model.compute_dtype
         outputs = {"hidden_states": keras.KerasTensor(shape, dtype)}
         if self.prunes_blocks:
-            shape = (*inputs["frame_mask"].shape, self.num_blocks)
+            num_blocks = self.input_layout.num_blocks_of_frames
+            shape = (*inputs["frame_mask"].shape, num_blocks)
             for name in ("scores", "similarity"):
                 outputs[name] = keras.KerasTensor(shape, "float32")
             outputs["kept"] = keras.KerasTensor(shape, "bool")
@@ -101,7 +102,7 @@ class Encoding:
         vision = self.pruning.after_connector(vision, frames)
         if frames.grids is None:
             return vision
-        return without_padding(vision, frames, self.num_blocks)
+        return without_padding(vision, frames)
 
     def _connected(self, patches, mask):
         """Dict of `"embeddings"` and perhaps `"additions"` of blocks."""
@@ -243,6 +244,9 @@ class Encoding:
             vision["embeddings"].shape[1],
             index if selection is None else selection.index,
             frames_of(inputs).grids,
+            None
+            if "order" not in vision
+            else vision["order"].shape[1] // inputs["frame_mask"].shape[1],
         )
         return self.language_pruning.after_layers(
             shown,

@@ -12,11 +12,16 @@ from keras import ops
 
 
 def grid_size(num_patches, grid=None):
-    """Rows and columns of a frame's patches; square unless `grid` is given."""
+    """Rows and columns of a frame's patches; square unless `grid` is given.
+
+    Rows that are `None` are as many as there are patches for.
+    """
     if grid is None:
         side = math.isqrt(num_patches)
         grid = (side, side)
     rows, columns = grid
+    if rows is None:
+        rows = num_patches // columns
     if rows * columns != num_patches:
         raise ValueError(
             "The patches of a frame must fill a grid of rows and columns. "
@@ -123,6 +128,8 @@ def _place(block, inside, window, before, length):
 
 def from_blocks(x, window, grid):
     """Undo `to_blocks`: (B, T, P, g, D) -> (B, T, N, D)."""
+    if grid[0] is None:
+        grid = grid_size(x.shape[2] * window**2, grid)
     num_frames, width = x.shape[1], x.shape[-1]
     if window > 1:
         rows, columns = block_grid(grid, window)

@@ -48,7 +48,7 @@ def gather_patches(features, pooling):
     return patches, mask, count
 
 
-def without_padding(vision, frames, num_blocks):
+def without_padding(vision, frames):
     """Put the real blocks of all frames before what frames lack.
 
     Args:
@@ -56,13 +56,16 @@ def without_padding(vision, frames, num_blocks):
             are used, the latter two of all T * P blocks if there is no
             selection.
         frames: `keras_stts.ops.Frames`, with `grids`.
-        num_blocks: Int P.
 
     Returns:
         The dict, with `"order"`, int32 (B, T * P): the places of the real
         blocks among all, in order; those after them do not matter.
     """
     num_frames = frames.mask.shape[1]
+    if "selection" in vision:
+        num_blocks = vision["selection"].kept.shape[2]
+    else:
+        num_blocks = vision["embeddings"].shape[1] // num_frames
     like = ops.broadcast_to(
         frames.mask[..., None], (*ops.shape(frames.mask), num_blocks)
     )

@@ -119,7 +119,8 @@ def _check_room(backbone, x, blocks):
     if not (backbone.prunes_blocks or backbone.language_pruning):
         return
     mask = _numpy(x["vision_mask"]).astype(bool)
-    most = x["frame_mask"].shape[1] * backbone.num_blocks
+    blocks_of_frame = backbone.input_layout.most_blocks(x)
+    most = x["frame_mask"].shape[1] * blocks_of_frame
     needed = int((mask.sum(-1) - blocks).max()) + most
     if mask.shape[1] < needed:
         raise ValueError(

@@ -23,6 +23,8 @@ class Layout:
     """
 
     needs_video = True
+    # Blocks P of a frame, if known before the run.
+    num_blocks_of_frames = None
     of_converter = ()
 
     @classmethod
@@ -65,6 +67,10 @@ class Layout:
 
     def blocks_of_frames(self, x):
         """Blocks of each frame of preprocessed inputs, (B, T) or an int."""
+        return self.num_blocks
+
+    def most_blocks(self, x):
+        """Blocks of a frame of preprocessed inputs, padding included."""
         return self.num_blocks
 
     def are_image_tokens(self, x):
@@ -129,8 +135,20 @@ class PatchLayout(Layout):
 
     def blocks_of_frames(self, x):
         grids = ops.convert_to_numpy(x["frame_grids"])
-        _check_grids("frame_grids", grids, self.num_blocks)
+        _check_grids("frame_grids", grids, self.most_blocks(x))
         return grids.prod(-1)
+
+    def most_blocks(self, x):
+        number = x["videos"].shape[2]
+        if number % self.block_patches or number > (
+            self.num_blocks * self.block_patches
+        ):
+            raise ValueError(
+                "Frames must be up to `num_blocks` blocks of "
+                f"{self.block_patches} patches. Received: {number} patches, "
+                f"num_blocks={self.num_blocks}."
+            )
+        return number // self.block_patches
 
     def are_image_tokens(self, x):
         grids = ops.convert_to_numpy(x["image_grids"])
@@ -141,7 +159,8 @@ class PatchLayout(Layout):
     def specs_of_pixels(self, frames):
         specs, size = {}, self.block_patches
         if self.num_frames:
-            shape = (*frames, self.num_blocks * size, self.patch_values)
+            # Of any number of blocks up to `num_blocks`.
+            shape = (*frames, None, self.patch_values)
             specs["videos"] = (shape, "uint8")
             specs["frame_grids"] = ((*frames, 2), "int32")
         if self.num_images:
@@ -170,6 +189,10 @@ class InputLayout(Layout):
     """
 
     of_converter = ("num_frames", "image_size")
+
+    @property
+    def num_blocks_of_frames(self):
+        return self.num_blocks
 
     num_frames: int
     num_blocks: int

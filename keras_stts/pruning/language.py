@@ -12,6 +12,7 @@ from collections import namedtuple
 import keras
 
 from keras_stts.pruning.language_tokens import attention_ranks
+from keras_stts.pruning.language_tokens import grid_of
 from keras_stts.pruning.language_tokens import prune_tokens
 from keras_stts.pruning.method import PruningMethod
 
@@ -85,7 +86,7 @@ class LanguagePruning(PruningMethod):
         Returns:
             Dict of the number of a layer to a function.
         """
-        counts = self.counts(shown.most, format.grid)
+        counts = self.counts(shown.most, grid_of(shown, format))
         return {
             stage.layer - 1: functools.partial(
                 prune_tokens,

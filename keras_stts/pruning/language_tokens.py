@@ -11,7 +11,11 @@ from keras_stts.ops.places import places_of
 from keras_stts.ops.sequence import Sequence
 from keras_stts.ops.text import last_tokens
 
-Shown = namedtuple("Shown", ["most", "index", "grids"], defaults=[None, None])
+Shown = namedtuple(
+    "Shown",
+    ["most", "index", "grids", "num_blocks"],
+    defaults=[None, None, None],
+)
 Shown.__doc__ = """What the language model is shown of a video.
 
 Attributes:
@@ -19,6 +23,8 @@ Attributes:
     index: Optional int tensor (B, most), their places among all T * P.
         Defaults to all in order.
     grids: Optional int tensor (B, T, 2), see `keras_stts.ops.Frames`.
+    num_blocks: Optional int P, blocks of a frame, padding included. Needed
+        with `grids`.
 """
 
 
@@ -102,17 +108,17 @@ def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
     if not method.rope:
         position, key = None, block.plain_keys(before.x)
     logits = attention_logits(block.query_of(last, position), key)
-    index, sequence = shown.index, prefix.sequence
+    index, sequence, grid = shown.index, prefix.sequence, grid_of(shown, format)
     ranked = format.is_video(sequence)
     count = ops.sum(ops.cast(ranked, "int32"), axis=-1)
     chosen = tokens_that_stay(
         method.rank(logits, ranked),
         ranked,
-        _num_kept(stage, shown, format.grid, count),
+        _num_kept(stage, shown, grid, count),
         _on_grid(format, sequence, shown, stage.stride),
     )
     stay = sequence.mask & (chosen | ops.logical_not(ranked))
-    removed = shown.most - stage.num_kept(shown.most, format.grid)
+    removed = shown.most - stage.num_kept(shown.most, grid)
     place = places_of(stay, prefix.x.shape[1] - removed)
     kept = [pack_blocks(x, place) for x in sequence._replace(mask=stay)]
     sequence = Sequence(*kept)
@@ -127,11 +133,19 @@ def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
     return prefix, places
 
 
+def grid_of(shown, format):
+    """Rows and columns of the blocks of a frame; one column of all P where
+    frames have grids of their own."""
+    if shown.num_blocks is None:
+        return format.grid
+    return shown.num_blocks, 1
+
+
 def _on_grid(format, sequence, shown, stride):
     """Bool (B, S): whether a token of the video is on the uniform grid."""
     if stride is None:
         return None
-    rows, columns = format.grid
+    rows, columns = grid_of(shown, format)
     place = format.places(sequence, shown.index)
     frame, cell = place // (rows * columns), place % (rows * columns)
     if shown.grids is not None:

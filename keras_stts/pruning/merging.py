@@ -45,7 +45,7 @@ class Merging(PruningMethod):
         self.settle(ratio=RATIO)
         self.runs = self.trainable = bool(self.ratio and num_frames)
         num_patches, width = tower.patches_shape
-        self.counts = merge_schedule(num_patches, len(tower.blocks), self.ratio)
+        merge_schedule(num_patches, len(tower.blocks), self.ratio)  # Checks.
         self.build((None, num_patches, width))
 
     def encode(self, tower, x, frames=Frames()):
@@ -88,6 +88,7 @@ class Merging(PruningMethod):
             `tower.feature_layers`.
         """
         merged, outputs = tower.start_merging(x, frames), {}
+        counts = merge_schedule(x.shape[1], len(tower.blocks), self.ratio)
         quotas = self._quotas(frames, tower)
         for i, block in enumerate(tower.blocks):
             merged = merged._replace(most=quotas[i])
@@ -95,7 +96,7 @@ class Merging(PruningMethod):
                 x,
                 attend=tower.attend_merged(merged),
                 merge=functools.partial(
-                    self.merge, merged=merged, count=self.counts[i]
+                    self.merge, merged=merged, count=counts[i]
                 ),
             )
             if i in tower.feature_layers:

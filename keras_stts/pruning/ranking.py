@@ -149,7 +149,6 @@ class Ranking(PruningMethod):
         )
         self._packing.build((None, num_frames, *tower.patches_shape))
         self._select = TokenPruning(self.ratio, num_segments)
-        self.num_blocks = tower.num_blocks
         if num_frames:
             self._select.build((None, num_frames, tower.num_blocks))
         inside = self.place == "vision_encoder"
@@ -182,13 +181,14 @@ class Ranking(PruningMethod):
         if not self.prunes_in("vision_encoder"):
             return super().encode(tower, x, frames)
         shape, scored = (-1, *x.shape[1:]), self.layer + 1
+        num_patches = x.shape[2]
         x = ops.reshape(x, (-1, *x.shape[2:]))
         early, next, late = (
             tower.blocks[:scored],
             tower.blocks[scored : scored + 1],
             tower.blocks[scored + 1 :],
         )
-        attend = tower.attend_frames(frames)
+        attend = tower.attend_frames(frames, num_patches)
         hidden = tower.run(x, early, also={self.layer}, attend=attend)
         x = hidden[self.layer]
         blocks = _flat_blocks(ops.reshape(x, shape), tower)
@@ -198,7 +198,7 @@ class Ranking(PruningMethod):
         selection = ranked["selection"]
         if self.refill:
             reach = self._refilled(selection, tower, frames)
-            attend = tower.attend_frames(frames, reach)
+            attend = tower.attend_frames(frames, num_patches, reach)
             hidden |= tower.run(hidden[scored], late, attend=attend)
 
         def pack(x):
@@ -207,25 +207,27 @@ class Ranking(PruningMethod):
         wanted = {*tower.feature_layers, scored} & set(hidden)
         packed = {i: pack(hidden[i]) for i in sorted(wanted)}
         if not self.refill:
-            attend = self._attend_packed(tower, frames, selection)
+            attend = self._attend_packed(tower, frames, selection, num_patches)
             packed |= tower.run(packed[scored], late, attend=attend)
         mask = self._packing.patch_mask(selection)
         return {**tower.features_of_blocks(packed, mask), **ranked}
 
-    def _attend_packed(self, tower, frames, selection):
+    def _attend_packed(self, tower, frames, selection, num_patches):
         """The attention of layers on kept patches."""
         layout = self._packing.layout(
             selection, first_is_whole=frames.grids is None
         )
         attend = functools.partial(self._packing.attention, layout=layout)
         pack = functools.partial(self._packing, selection=selection)
-        return tower.attend_packed(attend, pack, frames)
+        return tower.attend_packed(attend, pack, frames, num_patches)
 
     def after_connector(self, vision, frames=Frames()):
         if not self.prunes_in("connector"):
             return vision
         x = vision["embeddings"]
-        shape = (-1, frames.mask.shape[1], self.num_blocks, x.shape[-1])
+        num_frames = frames.mask.shape[1]
+        num_blocks = x.shape[1] // num_frames
+        shape = (-1, num_frames, num_blocks, x.shape[-1])
         ranked = self._rank(ops.reshape(x, shape), frames)
         index = ranked["selection"].index
         kept = {"embeddings": pack_blocks(x, index)}

@@ -6,7 +6,6 @@ from keras_stts.layers import TokenScorer
 from keras_stts.layers.token_pooler import pooling_flops
 from keras_stts.ops import RESCALE_MIN
 from keras_stts.ops import Frames
-from keras_stts.ops import block_grid
 from keras_stts.ops import rescale_scores
 from keras_stts.ops.scoring import check_rescale
 from keras_stts.pruning.ranking import Ranking
@@ -47,7 +46,7 @@ class STTS(Ranking):
     def attach(self, tower, *args, **kwargs):
         self.settle(rescale_axis="row", rescale_min=RESCALE_MIN)
         check_rescale(self.rescale_axis, self.rescale_min)
-        self.block_rows, _ = block_grid(tower.grid, tower.window)
+        self.block_rows, _ = tower.block_grid
         self.scorer = TokenScorer(
             tower.num_heads,
             tower.intermediate_dim,

@@ -156,8 +156,18 @@ class Qwen3VLVisionEncoder(VisionTower):
 
     @property
     def grid(self):
-        """Blocks of a frame stand in one column, whatever its own grid is."""
-        return self.most_blocks * self.window, self.window
+        """Blocks stand in one column, as many as there are."""
+        return None, self.window
+
+    @property
+    def block_grid(self):
+        """Those of a frame with most blocks."""
+        return self.most_blocks, 1
+
+    @property
+    def patches_shape(self):
+        """Most patches N of a frame, and their width D."""
+        return self.most_blocks * self.window**2, self.hidden_dim
 
     @property
     def patch_values(self):
@@ -237,11 +247,7 @@ class Qwen3VLVisionEncoder(VisionTower):
         angles = ops.reshape(angles, (*ops.shape(places)[:-1], 1, 2 * count))
         return ops.cos(angles), ops.sin(angles)
 
-    def attend_frames(self, frames, reach=None):
-        num_patches, _ = self.patches_shape
-        return self._attend(frames, num_patches, reach)
-
-    def _attend(self, frames, num_patches, reach=None):
+    def attend_frames(self, frames, num_patches, reach=None):
         places = self._places(frames.grids, num_patches)
         places = ops.reshape(places, (-1, num_patches, 2))
         number = ops.reshape(frames.num_blocks, (-1, 1)) * self.window**2
@@ -253,8 +259,7 @@ class Qwen3VLVisionEncoder(VisionTower):
         attend = functools.partial(attention, reach=reach)
         return functools.partial(_rotated, self._angles(places), attend)
 
-    def attend_packed(self, attend, pack, frames):
-        num_patches, _ = self.patches_shape
+    def attend_packed(self, attend, pack, frames, num_patches):
         places = self._places(frames.grids, num_patches)
         places = pack(ops.cast(places, "float32"))
         return functools.partial(_rotated, self._angles(places), attend)
@@ -289,7 +294,7 @@ class Qwen3VLVisionEncoder(VisionTower):
         _, num_images, num_patches, width = x.shape
         x = ops.reshape(x, (-1, num_patches, width))
         hidden = self.run(
-            x, self.blocks, attend=self._attend(frames, num_patches)
+            x, self.blocks, attend=self.attend_frames(frames, num_patches)
         )
         hidden = {
             i: ops.reshape(x, (-1, num_images * num_patches, width))

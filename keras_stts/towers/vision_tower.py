@@ -8,6 +8,7 @@ from keras_stts.ops import Frames
 from keras_stts.ops import attention
 from keras_stts.ops import block_grid
 from keras_stts.ops import block_mask
+from keras_stts.ops import grid_size
 from keras_stts.ops import to_blocks
 from keras_stts.ops import unmerged
 from keras_stts.ops.shown import gather_patches
@@ -121,8 +122,13 @@ class VisionTower(keras.layers.Layer):
     @property
     def num_blocks(self):
         """Blocks P of a frame."""
-        rows, columns = block_grid(self.grid, self.window)
+        rows, columns = self.block_grid
         return rows * columns
+
+    @property
+    def block_grid(self):
+        """Rows and columns of the blocks of a frame."""
+        return block_grid(self.grid, self.window)
 
     @property
     def features_shape(self):
@@ -143,7 +149,7 @@ class VisionTower(keras.layers.Layer):
             f"`{type(self).__name__}` must implement `embed(inputs, frames)`."
         )
 
-    def attend_frames(self, frames, reach=None):
+    def attend_frames(self, frames, num_patches, reach=None):
         """The attention of layers on whole frames (B * T, N, D).
 
         A tower overrides it whose attention needs the places of patches, or
@@ -151,6 +157,7 @@ class VisionTower(keras.layers.Layer):
 
         Args:
             frames: `keras_stts.ops.Frames`.
+            num_patches: Int N.
             reach: Optional `keras_stts.ops.Reach`, patches that are seen.
                 Defaults to all.
 
@@ -161,7 +168,7 @@ class VisionTower(keras.layers.Layer):
             return attention
         return functools.partial(attention, reach=reach)
 
-    def attend_packed(self, attend, pack, frames):
+    def attend_packed(self, attend, pack, frames, num_patches):
         """The attention of layers on the kept patches of all frames.
 
         A tower overrides it whose attention needs the places of patches.
@@ -172,6 +179,7 @@ class VisionTower(keras.layers.Layer):
             pack: Function that takes what is of kept patches: (B, T, N, ...)
                 to (B, K * g, ...).
             frames: `keras_stts.ops.Frames`.
+            num_patches: Int N.
 
         Returns:
             Function as `attend`.
@@ -235,7 +243,8 @@ class VisionTower(keras.layers.Layer):
         """Run all layers on whole frames (B, T, N, D): dict, see `call`."""
         shape = (-1, *x.shape[1:])
         x = ops.reshape(x, (-1, *x.shape[2:]))
-        hidden = self.run(x, self.blocks, attend=self.attend_frames(frames))
+        attend = self.attend_frames(frames, x.shape[1])
+        hidden = self.run(x, self.blocks, attend=attend)
         hidden = {i: ops.reshape(h, shape) for i, h in hidden.items()}
         return self.features_of_frames(hidden)
 
@@ -274,7 +283,8 @@ class VisionTower(keras.layers.Layer):
         x = self._joined(blocks)
         num_frames = x.shape[1]
         x = ops.reshape(x, (-1, num_frames * x.shape[2], *x.shape[3:]))
-        mask = block_mask(self.grid, self.window)
+        grid = grid_size(hidden[self.feature_layers[0]].shape[2], self.grid)
+        mask = block_mask(grid, self.window)
         if mask.all():
             return {"features": x}
         mask = ops.convert_to_tensor(mask.tolist() * num_frames, "bool")

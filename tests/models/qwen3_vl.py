@@ -184,7 +184,7 @@ def inputs(samples, *, vision_length=None, num_blocks=BLOCKS, frames=FRAMES):
         "videos": np.zeros((rows, frames, num_blocks * 4, PATCH), "uint8"),
         "frame_mask": np.zeros((rows, frames), bool),
         "frame_grids": np.ones((rows, frames, 2), "int32"),
-        "images": np.zeros((rows, IMAGES, num_blocks * 4, PATCH), "uint8"),
+        "images": np.zeros((rows, IMAGES, BLOCKS * 4, PATCH), "uint8"),
         "image_grids": np.zeros((rows, IMAGES, 2), "int32"),
         "vision_token_ids": np.zeros((rows, length), "int32"),
         "vision_mask": np.zeros((rows, length), bool),

@@ -45,6 +45,10 @@ INSIDE = {
     ],
 }
 
+# Each is compiled twice, which JAX takes long for.
+ALL = [None, *METHODS, *INSIDE]
+BUCKETS = ALL[-1:] if keras.config.backend() == "jax" else ALL
+
 
 @pytest.fixture(scope="module")
 def reference():
@@ -156,7 +160,7 @@ def test_packed_layers_are_layers_that_see_kept_patches_alone(pruned, name):
         x = tower.embed(x["videos"], frames)
         shape = (-1, *x.shape[1:])
         x = ops.reshape(x, (-1, *x.shape[2:]))
-        attend = tower.attend_frames(frames)
+        attend = tower.attend_frames(frames, 48)
         hidden = tower.run(x, tower.blocks[:1], also={0}, attend=attend)
         x = hidden[0]
         bias = method.attention_bias(found["scores"], frames)
@@ -165,7 +169,7 @@ def test_packed_layers_are_layers_that_see_kept_patches_alone(pruned, name):
         hidden |= tower.run(
             x, tower.blocks[1:2], also={1}, attend=attend, bias=bias
         )
-        attend = tower.attend_frames(frames, Reach(marked=seen))
+        attend = tower.attend_frames(frames, 48, Reach(marked=seen))
         hidden |= tower.run(hidden[1], tower.blocks[2:], attend=attend)
         hidden = {i: ops.reshape(h, shape) for i, h in hidden.items()}
         return found, tower.features_of_frames(hidden)["features"]
@@ -310,6 +314,15 @@ def test_merging_does_not_see_padding(reference, pruned):
     wanted = to_numpy(outputs_of(small)(x))["logits"]
     found = logits(pruned("tome"), [sample])
     np.testing.assert_allclose(found, wanted, atol=1e-4)
+
+
+@pytest.mark.parametrize("name", BUCKETS)
+def test_a_smaller_bucket_is_the_same(pruned, name):
+    samples = [SAMPLES["video"], SAMPLES["both"]]
+    model = pruned(name)
+    np.testing.assert_allclose(
+        logits(model, samples, num_blocks=6), logits(model, samples), atol=1e-4
+    )
 
 
 def test_random_keeps_real_blocks(pruned):
