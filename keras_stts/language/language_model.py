@@ -215,4 +215,6 @@ def _say(block, text, seen, i, cache):
 
 
 def _after_prefix(query, key, value, *prefix, prefix_mask, mask):
-    return prefix_attention(query, prefix, key, value, prefix_mask, mask)
+    return prefix_attention(
+        query, prefix, key, value, prefix_mask=prefix_mask, mask=mask
+    )

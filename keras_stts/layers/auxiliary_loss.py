@@ -111,8 +111,8 @@ class AuxiliaryLoss(keras.layers.Layer):
             scores,
             similarity,
             frame_mask,
-            self.stop_gradient_target,
-            segments,
+            stop_gradient_target=self.stop_gradient_target,
+            segments=segments,
             frame_blocks=frame_blocks,
         )
         coefficient = self.coefficient

@@ -128,7 +128,13 @@ class RaggedPacking(keras.layers.Layer):
         """
         layout, groups, patch_mask = layout
         return ragged_attention(
-            query, key, value, layout, groups, self.window, patch_mask
+            query,
+            key,
+            value,
+            layout,
+            groups,
+            window=self.window,
+            patch_mask=patch_mask,
         )
 
     def unpack(self, x, selection):

@@ -96,7 +96,7 @@ class ScoreBias(keras.layers.Layer):
             self._grid(inputs.shape[-1]),
             self.rescale_axis,
             self.rescale_min,
-            segments,
+            segments=segments,
         )
 
     def compute_output_spec(self, inputs, segments=None):

@@ -1,7 +1,7 @@
 """The mathematics of STTS as pure functions of `keras.ops`."""
 
-from keras_stts.ops.attention import attention
-from keras_stts.ops.attention import prefix_attention
+from keras_stts.ops.attending import attention
+from keras_stts.ops.attending import prefix_attention
 from keras_stts.ops.frames import Frames
 from keras_stts.ops.grid import block_grid
 from keras_stts.ops.grid import block_mask

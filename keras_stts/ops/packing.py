@@ -19,7 +19,7 @@ import numpy as np
 from keras import ops
 
 from keras_stts.kernels.choice import chosen_kernel
-from keras_stts.ops.attention import attention
+from keras_stts.ops.attending import attention
 from keras_stts.ops.reach import Reach
 
 Layout = namedtuple("Layout", ["rows", "counts", "slots", "start", "stop"])
@@ -286,7 +286,7 @@ def unpack_blocks(x, selection):
 
 
 def ragged_attention(
-    query, key, value, layout, groups, window=1, patch_mask=None
+    query, key, value, layout, groups, *, window=1, patch_mask=None
 ):
     """Attention of kept patches to the kept patches of their own frame.
 
@@ -307,7 +307,7 @@ def ragged_attention(
 
     def in_groups(query, key, value, **unused):
         return _attention_in_groups(
-            query, key, value, layout, groups, window, patch_mask
+            (query, key, value), layout, groups, window, patch_mask
         )
 
     if chosen_kernel() != "pallas":
@@ -336,8 +336,9 @@ def _frame_reach(layout, g, patch_mask):
     return Reach(marked_start=start, marked_stop=stop, marked=marked)
 
 
-def _attention_in_groups(query, key, value, layout, groups, window, patch_mask):
+def _attention_in_groups(tensors, layout, groups, window, patch_mask):
     """`ragged_attention` of frames padded to groups."""
+    query, key, value = tensors
     g = window**2
     heads = query.shape[-2:]
     num_kept = query.shape[1] // g

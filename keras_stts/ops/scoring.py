@@ -62,9 +62,9 @@ def auxiliary_loss(
     scores,
     similarity,
     frame_mask=None,
+    *,
     stop_gradient_target=False,
     segments=None,
-    *,
     frame_blocks=None,
 ):
     """Mean squared error of the scores against the change between frames.
@@ -219,7 +219,7 @@ def _extremes(scores, grids, axis):
 
 
 def score_bias(
-    scores, window, grid, axis="row", minimum=RESCALE_MIN, segments=None
+    scores, window, grid, axis="row", minimum=RESCALE_MIN, *, segments=None
 ):
     """Scores as a bias on the attention logits of the next layer.
 

@@ -37,11 +37,11 @@ def prune_sequence(
     placeholder_id,
     selection=None,
     positions="consecutive",
+    *,
     num_image_tokens=None,
     image_room=0,
     segments=None,
     num_segments=1,
-    *,
     image_id=None,
     places=None,
 ):

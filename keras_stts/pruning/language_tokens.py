@@ -84,7 +84,7 @@ def tokens_that_stay(ranks, ranked, num_kept, first=None):
     return ranked & (ops.cast(order, "int32") < num_kept[:, None])
 
 
-def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
+def prune_tokens(stage, method, format, shown, prompt_mask, *walk):
     """Take the lowest-ranked tokens of a video out of a prefix.
 
     Args:
@@ -93,9 +93,9 @@ def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
         format: `keras_stts.models.SequenceFormat` of the tokens.
         shown: A `Shown`, of what there is before this stage.
         prompt_mask: Bool tensor (B, S'), True at the prompt.
-        block: The `DecoderBlock` whose attention decides.
-        *walk: What went into it, text and prefix, and what came out, prefix
-            and keys; see `keras_stts.language.LanguageModel.run`.
+        *walk: The `DecoderBlock` whose attention decides; text and prefix
+            before it; and prefix and keys after it, see
+            `keras_stts.language.LanguageModel.run`.
 
     Returns:
         Tuple (prefix, places): the tokens that stay, in order and with their
@@ -103,7 +103,7 @@ def prune_tokens(stage, method, format, shown, prompt_mask, block, *walk):
         each is, -1 if of none. Their number is known before the run; a
         shorter video keeps what it would keep alone, and padding comes last.
     """
-    text, before, prefix, key = walk
+    block, text, before, prefix, key = walk
     last, position = last_tokens(text.x, text.positions, prompt_mask)
     if not method.rope:
         position, key = None, block.plain_keys(before.x)

@@ -92,7 +92,10 @@ def attend_to_prefix(x, scores):
     heads = jnp.reshape(x, (-1, FRAMES * BLOCKS, 2, WIDTH // 2))
     seen = jnp.ones(heads.shape[:2], bool)
     mask = seen[:1, None, None]
-    return ops.prefix_attention(heads, (heads, heads), heads, heads, seen, mask)
+    prefix = (heads, heads)
+    return ops.prefix_attention(
+        heads, prefix, heads, heads, prefix_mask=seen, mask=mask
+    )
 
 
 def losses(x, scores):
@@ -140,7 +143,7 @@ def test_no_collectives(function):
 
 def cut_small(monkeypatch):
     """Let attention run on few rows and queries at a time."""
-    for name in ("keras_stts.ops.attention", "keras_stts.kernels.chunked"):
+    for name in ("keras_stts.ops.attending", "keras_stts.kernels.chunked"):
         module = importlib.import_module(name)
         monkeypatch.setattr(module, "MOST_BYTES", 2**8)
 

@@ -240,8 +240,8 @@ def ragged(name, scores, mask, qkv, ratio=RATIO):
         ),
         ops.frame_layout(selection, groups),
         groups,
-        GRIDS[name][1],
-        patch_mask_of(selection, name),
+        window=GRIDS[name][1],
+        patch_mask=patch_mask_of(selection, name),
     )
     out = K.reshape(out, (B, -1, g, HEADS, HEAD_DIM))
     return ops.unpack_blocks(out, selection)
@@ -332,7 +332,7 @@ def test_gradients_of_attention_take_rows(name="window3"):
     qkv = np.ones((3, B, num_patches, HEADS, HEAD_DIM), "float32")
 
     def total(qkv):
-        return K.sum(ops.ragged_attention(*qkv, layout, groups, 3))
+        return K.sum(ops.ragged_attention(*qkv, layout, groups, window=3))
 
     def scatters(function):
         return "= scatter" in str(jax.make_jaxpr(function)(qkv))

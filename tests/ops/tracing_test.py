@@ -69,8 +69,8 @@ def ragged_attention(x):
         *(heads, heads, heads),
         ops.frame_layout(selection, groups),
         groups,
-        WINDOW,
-        K.take(mask, selection.index % P, axis=0),
+        window=WINDOW,
+        patch_mask=K.take(mask, selection.index % P, axis=0),
     )
     out = K.reshape(out, (B, -1, WINDOW**2, D))
     return ops.unpack_blocks(out, selection)
@@ -85,8 +85,8 @@ def grouped_prefix_attention(x):
         texts,
         shared,
         *(texts[:, :, :2], texts[:, :, 2:]),
-        K.ones((B, 5), dtype="bool"),
-        K.ones((1, 1, T * N, T * N), dtype="bool"),
+        prefix_mask=K.ones((B, 5), dtype="bool"),
+        mask=K.ones((1, 1, T * N, T * N), dtype="bool"),
     )
 
 

@@ -52,7 +52,9 @@ def prefix_case(repeats, heads, key_heads):
 
 def prefix_attention(query, prefix, key, value, prefix_mask, mask):
     prefix = (prefix[0], prefix[1])
-    return ops.prefix_attention(query, prefix, key, value, prefix_mask, mask)
+    return ops.prefix_attention(
+        query, prefix, key, value, prefix_mask=prefix_mask, mask=mask
+    )
 
 
 @pytest.mark.parametrize("repeats, heads, key_heads", PREFIX_CASES)

@@ -13,7 +13,7 @@ from keras_stts.kernels.plain import hide
 from keras_stts.kernels.torch import torch_attention
 
 
-def attention(query, key, value, mask=None, bias=None, reach=None):
+def attention(query, key, value, mask=None, bias=None, *, reach=None):
     """Scaled dot-product attention.
 
     Its memory grows linearly with the sequence length, forward and backward.
@@ -59,7 +59,7 @@ def _four_axes(x):
     return ops.reshape(x, (*(4 - len(x.shape)) * (1,), *ops.shape(x)))
 
 
-def prefix_attention(query, prefix, key, value, prefix_mask, mask):
+def prefix_attention(query, prefix, key, value, *, prefix_mask, mask):
     """Attention of each sequence to a shared prefix and to itself.
 
     One softmax covers both, without joining their keys and values: the prefix
@@ -106,8 +106,9 @@ def _prefix_chunk(shape, num_keys):
     return -(-length // count)
 
 
-def _to_both(query, prefix_key, prefix_value, key, value, prefix_mask, mask):
+def _to_both(query, prefix_key, prefix_value, *rest):
     """`prefix_attention`, all queries at once."""
+    key, value, prefix_mask, mask = rest
     heads, head_dim = query.shape[2:]
     length, key_heads = query.shape[1], key.shape[2]
     grouped = (length, key_heads, heads // key_heads, head_dim)
