@@ -17,6 +17,8 @@ from keras_hub.src.utils.tensor_utils import any_equal
 __all__ = [
     "ByteTokenizerHooks",
     "ClippingByVariable",
+    "ModelHooks",
+    "PreprocessorHooks",
     "CONFIG_FILE",
     "PREPROCESSOR_CONFIG_FILE",
     "TASK_CONFIG_FILE",
@@ -165,3 +167,56 @@ class ByteTokenizerHooks:
     def _set_vocabulary_and_merges_tokenizers(self, vocabulary, merges):
         super()._set_vocabulary_and_merges_tokenizers(vocabulary, merges)
         self.prepare(self._tokenizer)
+
+
+class PreprocessorHooks:
+    """Mixin of `keras_hub.models.CausalLMPreprocessor`.
+
+    A subclass has `preprocess(x, y, sample_weight, sequence_length)`, of
+    arrays and strings, `preprocess_in_graph`, of symbols of TensorFlow, and,
+    for what `generate` is asked, `preprocess_prompts(x, sequence_length)` and
+    `preprocess_prompts_in_graph`.
+    """
+
+    def strings_of(self, x):
+        """Strings of a dict of token ids and padding mask, as arrays."""
+        return self._generate_postprocess_python(x)
+
+    def _call_python(self, x, y=None, sample_weight=None, sequence_length=None):
+        return self.preprocess(x, y, sample_weight, sequence_length)
+
+    def _call_tf(self, x, y=None, sample_weight=None, sequence_length=None):
+        return self.preprocess_in_graph(x, y, sample_weight, sequence_length)
+
+    def _generate_preprocess_python(self, x, sequence_length=None):
+        return self.preprocess_prompts(x, sequence_length)
+
+    def _generate_preprocess_tf(self, x, sequence_length=None):
+        return self.preprocess_prompts_in_graph(x, sequence_length)
+
+
+class ModelHooks:
+    """Mixin of `keras_hub.models.CausalLM`, before what overrides these."""
+
+    def batches_of(self, inputs):
+        """What `generate` was given as batches.
+
+        Returns:
+            Tuple (list of batches, whether it was a single question).
+        """
+        return super()._normalize_generate_inputs(inputs)
+
+    def counted_rows(self, x):
+        """What the mean of losses weighs a batch by: inputs of as many rows.
+
+        Asked under JAX alone.
+        """
+        return x
+
+    def _normalize_generate_inputs(self, inputs):
+        return self.batches_of(inputs)
+
+    def _update_metrics_variables(self, variables, loss, x, *args, **kwargs):
+        return super()._update_metrics_variables(
+            variables, loss, self.counted_rows(x), *args, **kwargs
+        )

@@ -76,9 +76,9 @@ class Answering:
 
         return generate
 
-    def _normalize_generate_inputs(self, inputs):
+    def batches_of(self, inputs):
         if not isinstance(inputs, dict):
-            return super()._normalize_generate_inputs(inputs)
+            return super().batches_of(inputs)
         if self.preprocessor is None:
             input_checks.check_inputs(self.backbone, inputs)
             input_checks.check_alone(inputs)

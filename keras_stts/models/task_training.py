@@ -107,12 +107,8 @@ class Training:
             self.aux_tracker.update_state(value, sample_weight=weight)
         return loss
 
-    def _update_metrics_variables(self, variables, loss, x, *args, **kwargs):
-        # Under JAX: the mean of losses weighs each batch by its rows.
-        x = padding.Counted(x) if distributing.is_spread() else x
-        return super()._update_metrics_variables(
-            variables, loss, x, *args, **kwargs
-        )
+    def counted_rows(self, x):
+        return padding.Counted(x) if distributing.is_spread() else x
 
     def predict_step(self, *args):
         results = super().predict_step(*args)

@@ -1,6 +1,7 @@
 import keras
 import keras_hub
 
+from keras_stts._hub_compat import ModelHooks
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import sizes
 from keras_stts.models.task_answering import Answering
@@ -22,7 +23,13 @@ from keras_stts.training.shared_saving import saved_together
 @saved_together
 @keras.saving.register_keras_serializable(package="keras_stts")
 class VideoVLM(
-    Loading, Saving, Counting, Answering, Training, keras_hub.models.CausalLM
+    Loading,
+    Saving,
+    Counting,
+    Answering,
+    Training,
+    ModelHooks,
+    keras_hub.models.CausalLM,
 ):
     """Answers questions about videos, on half of their tokens.
 

@@ -30,7 +30,7 @@ def call_in_graph(preprocessor, x, sequence_length=None):
 
     def run(*values):
         values = dict(zip(names, (_plain(value) for value in values)))
-        result = preprocessor._call_python(values, sequence_length=length)
+        result = preprocessor.preprocess(values, sequence_length=length)
         outputs, rest = (result[0], result[1:]) if trains else (result, ())
         return [outputs[name] for name in specs] + list(rest)
 

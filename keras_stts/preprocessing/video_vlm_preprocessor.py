@@ -1,38 +1,29 @@
 import dataclasses
 
 import keras
-import keras_hub
 import numpy as np
 
-from keras_stts.models.backbone_bounds import PREPROCESSOR_INTS
-from keras_stts.models.backbone_bounds import is_int
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
-from keras_stts.preprocessing import chat
 from keras_stts.preprocessing.chat import CHAT_TEMPLATE
 from keras_stts.preprocessing.chat import IMAGE
 from keras_stts.preprocessing.chat import VIDEO
+from keras_stts.preprocessing.chat_preprocessor import ChatPreprocessor
 from keras_stts.preprocessing.examples import ImagePacker
 from keras_stts.preprocessing.examples import as_batch
 from keras_stts.preprocessing.examples import subtitle_text
-from keras_stts.preprocessing.input_checks import check_alone
-from keras_stts.preprocessing.input_checks import check_room_for_answers
 from keras_stts.preprocessing.input_layout import InputLayout
 from keras_stts.preprocessing.packed_rows import join_videos
-from keras_stts.preprocessing.padded_rows import PaddedRows
 from keras_stts.preprocessing.padded_rows import without_padding
 from keras_stts.preprocessing.placeholders import Placeholders
-from keras_stts.preprocessing.prompt_tokenizer import PromptTokenizer
-from keras_stts.preprocessing.prompt_tokenizer import special_tokens_of
 from keras_stts.preprocessing.sample_weights import weighted
 from keras_stts.preprocessing.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.preprocessing.video_vlm_video_converter import (
     VideoVLMVideoConverter,
 )
-from keras_stts.presets.preset_mixin import PresetMixin
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
-class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
+class VideoVLMPreprocessor(ChatPreprocessor):
     """Turns videos, images, prompts and responses into a model's inputs.
 
     A sequence has two parts. The vision part ends with the last vision token:
@@ -132,35 +123,28 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         special_tokens=None,
         **kwargs,
     ):
-        for name in ("add_start_token", "add_end_token"):
-            kwargs.pop(name, None)
-        if not is_int(sequence_length, *PREPROCESSOR_INTS["sequence_length"]):
-            raise ValueError(
-                "`sequence_length` must be a number of tokens, 1 at least. "
-                f"Received: sequence_length={sequence_length!r}."
-            )
-        super().__init__(tokenizer, sequence_length, **kwargs)
+        super().__init__(
+            tokenizer,
+            sequence_length,
+            chat_template=chat_template,
+            num_segments=num_segments,
+            prompt_mask=prompt_mask,
+            stop_token_ids=stop_token_ids,
+            special_tokens=special_tokens,
+            **kwargs,
+        )
         self.video_converter = video_converter
         self.num_blocks = num_blocks
         self.time_tokens = time_tokens
         self.num_images = num_images
         self.max_crops = max_crops
         self.patch_size = patch_size
-        self.chat_template = chat.choose(chat_template)
-        self.num_segments = num_segments
-        self.prompt_mask = prompt_mask
         self.use_frame_special_tokens = use_frame_special_tokens
         self.video_use_col_tokens = video_use_col_tokens
         self.image_use_col_tokens = image_use_col_tokens
         self.use_single_crop_col_tokens = use_single_crop_col_tokens
         self.use_single_crop_start_token = use_single_crop_start_token
-        self._stop_token_ids = stop_token_ids
-        if special_tokens is None:
-            special_tokens = special_tokens_of(tokenizer)
-        self.special_tokens = dict(special_tokens)
         self._words_before = (None, 0)  # Of what, and how many.
-        # A model with an unbuilt layer is run uncompiled once by Keras.
-        self.built = True
 
     @property
     def input_layout(self):
@@ -178,24 +162,9 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         return Placeholders(**{name: getattr(self, name) for name in names})
 
     @property
-    def _prompt_tokenizer(self):
-        return PromptTokenizer(
-            tokenizer=self.tokenizer,
-            chat_template=self.chat_template,
-            special_tokens=self.special_tokens,
-        )
-
-    @property
     def num_frames(self):
         """Number of frames that a video is sampled and padded to."""
         return self.video_converter.num_frames
-
-    @property
-    def stop_token_ids(self):
-        """Tokens at which `generate` stops."""
-        if self._stop_token_ids is None:
-            return [self.tokenizer.end_token_id]
-        return [int(i) for i in self._stop_token_ids]
 
     @property
     def vision_length(self):
@@ -212,27 +181,9 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         counts = (self.num_images, int(self.num_frames > 0))
         key = (self.chat_template, dict(self.special_tokens), counts)
         if self._words_before[0] != key:
-            number = self._prompt_tokenizer.num_words_before(*counts)
+            number = self.prompt_tokenizer.num_words_before(*counts)
             self._words_before = (key, number)
         return self._words_before[1]
-
-    def batch_specs(self, sequence_length=None):
-        """Shapes and dtypes of the inputs and labels of an example.
-
-        Args:
-            sequence_length: Optional int.
-
-        Returns:
-            Tuple (inputs, labels) of dicts of names to (shape, dtype).
-        """
-        text = sequence_length or self.sequence_length
-        inputs = self.input_layout.specs(
-            frames=self.num_frames, vision=self.vision_length, text=text
-        )
-        return inputs, {
-            "y": ((text,), "int32"),
-            "weights": ((text,), "float32"),
-        }
 
     def frame_sizes(self, num_frames):
         """Dict of the inputs whose length depends on the number of frames."""
@@ -258,15 +209,16 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         """
         return without_padding(inputs, self.frame_sizes(num_frames), num_frames)
 
-    def _call_python(self, x, y=None, sample_weight=None, sequence_length=None):
+    def preprocess(self, x, y=None, sample_weight=None, sequence_length=None):
+        """Arrays of a dict of raw samples, see `VideoVLMPreprocessor`."""
         x, sizes, single = as_batch(
             x, self.num_frames, self.num_images, self.num_segments
         )
         length = sequence_length or self.sequence_length
         vision, shown = self._vision_inputs(x, sizes)
-        tokenizer = self._prompt_tokenizer
+        tokenizer = self.prompt_tokenizer
         heads, tails = tokenizer(x["prompts"], shown)
-        rows = self._rows(sizes)
+        rows = self.rows_of(sizes)
         frames = np.sum(vision.get("frame_mask", [0] * len(sizes)), axis=-1)
         most = self.num_frames * self.num_blocks
         inputs = rows.vision_part(
@@ -276,24 +228,12 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             room=self.vision_length - most,
         )
         inputs = {**vision, **inputs}
-        responses = x.get("responses")
-        if responses is None:
-            batch = {**inputs, **rows.text_part(tails, length)}
-        else:
-            texts, weights = tokenizer.with_responses(tails, responses)
-            labelled = rows.labelled_text_part(tails, texts, weights, length)
-            batch = ({**inputs, **labelled[0]}, *labelled[1:])
+        text, *labels = self.text_batch(rows, tails, x.get("responses"), length)
+        batch = {**inputs, **text}
+        batch = (batch, *labels) if labels else batch
         if single:
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
-
-    def _rows(self, sizes):
-        return PaddedRows(
-            sizes=sizes,
-            num_segments=self.num_segments,
-            pad_id=self.tokenizer.pad_token_id,
-            prompt_mask=self.prompt_mask,
-        )
 
     def text_lengths(self, x):
         """Tokens that each sample's text takes, for `plan_rows`.
@@ -307,30 +247,11 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
         """
         shown = {VIDEO: [([], [])]} if self.num_frames else {}
         prompts = list(x["prompts"])
-        tokenizer = self._prompt_tokenizer
+        tokenizer = self.prompt_tokenizer
         _, texts = tokenizer(prompts, [shown] * len(prompts))
         if "responses" in x:
             texts, _ = tokenizer.with_responses(texts, list(x["responses"]))
         return [len(ids) for ids in texts]
-
-    def _call_tf(self, x, y=None, sample_weight=None, sequence_length=None):
-        from keras_stts.preprocessing.tf_data import call_in_graph
-
-        batch = call_in_graph(self, x, sequence_length)
-        return weighted(batch, y, sample_weight)
-
-    def _generate_preprocess_python(self, x, sequence_length=None):
-        outputs = self._call_python(
-            _without_responses(x), sequence_length=sequence_length
-        )
-        check_alone(outputs)
-        check_room_for_answers(outputs)
-        return outputs
-
-    def _generate_preprocess_tf(self, x, sequence_length=None):
-        return self._call_tf(
-            _without_responses(x), sequence_length=sequence_length
-        )
 
     def _vision_inputs(self, x, sizes):
         """Arrays of videos and images, and their token ids.
@@ -340,7 +261,7 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
             of `"<|image|>"` and `"<|video|>"` to the ids of each of them.
         """
         placeholders = self._placeholders
-        tokenize = self._prompt_tokenizer.tokenize
+        tokenize = self.prompt_tokenizer.tokenize
         arrays, shown = {}, [{} for _ in x["prompts"]]
         if self.num_frames:
             arrays = self.video_converter(x["videos"], fps=x.get("fps"))
@@ -359,16 +280,8 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 item[IMAGE] = [(placeholders.image(g), []) for g in grids]
         return arrays, shown
 
-    def generate_postprocess(self, x):
-        """Turn token ids and padding mask of the text part into strings."""
-        return self._generate_postprocess_python(
-            {name: keras.ops.convert_to_numpy(x[name]) for name in x}
-        )
-
     def get_config(self):
         config = super().get_config()
-        config.pop("add_start_token")
-        config.pop("add_end_token")
         config.update(
             {
                 "num_blocks": self.num_blocks,
@@ -376,9 +289,6 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 "num_images": self.num_images,
                 "max_crops": self.max_crops,
                 "patch_size": self.patch_size,
-                "chat_template": self.chat_template,
-                "num_segments": self.num_segments,
-                "prompt_mask": self.prompt_mask,
                 "use_frame_special_tokens": self.use_frame_special_tokens,
                 "video_use_col_tokens": self.video_use_col_tokens,
                 "image_use_col_tokens": self.image_use_col_tokens,
@@ -386,14 +296,6 @@ class VideoVLMPreprocessor(PresetMixin, keras_hub.models.CausalLMPreprocessor):
                 "use_single_crop_start_token": (
                     self.use_single_crop_start_token
                 ),
-                "stop_token_ids": self._stop_token_ids,
-                "special_tokens": self.special_tokens,
             }
         )
         return config
-
-
-def _without_responses(x):
-    if not isinstance(x, dict):
-        return x  # To be refused.
-    return {name: x[name] for name in x if name != "responses"}

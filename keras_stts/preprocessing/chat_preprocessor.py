@@ -1,0 +1,176 @@
+import keras
+import keras_hub
+
+from keras_stts._hub_compat import PreprocessorHooks
+from keras_stts.models.backbone_bounds import PREPROCESSOR_INTS
+from keras_stts.models.backbone_bounds import is_int
+from keras_stts.preprocessing import chat
+from keras_stts.preprocessing.input_checks import check_alone
+from keras_stts.preprocessing.input_checks import check_room_for_answers
+from keras_stts.preprocessing.padded_rows import PaddedRows
+from keras_stts.preprocessing.prompt_tokenizer import PromptTokenizer
+from keras_stts.preprocessing.prompt_tokenizer import special_tokens_of
+from keras_stts.preprocessing.sample_weights import weighted
+from keras_stts.presets.preset_mixin import PresetMixin
+
+
+class ChatPreprocessor(
+    PresetMixin, PreprocessorHooks, keras_hub.models.CausalLMPreprocessor
+):
+    """What preprocessors of all families share: prompts, texts and labels.
+
+    A subclass has `preprocess(x, y, sample_weight, sequence_length)`,
+    `input_layout`, `num_frames` and `vision_length`.
+
+    Args:
+        tokenizer: A `keras_stts.VideoVLMTokenizer`.
+        sequence_length: Int. Length of the text part.
+        chat_template: Str, or a dict of several, see
+            `keras_stts.preprocessing.chat`.
+        num_segments: Int M. Most samples in a row.
+        prompt_mask: Bool. Whether the inputs say where prompts end.
+        stop_token_ids: Optional ints. Tokens at which `generate` stops.
+            Defaults to the tokenizer's end token.
+        special_tokens: Optional dict of names such as `"bos_token"` to str,
+            which a chat template may use. Defaults to the tokenizer's.
+    """
+
+    def __init__(
+        self,
+        tokenizer,
+        sequence_length,
+        *,
+        chat_template,
+        num_segments,
+        prompt_mask,
+        stop_token_ids,
+        special_tokens,
+        **kwargs,
+    ):
+        for name in ("add_start_token", "add_end_token"):
+            kwargs.pop(name, None)
+        if not is_int(sequence_length, *PREPROCESSOR_INTS["sequence_length"]):
+            raise ValueError(
+                "`sequence_length` must be a number of tokens, 1 at least. "
+                f"Received: sequence_length={sequence_length!r}."
+            )
+        super().__init__(tokenizer, sequence_length, **kwargs)
+        self.chat_template = chat.choose(chat_template)
+        self.num_segments = num_segments
+        self.prompt_mask = prompt_mask
+        self._stop_token_ids = stop_token_ids
+        if special_tokens is None:
+            special_tokens = special_tokens_of(tokenizer)
+        self.special_tokens = dict(special_tokens)
+        # A model with an unbuilt layer is run uncompiled once by Keras.
+        self.built = True
+
+    @property
+    def prompt_tokenizer(self):
+        """The `PromptTokenizer`."""
+        return PromptTokenizer(
+            tokenizer=self.tokenizer,
+            chat_template=self.chat_template,
+            special_tokens=self.special_tokens,
+        )
+
+    @property
+    def stop_token_ids(self):
+        """Tokens at which `generate` stops."""
+        if self._stop_token_ids is None:
+            return [self.tokenizer.end_token_id]
+        return [int(i) for i in self._stop_token_ids]
+
+    def batch_specs(self, sequence_length=None):
+        """Shapes and dtypes of the inputs and labels of an example.
+
+        Args:
+            sequence_length: Optional int.
+
+        Returns:
+            Tuple (inputs, labels) of dicts of names to (shape, dtype).
+        """
+        text = sequence_length or self.sequence_length
+        inputs = self.input_layout.specs(
+            frames=self.num_frames, vision=self.vision_length, text=text
+        )
+        labels = {"y": ((text,), "int32"), "weights": ((text,), "float32")}
+        return inputs, labels
+
+    def rows_of(self, sizes):
+        """The `PaddedRows` of rows of so many samples."""
+        return PaddedRows(
+            sizes=sizes,
+            num_segments=self.num_segments,
+            pad_id=self.tokenizer.pad_token_id,
+            prompt_mask=self.prompt_mask,
+        )
+
+    def text_batch(self, rows, tails, responses, length):
+        """Inputs of the text part, with labels if there are responses.
+
+        Args:
+            rows: `PaddedRows`.
+            tails: List of lists of ints, what follows the vision part.
+            responses: Optional list of str.
+            length: Int.
+
+        Returns:
+            Tuple of a dict of inputs, and, with responses, of the next tokens
+            and their weights.
+        """
+        if responses is None:
+            return (rows.text_part(tails, length),)
+        texts, weights = self.prompt_tokenizer.with_responses(tails, responses)
+        return rows.labelled_text_part(tails, texts, weights, length)
+
+    def preprocess_in_graph(
+        self, x, y=None, sample_weight=None, sequence_length=None
+    ):
+        """`preprocess` of symbols of TensorFlow."""
+        from keras_stts.preprocessing.tf_data import call_in_graph
+
+        batch = call_in_graph(self, x, sequence_length)
+        return weighted(batch, y, sample_weight)
+
+    def preprocess_prompts(self, x, sequence_length=None):
+        """Arrays of what `generate` is asked."""
+        outputs = self.preprocess(
+            _without_responses(x), sequence_length=sequence_length
+        )
+        check_alone(outputs)
+        check_room_for_answers(outputs)
+        return outputs
+
+    def preprocess_prompts_in_graph(self, x, sequence_length=None):
+        """`preprocess_prompts` of symbols of TensorFlow."""
+        return self.preprocess_in_graph(
+            _without_responses(x), sequence_length=sequence_length
+        )
+
+    def generate_postprocess(self, x):
+        """Turn token ids and padding mask of the text part into strings."""
+        return self.strings_of(
+            {name: keras.ops.convert_to_numpy(x[name]) for name in x}
+        )
+
+    def get_config(self):
+        config = super().get_config()
+        config.pop("add_start_token")
+        config.pop("add_end_token")
+        config.update(
+            {
+                "chat_template": self.chat_template,
+                "num_segments": self.num_segments,
+                "prompt_mask": self.prompt_mask,
+                "stop_token_ids": self._stop_token_ids,
+                "special_tokens": self.special_tokens,
+            }
+        )
+        return config
+
+
+def _without_responses(x):
+    if not isinstance(x, dict):
+        return x  # To be refused.
+    return {name: x[name] for name in x if name != "responses"}
