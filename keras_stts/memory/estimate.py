@@ -76,7 +76,8 @@ def count_memory(
             config, stored, quantization or mode
         )
         trainable = "all" if trainable is None else trainable
-    runs_scorer = sizes.uses_scorer(config)
+    runs_scorer = bool(config["prune_ratio"] and config["num_frames"])
+    runs_scorer = runs_scorer and model_weights.have_scorer(weights)
     trains = phase == "fit"
     if trains or trainable == "lora":
         weights = model_weights.set_trainable(

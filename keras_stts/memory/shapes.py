@@ -1,7 +1,5 @@
 """Shapes of a model's weights, told from its sizes: none of them is made."""
 
-from keras_stts.pruning import STTS
-
 HEAD = "lm_head"
 
 
@@ -18,7 +16,7 @@ def shapes_of(config):
     return {
         **_vision_encoder(config),
         **_connector(config),
-        **(_scorer(config) if isinstance(config["pruning"], STTS) else {}),
+        **_method(config),
         **_language_model(config),
     }
 
@@ -39,13 +37,9 @@ def _vision_encoder(c):
     return shapes
 
 
-def _scorer(c):
-    hidden, width = c["vision_intermediate_dim"], c["vision_hidden_dim"]
-    mlp = "pruning/scorer/mlp"
-    shapes = _pooler("pruning/scorer/pooler", width, width, width)
-    shapes |= _dense(f"{mlp}/hidden_1", 2 * width, hidden)
-    shapes |= _dense(f"{mlp}/hidden_2", hidden, hidden)
-    return shapes | _dense(f"{mlp}/score", hidden, 1)
+def _method(c):
+    shapes = c["pruning"].weight_shapes(c)
+    return {f"pruning/{path}": shape for path, shape in shapes.items()}
 
 
 def _vision_block(c, name):

@@ -9,7 +9,6 @@ from keras_stts.flops import prefix_lengths
 from keras_stts.flops import prunes_inside
 from keras_stts.models.sizes import counted
 from keras_stts.ops import merge_schedule
-from keras_stts.pruning import STTS
 
 Tokens = namedtuple(
     "Tokens",
@@ -43,12 +42,6 @@ Attributes:
         vision part that it sees.
     text: Int, tokens of the text part of all rows.
 """
-
-
-def uses_scorer(config):
-    """Whether STTS' scorer is run, and trained."""
-    runs = bool(config["prune_ratio"]) and bool(config["num_frames"])
-    return runs and isinstance(config["pruning"], STTS)
 
 
 def count_tokens(config, batch_size, text_length, time_tokens):

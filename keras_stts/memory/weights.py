@@ -177,6 +177,11 @@ def _is_factor(weight):
     return weight.path.endswith(FACTORS)
 
 
+def have_scorer(weights):
+    """Whether a method of pruning has weights among these."""
+    return any(map(_of_scorer, weights))
+
+
 def _of_scorer(weight):
     return part_of(weight) == "scorer"
 

@@ -104,6 +104,18 @@ class PruningMethod(keras.layers.Layer):
         """
         return 0
 
+    def weight_shapes(self, sizes):
+        """Shapes of its weights in a model that is not made.
+
+        Args:
+            sizes: Dict of names of `keras_stts.models.sizes`.
+
+        Returns:
+            Dict of paths of weights, from the method on, to tuples of ints.
+            Defaults to none.
+        """
+        return {}
+
     def auxiliary_loss(self, coefficient, **kwargs):
         """The layer that adds the temporal loss of a model, or `None`.
 

@@ -97,6 +97,24 @@ class STTS(Ranking):
             pooling_flops(width, width, width, number, size) + 2 * number * mlp
         )
 
+    def weight_shapes(self, sizes):
+        width = sizes["vision_hidden_dim"]
+        hidden = sizes["vision_intermediate_dim"]
+        layers = {
+            "pooler/query": (width, width),
+            "pooler/key": (width, width),
+            "pooler/value": (width, width),
+            "pooler/output_dense": (width, width),
+            "mlp/hidden_1": (2 * width, hidden),
+            "mlp/hidden_2": (hidden, hidden),
+            "mlp/score": (hidden, 1),
+        }
+        shapes = {}
+        for name, shape in layers.items():
+            shapes[f"scorer/{name}/kernel"] = shape
+            shapes[f"scorer/{name}/bias"] = shape[1:]
+        return shapes
+
     def get_config(self):
         return {
             **super().get_config(),

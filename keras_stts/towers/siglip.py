@@ -1,12 +1,10 @@
 """KerasHub's SigLIP as a tower."""
 
-import functools
-
 import keras
 import keras_hub
 from keras import ops
 
-from keras_stts.ops import attention
+from keras_stts.towers.tower_block import TowerBlock
 from keras_stts.towers.vision_tower import VisionTower
 
 
@@ -24,6 +22,8 @@ class SigLIPTower(VisionTower):
         pixel_mean: Float. Subtracted from pixels of [0, 1]. Defaults to
             `0.5`.
         pixel_std: Float. What that is divided by. Defaults to `0.5`.
+        rematerialize: Bool. Whether training computes layers again for their
+            gradients instead of keeping what they compute on the way.
 
     Call arguments, returns: See `VisionTower`.
 
@@ -56,6 +56,7 @@ class SigLIPTower(VisionTower):
         window=3,
         pixel_mean=0.5,
         pixel_std=0.5,
+        rematerialize=False,
         dtype=None,
         **kwargs,
     ):
@@ -76,9 +77,12 @@ class SigLIPTower(VisionTower):
         self.pixel_std = pixel_std
         self.num_layers = encoder.num_layers
         self.head_dim = encoder.hidden_dim // encoder.num_heads
-        self.rematerialize = False
+        self.rematerialize = rematerialize
         self.embedding = encoder.embedding
-        self.blocks = [SigLIPBlock(each) for each in encoder.encoder_layers]
+        self.blocks = [
+            SigLIPBlock(each, rematerialize=rematerialize)
+            for each in encoder.encoder_layers
+        ]
         self.encoder_config = keras.saving.serialize_keras_object(encoder)
         self.check_feature_layers()
 
@@ -100,6 +104,7 @@ class SigLIPTower(VisionTower):
             "encoder": self.encoder_config,
             "pixel_mean": self.pixel_mean,
             "pixel_std": self.pixel_std,
+            "rematerialize": self.rematerialize,
         }
 
 
@@ -111,29 +116,31 @@ def _encoder_of(config, dtype):
     return keras_hub.models.SigLIPVisionEncoder.from_config(inner)
 
 
-class SigLIPBlock(keras.layers.Layer):
-    """A layer of KerasHub's SigLIP that leaves attention open.
+class SigLIPBlock(TowerBlock):
+    """A layer of KerasHub's SigLIP, which leaves attention open.
 
     Args:
         layer: One of `keras_hub.models.SigLIPVisionEncoder.encoder_layers`.
+        rematerialize: Bool, see `SigLIPTower`.
 
-    Call arguments, returns: See `keras_stts.towers.VisionBlock`.
+    Call arguments, returns: See `keras_stts.towers.TowerBlock`.
     """
 
-    def __init__(self, layer):
-        super().__init__(name=layer.name, dtype=layer.dtype_policy)
+    def __init__(self, layer, *, rematerialize=False):
+        super().__init__(
+            rematerialize=rematerialize,
+            name=layer.name,
+            dtype=layer.dtype_policy,
+        )
         self.layer = layer
         self.built = True
 
-    def call(self, inputs, attend=attention, merge=None, bias=None):
-        if bias is not None:
-            attend = functools.partial(attend, bias=bias)
-        layer, heads = self.layer, self.layer.self_attn
-        x = layer.layer_norm1(inputs)
+    def attended(self, inputs, attend):
+        heads = self.layer.self_attn
+        x = self.layer.layer_norm1(inputs)
         key = heads.key_dense(x)
         x = attend(heads.query_dense(x), key, heads.value_dense(x))
-        x = inputs + heads.output_dense(x)
-        if merge is None:
-            return x + layer.mlp(layer.layer_norm2(x))
-        x, rest = merge(x, key)
-        return x + layer.mlp(layer.layer_norm2(x)), rest
+        return inputs + heads.output_dense(x), key
+
+    def mlp(self, x):
+        return x + self.layer.mlp(self.layer.layer_norm2(x))

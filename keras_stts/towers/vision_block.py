@@ -1,5 +1,3 @@
-import functools
-
 import keras
 from keras import ops
 
@@ -7,11 +5,11 @@ from keras_stts.layers.activations import get_activation
 from keras_stts.layers.fused import Dense
 from keras_stts.layers.fused import LayerNormalization
 from keras_stts.layers.initializers import glorot_initializer
-from keras_stts.ops import attention
+from keras_stts.towers.tower_block import TowerBlock
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
-class VisionBlock(keras.layers.Layer):
+class VisionBlock(TowerBlock):
     """A pre-norm vision transformer block that leaves attention open.
 
     Args:
@@ -24,18 +22,7 @@ class VisionBlock(keras.layers.Layer):
         rematerialize: Bool. Whether training computes the block again for
             its gradient instead of keeping what is inside of it.
 
-    Call arguments:
-        inputs: Tensor (rows, n, D).
-        attend: Optional function of query, key, value (rows, n, heads,
-            head_dim). Defaults to attention within each row.
-        merge: Optional function of what attention made of the tokens and of
-            their keys, that returns fewer tokens and anything else.
-        bias: Optional tensor that `attend` takes as `bias`, and that has a
-            gradient. Not together with `merge`.
-
-    Returns:
-        Tensor (rows, n, D); with `merge` a tuple of that and of what else
-        it returned.
+    Call arguments, returns: See `keras_stts.towers.TowerBlock`.
     """
 
     def __init__(
@@ -49,14 +36,13 @@ class VisionBlock(keras.layers.Layer):
         rematerialize=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(rematerialize=rematerialize, **kwargs)
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.intermediate_dim = intermediate_dim
         get_activation(activation)
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
-        self.rematerialize = rematerialize
 
     def build(self, input_shape, *args, **kwargs):
         width = input_shape[-1]
@@ -88,25 +74,7 @@ class VisionBlock(keras.layers.Layer):
         layer.build((None, None, width))
         return layer
 
-    def call(self, inputs, attend=attention, merge=None, bias=None):
-        remat = keras.remat if self.rematerialize else lambda run: run
-        if bias is not None:
-            # TensorFlow needs what has a gradient by place.
-            return remat(functools.partial(self._biased, attend=attend))(
-                inputs, bias
-            )
-        attended = functools.partial(self._attended, attend=attend)
-        if merge is None:
-            return remat(lambda x: self._mlp(attended(x)[0]))(inputs)
-        x, rest = merge(*remat(attended)(inputs))
-        return remat(self._mlp)(x), rest
-
-    def _biased(self, inputs, bias, attend):
-        attend = functools.partial(attend, bias=bias)
-        return self._mlp(self._attended(inputs, attend)[0])
-
-    def _attended(self, inputs, attend):
-        """The first half of the block, and the keys."""
+    def attended(self, inputs, attend):
         x = self.attention_norm(inputs)
         heads = (-1, x.shape[1], self.num_heads, self.head_dim)
         key = ops.reshape(self.key(x), heads)
@@ -118,8 +86,7 @@ class VisionBlock(keras.layers.Layer):
         joined = (-1, x.shape[1], self.num_heads * self.head_dim)
         return inputs + self.attention_output(ops.reshape(out, joined)), key
 
-    def _mlp(self, x):
-        """The second half."""
+    def mlp(self, x):
         hidden = get_activation(self.activation)(self.mlp_up(self.mlp_norm(x)))
         return x + self.mlp_down(hidden)
 

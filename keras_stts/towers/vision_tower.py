@@ -21,7 +21,7 @@ class VisionTower(keras.layers.Layer):
 
     The base class of towers. A subclass makes `blocks`, its layers, in the
     constructor, and says how pixels become patches in `embed`. A layer is
-    called as `keras_stts.towers.VisionBlock` is, with the attention to use
+    called as `keras_stts.towers.TowerBlock` is, with the attention to use
     as `attend` and with a `bias`; to run with methods that merge, with
     `merge`, too.
 
@@ -255,8 +255,8 @@ class VisionTower(keras.layers.Layer):
             x: Tensor (rows, n, D).
             blocks: List, layers that follow each other.
             also: Ints, layers whose outputs are returned, too.
-            attend: Function, see `keras_stts.towers.VisionBlock`.
-            bias: Optional tensor, see `keras_stts.towers.VisionBlock`.
+            attend: Function, see `keras_stts.towers.TowerBlock`.
+            bias: Optional tensor, see `keras_stts.towers.TowerBlock`.
 
         Returns:
             Dict of the number of a layer to its output (rows, n, D): those

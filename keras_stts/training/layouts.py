@@ -57,6 +57,10 @@ def _table():
     table |= _dense(f"{pooler}/output_dense", heads, pooled, second)
     table |= _dense("connector/(?:gate|up)", pooled, inner, first, bias=False)
     table |= _dense("connector/down", inner, "hidden_dim", second, bias=False)
+    joined, merger = "joined", r"connector/(?:merger|addition_\d+)"
+    table |= _dense(f"{merger}/up", joined, joined, first)
+    table |= _dense(f"{merger}/down", joined, "hidden_dim", second)
+    table[f"{merger}/norm/(?:gamma|beta)"] = ((None,), (1,))
 
     wide, units = "hidden_dim", "intermediate_dim"
     heads, shared = "num_query_heads", "num_key_value_heads"
@@ -208,6 +212,7 @@ def sizes_known(config):
         **config,
         "pairs": 2 * wide,
         "features": wide * len(config["vision_feature_layers"]),
+        "joined": wide * config["window"] ** 2,
         "input_ids": ids,
     }
     token = _sizes.set(sizes)

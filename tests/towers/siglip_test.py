@@ -7,6 +7,7 @@ import pytest
 from keras import ops
 
 import keras_stts
+from tests.gradients import loss_and_gradients
 from tests.models import tiny
 
 SIZE = 20  # 5x5 patches: 2x2 blocks.
@@ -110,3 +111,27 @@ def test_in_a_model(method, tmp_path):
     assert half.backbone.prune_ratio == 0.25
     dtypes = {v.dtype for v in half.backbone.vision_encoder.weights}
     assert dtypes - {"int32", "int64"} == {"bfloat16"}
+
+
+def test_rematerialize_does_not_change_gradients():
+    frames = tiny.video(0, 2, SIZE)[None]
+    _, kept = tower(num_layers=3)
+    encoder = keras_stts.towers.SigLIPTower.from_config(kept.get_config())
+    again = keras_stts.towers.SigLIPTower.from_config(
+        {**kept.get_config(), "rematerialize": True}
+    )
+    assert again.get_config()["rematerialize"]
+    found = []
+    for vision in (encoder, again):
+        vision.build()
+        vision(frames)
+        vision.set_weights(kept.get_weights())
+        weight = vision.blocks[0].layer.self_attn.key_dense.kernel
+
+        def total(scale, vision=vision):
+            return ops.sum(vision(frames)["features"] ** 2) * scale
+
+        slopes = loss_and_gradients(total, np.float32(1), [weight])
+        found.append(slopes[2][0])
+    assert np.abs(found[0]).max() > 0
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-3, atol=1e-5)
