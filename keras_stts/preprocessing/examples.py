@@ -22,8 +22,14 @@ NAMES = ("videos", "images", "prompts", "responses", "fps", "subtitles")
 SUBTITLE_SECONDS = 1.0
 
 
-def as_batch(x, num_frames, num_images, num_segments=1):
+def as_batch(x, num_frames, num_images, num_segments=1, *, needs_video=True):
     """A dict of lists with an entry for each sample.
+
+    Args:
+        x: What the user passed.
+        num_frames, num_images: Ints, most of a sample; 0 allows none.
+        num_segments: Int. Most samples of a row.
+        needs_video: Bool. Whether each sample must have a video.
 
     Returns:
         Tuple of the dict, the number of samples in each row, and whether the
@@ -33,7 +39,9 @@ def as_batch(x, num_frames, num_images, num_segments=1):
         ValueError: If names are missing, unknown or not for this model, or
             the lists differ in length.
     """
-    needed = {"prompts"} | ({"videos"} if num_frames else set())
+    needed = {"prompts"}
+    if num_frames and needs_video:
+        needed.add("videos")
     if not isinstance(x, dict) or not needed <= set(x):
         names = sorted(x) if isinstance(x, dict) else type(x).__name__
         wanted = " and ".join(f'"{name}"' for name in sorted(needed)[::-1])
@@ -129,25 +137,25 @@ def _as_images(images):
     return [images]
 
 
-def check_text(text):
-    """Raise if a text, or any in a message, holds vision tokens."""
+def check_text(text, tokens=(*VISION_TOKENS.values(), IMAGE, VIDEO)):
+    """Raise if a text, or any in a message, holds one of these tokens."""
     left, seen = [text], set()
     while left:
         part = left.pop()
         if isinstance(part, str):
-            _check_words(part)
+            _check_words(part, tokens)
         elif isinstance(part, (dict, list, tuple)) and id(part) not in seen:
             seen.add(id(part))
             left += part.values() if isinstance(part, dict) else part
 
 
-def _check_words(text):
+def _check_words(text, tokens):
     if not is_whole(text):
         raise ValueError(
             "Prompts and responses must not hold a lone surrogate. "
             f"Received: {text!r}. Write it again."
         )
-    found = [t for t in (*VISION_TOKENS.values(), IMAGE, VIDEO) if t in text]
+    found = [token for token in tokens if token in text]
     if found:
         raise ValueError(
             "Prompts and responses must not hold vision tokens; those of "
@@ -247,17 +255,26 @@ class ImagePacker:
         return {"images": images, "image_pooling": pooling}, grids
 
     def _tile(self, image):
-        is_path = isinstance(image, (str, os.PathLike))
-        if is_path or is_media(image) or isinstance(image, PIL.Image.Image):
-            image = read_image(image)
-        image = np.asarray(image)
-        good = image.ndim == 3 and image.shape[-1] == 3 and image.size
-        if not good or image.dtype != np.uint8:
-            raise ValueError(
-                "An image must be a path or a uint8 array (height, width, 3). "
-                f"Received: an array of shape {image.shape}, dtype "
-                f"{image.dtype}."
-            )
+        image = image_of(image)
         return tile_image(
             image, self.image_size, self.patch_size, max_crops=self.max_crops
         )
+
+
+def image_of(image):
+    """A source, or an array, as uint8 (H, W, 3).
+
+    Raises:
+        ValueError: If it is neither.
+    """
+    is_path = isinstance(image, (str, os.PathLike))
+    if is_path or is_media(image) or isinstance(image, PIL.Image.Image):
+        image = read_image(image)
+    image = np.asarray(image)
+    good = image.ndim == 3 and image.shape[-1] == 3 and image.size
+    if not good or image.dtype != np.uint8:
+        raise ValueError(
+            "An image must be a path or a uint8 array (height, width, 3). "
+            f"Received: an array of shape {image.shape}, dtype {image.dtype}."
+        )
+    return image

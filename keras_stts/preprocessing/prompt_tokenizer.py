@@ -36,7 +36,7 @@ class PromptTokenizer:
     def _sequence(self, prompt, shown):
         shown = {name: list(found) for name, found in shown.items()}
         counts = (len(shown.get(name, ())) for name in (IMAGE, VIDEO))
-        check_text(prompt)
+        self.check(prompt)
         head, tail = [self.tokenizer.start_token_id], []
         for piece in self._pieces(prompt, *counts):
             if piece in shown:
@@ -79,7 +79,7 @@ class PromptTokenizer:
             the response and its end token, else 0.
         """
         for response in responses:
-            check_text(response)
+            self.check(response)
         end = self.tokenizer.end_token_id
         answers = [ids + [end] for ids in self.tokenize(responses)]
         texts = [p + a for p, a in zip(prompts, answers)]
@@ -89,6 +89,10 @@ class PromptTokenizer:
         for weight in weights:
             weight[0] = 0
         return texts, weights
+
+    def check(self, text):
+        """Raise if a text, or messages, hold vision tokens."""
+        check_text(text)
 
     def tokenize(self, texts):
         """Lists of ints, one for each text."""

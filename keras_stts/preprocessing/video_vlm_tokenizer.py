@@ -64,6 +64,8 @@ class VideoVLMTokenizer(
     """
 
     backbone_cls = VideoVLMBackbone
+    # Of each family: attribute and text of its tokens of images and videos.
+    vision_tokens = VISION_TOKENS
 
     def __init__(
         self,
@@ -89,14 +91,16 @@ class VideoVLMTokenizer(
         self.add_special_token(start_token or end_token, "start_token")
         self.add_special_token(end_token, "end_token")
         self.add_special_token(pad_token, "pad_token")
-        for name, token in VISION_TOKENS.items():
+        for name, token in self.vision_tokens.items():
             self.add_special_token(token, f"{name}_token")
         if isinstance(vocabulary, (str, os.PathLike)):
             with open(vocabulary, encoding="utf-8") as file:
                 vocabulary = json.load(file)
         unsplittable = kwargs.pop("unsplittable_tokens", None)
         if unsplittable is None and vocabulary is not None:
-            unsplittable = [t for t in vocabulary if _is_special(t)]
+            unsplittable = [
+                t for t in vocabulary if _is_special(t, self.vision_tokens)
+            ]
         super().__init__(
             vocabulary=vocabulary,
             merges=merges,
@@ -143,12 +147,13 @@ class VideoVLMTokenizer(
 
     @property
     def vision_token_ids(self):
-        """Ids of the tokens that attend to each other in both directions."""
-        return [getattr(self, f"{name}_token_id") for name in VISION_TOKENS]
+        """Ids of the tokens of images and videos."""
+        names = self.vision_tokens
+        return [getattr(self, f"{name}_token_id") for name in names]
 
 
-def _is_special(token):
+def _is_special(token, vision_tokens):
     marks = (("<|", "|>"), ("|<", ">|"))
-    if token in VISION_TOKENS.values():
+    if token in vision_tokens.values():
         return True
     return any(token.startswith(a) and token.endswith(b) for a, b in marks)
