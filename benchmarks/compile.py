@@ -11,16 +11,18 @@ The compilers: pip install "keras-stts[jax,compilers]"
 """
 
 import argparse
+import functools
 import json
 import os
 import sys
 
+import qwen3_vl
 from aot import targets
 from aot.layouts import LAYOUTS
 from molmo2_4b import IDS
 from molmo2_4b import WHOLE
 
-MODELS = {"molmo2_4b": {**WHOLE, **IDS}}
+MODELS = {"molmo2_4b": {**WHOLE, **IDS}, **dict.fromkeys(qwen3_vl.MODELS)}
 PHASES = ("prefill", "decode", "generate", "train")
 GIB = 1024**3
 
@@ -58,7 +60,9 @@ def parse(argv=None):
 
 
 def sizes(model, depth=None):
-    """Widths, depths and ids of a model, or of one with fewer blocks."""
+    """What `make_model` makes a model of, or one with fewer blocks."""
+    if model in qwen3_vl.MODELS:
+        return functools.partial(qwen3_vl.make_backbone, model, depth=depth)
     found = dict(MODELS[model])
     if depth is not None:
         language, vision = depth

@@ -1,6 +1,7 @@
 """Models and batches of the real sizes that take no memory."""
 
 import contextlib
+import functools
 from unittest import mock
 
 import keras
@@ -10,7 +11,9 @@ from . import layouts
 
 WAITING = "uninitialized_variables"
 TIME_TOKENS = 8
+FRAME_INPUTS = ("videos", "frame_mask", "frame_segments", "frame_grids")
 VISION_INPUTS = ("vision_token_ids", "vision_mask", "vision_segments")
+VISION_INPUTS += ("vision_positions",)
 TEXT_INPUTS = ("token_ids", "padding_mask", "prompt_mask", "text_segments")
 
 
@@ -43,7 +46,8 @@ def make_model(
     """A `VideoVLM` whose variables hold nothing.
 
     Args:
-        sizes: Dict of the widths, depths and ids of a `VideoVLMBackbone`.
+        sizes: Dict of the widths, depths and ids of a `VideoVLMBackbone`, or
+            a function that makes one.
         num_frames: Int.
         prune_ratio: Float.
         trainable: `"all"`, `"lora"` or a list of parts.
@@ -58,9 +62,13 @@ def make_model(
     import keras_stts
 
     parts = trainable if isinstance(trainable, list) else None
+    make = sizes
+    if not callable(make):
+        make = functools.partial(
+            keras_stts.VideoVLMBackbone.from_sizes, **sizes
+        )
     with abstract_variables():
-        backbone = keras_stts.VideoVLMBackbone.from_sizes(
-            **sizes,
+        backbone = make(
             num_frames=num_frames,
             prune_ratio=prune_ratio,
             dtype=dtype,
@@ -114,12 +122,16 @@ def make_batch(model, batch_size, text_length):
     frames = model.backbone.num_frames
     frame = TIME_TOKENS + 2 + model.backbone.num_blocks
     lengths = {
-        **dict.fromkeys(("videos", "frame_mask", "frame_segments"), frames),
+        **dict.fromkeys(FRAME_INPUTS, frames),
         **dict.fromkeys(VISION_INPUTS, 1 + frames * frame),
         **dict.fromkeys(TEXT_INPUTS, text_length),
     }
+    patches, _ = model.backbone.vision_encoder.patches_shape
     x = {
-        name: struct((batch_size, lengths[name], *t.shape[2:]), t.dtype)
+        name: struct(
+            (batch_size, lengths[name], *(n or patches for n in t.shape[2:])),
+            t.dtype,
+        )
         for name, t in model.backbone.input.items()
     }
     text = (batch_size, text_length)
@@ -152,5 +164,5 @@ def token_lengths(model):
     frames, blocks = backbone.num_frames, backbone.num_blocks
     kept = keras_stts.ops.num_kept_blocks(blocks, frames, backbone.prune_ratio)
     other = 1 + frames * (TIME_TOKENS + 2)
-    patches = (backbone.image_size // backbone.patch_size) ** 2
+    patches, _ = backbone.vision_encoder.patches_shape
     return {patches, other + frames * blocks, other + kept}
