@@ -68,7 +68,10 @@ class Ranking(PruningMethod):
             self.power = power
 
         def call(self, blocks, frames):
-            mean = keras.ops.mean(blocks, axis=2, keepdims=True)
+            real = keras.ops.cast(frames.real(blocks), "float32")[..., None]
+            total = keras.ops.sum(blocks * real, axis=2, keepdims=True)
+            count = keras.ops.sum(real, axis=2, keepdims=True)
+            mean = total / keras.ops.maximum(count, 1.0)
             distance = keras.ops.abs(blocks - mean) ** self.power
             return keras.ops.sum(distance, axis=-1)
 

@@ -18,6 +18,7 @@ from tests.models import qwen3_vl
 from tests.models import tiny
 from tests.models.qwen3_vl import Sample
 from tests.models.tiny import run
+from tests.pruning.contrast import Contrast
 
 SAMPLES = {
     "video": Sample((3, 2, 3)),
@@ -31,6 +32,7 @@ METHODS = {
     "frame_similarity": lambda: pruning.FrameSimilarity(0.5, layer=0),
     "evs": lambda: pruning.EVS(0.5),
     "vidcom2": lambda: pruning.VidCom2(0.5),
+    "contrast": lambda: Contrast(ratio=0.5),
 }
 OTHERS = {
     "tome": lambda: pruning.ToMe(0.4),

@@ -16,7 +16,10 @@ class Contrast(keras_stts.pruning.Ranking):
         self.power = power
 
     def call(self, blocks, frames=keras_stts.ops.Frames()):
-        mean = keras.ops.mean(blocks, axis=2, keepdims=True)
+        real = keras.ops.cast(frames.real(blocks), "float32")[..., None]
+        count = keras.ops.sum(real, axis=2, keepdims=True)
+        total = keras.ops.sum(blocks * real, axis=2, keepdims=True)
+        mean = total / keras.ops.maximum(count, 1.0)
         distance = keras.ops.abs(blocks - mean) ** self.power
         return keras.ops.sum(distance, axis=-1)
 
