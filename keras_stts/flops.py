@@ -196,8 +196,10 @@ def _language_model(backbone, vision_lengths, text_length):
     keys = backbone.num_key_value_heads * backbone.head_dim
     token = 2 * width * (2 * queries + 2 * keys + 3 * backbone.intermediate_dim)
     pairs = 4 * queries
+    # Where all attention is causal, half of the pairs are not seen.
+    seen = 1 if backbone.vision_token_ids else 0.5
     # The last block computes only keys and values of the vision part.
-    vision = sum(n * (token + pairs * n) for n in vision_lengths[:-1])
+    vision = sum(n * (token + pairs * seen * n) for n in vision_lengths[:-1])
     vision += vision_lengths[-1] * 2 * width * 2 * keys
     text = sum(
         text_length * (token + pairs * (n + text_length))
