@@ -24,9 +24,8 @@ def count_flops(
 ):
     """Floating point operations of the prefill of one video, or of a row.
 
-    A multiplication and an addition count as two; norms, activations, the
-    softmax and the one query that ranks tokens inside the language model are
-    left out. A train step costs three times a forward pass.
+    A multiplication and an addition count as two; norms, activations and the
+    softmax are left out. A train step costs three times a forward pass.
 
     Args:
         backbone: A `VideoVLMBackbone`.
@@ -42,7 +41,7 @@ def count_flops(
     Returns:
         Dict of `"vision_encoder"` (of which `"scorer"`, what the method of
         pruning takes itself), `"connector"`, `"language_model"` (the output
-        head included) and `"total"`.
+        head and what ranks tokens inside it included) and `"total"`.
     """
     if layout not in LAYOUTS:
         raise ValueError(
@@ -67,6 +66,7 @@ def count_flops(
     connector = backbone.connector_costs.flops * num_kept
     lengths = prefix_lengths(backbone, vision_length, num_shown)
     text = _language_model(backbone, lengths, text_length)
+    text += _ranking_inside(backbone, lengths, num_frames)
     if layout == "padded":
         vision += padding.get("vision_encoder", 0)
         text += padding.get("language_model", 0)
@@ -87,6 +87,24 @@ def _ranking(backbone, method, num_frames, prune_ratio):
     if method.place == "vision_encoder":
         width = backbone.window**2 * backbone.vision_hidden_dim
     return method.flops(num_frames, backbone.num_blocks, width)
+
+
+def _ranking_inside(backbone, lengths, num_frames):
+    """What the language model takes to rank the tokens of the prefix.
+
+    Each stage projects one query and compares it with all keys, which are
+    projected anew where they are wanted without rotary embedding.
+    """
+    method = backbone.language_pruning
+    if method is None:
+        return 0
+    width = backbone.hidden_dim
+    queries = backbone.num_query_heads * backbone.head_dim
+    keys = backbone.num_key_value_heads * backbone.head_dim
+    for_token = queries if method.rope else queries + width * keys
+    seen = [lengths[stage.layer - 1] for stage in method.stages]
+    total = sum(2 * (width * queries + n * for_token) for n in seen)
+    return total + method.flops(num_frames, backbone.num_blocks, width)
 
 
 def prunes_inside(method):

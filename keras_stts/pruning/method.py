@@ -97,7 +97,8 @@ class PruningMethod(keras.layers.Layer):
         Args:
             num_frames: Int T.
             num_blocks: Int P.
-            width: Int F, of what a block is scored by.
+            width: Int F, of what a block is scored by; of a
+                `LanguagePruning`, of the language model's tokens.
 
         Returns:
             Number. Defaults to 0.

@@ -286,7 +286,20 @@ def test_flops_by_hand(model):
     wanted += lengths[2] * 2 * 16 * 16
     wanted += sum(text * (token + 64 * (n + text)) for n in lengths)
     wanted += 2 * text * 16 * backbone.vocabulary_size
+    # Before each stage: a query, its logits, and keys that are not rotated.
+    wanted += sum(2 * (16 * 16 + n * (16 + 16 * 8)) for n in lengths[:2])
     assert model.flops()["language_model"] == wanted
+
+
+def test_rotated_keys_are_not_counted_twice():
+    rotated, plain = (
+        pruning_model(FastV(layer=1, rope=rope)).flops()
+        for rope in (True, False)
+    )
+    frames = tiny.NUM_FRAMES
+    length = frames * (2 + tiny.preprocessor(frames).time_tokens) + 1 + 8
+    more = plain["language_model"] - rotated["language_model"]
+    assert more == 2 * length * 16 * 8
 
 
 def test_flops_after_a_method_that_prunes_after_the_connector():

@@ -62,6 +62,9 @@ class Halved(keras_stts.pruning.language.LanguagePruning):
         super().__init__([stage], rope=False)
         self.ratio = ratio
 
+    def flops(self, num_frames, num_blocks, width):
+        return num_frames * num_blocks * width
+
     def get_config(self):
         return {"ratio": self.ratio}
 
@@ -129,6 +132,18 @@ def test_what_it_says_it_takes_is_counted():
     wanted = Learned().flops(tiny.NUM_FRAMES, tiny.NUM_BLOCKS, width)
     assert own.flops()["total"] - free.flops()["total"] == wanted
     assert own.flops(prune_ratio=0) == free.flops(prune_ratio=0)
+
+
+def test_what_it_takes_inside_the_language_model_is_counted(monkeypatch):
+    processor = tiny.preprocessor(prompt_mask=True)
+    model = tiny.model(processor=processor, pruning=Halved())
+    counted = model.flops()
+    monkeypatch.delattr(Halved, "flops")
+    free = model.flops()
+    wanted = tiny.NUM_FRAMES * tiny.NUM_BLOCKS * model.backbone.hidden_dim
+    for part in ("language_model", "total"):
+        assert counted[part] - free[part] == wanted
+    assert counted["vision_encoder"] == free["vision_encoder"]
 
 
 @pytest.mark.parametrize("method", [MergeByFeatures(), Halved()])
