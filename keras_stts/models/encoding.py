@@ -243,15 +243,13 @@ class Encoding:
         shown = Shown(
             vision["embeddings"].shape[1],
             index if selection is None else selection.index,
-            frames_of(inputs).grids,
-            None
-            if "order" not in vision
-            else vision["order"].shape[1] // inputs["frame_mask"].shape[1],
         )
+        if index is not None:
+            frames = frames_of(inputs)
+            number = index.shape[1] // frames.mask.shape[1]
+            shown = shown._replace(grids=frames.grids, num_blocks=number)
         return self.language_pruning.after_layers(
-            shown,
-            self.sequence_format,
-            inputs["prompt_mask"],
+            shown, self.sequence_format, inputs["prompt_mask"]
         )
 
 

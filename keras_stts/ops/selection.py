@@ -173,14 +173,14 @@ def select_blocks(
     # A stable sort: of equal scores the earlier block goes first.
     order = ops.cast(ops.argsort(ranking, axis=-1), "int32")
     if frame_blocks is None:
-        counts = _same_counts(
+        number, stay = _same_counts(
             frame_mask, segments, num_segments, num_blocks, prune_ratio
         )
     else:
-        counts = _own_counts(
+        number, stay = _own_counts(
             real, frame_blocks, segments, num_segments, prune_ratio
         )
-    first = ops.minimum(_first_to_stay(*counts, total), total - 1)
+    first = ops.minimum(_first_to_stay(number, stay, total), total - 1)
     if segments is None:
         least = pack_blocks(order, first)
     else:

@@ -1,4 +1,5 @@
 import dataclasses
+import typing
 
 import keras
 import numpy as np
@@ -24,8 +25,13 @@ class Layout:
 
     needs_video = True
     # Blocks P of a frame, if known before the run.
-    num_blocks_of_frames = None
-    of_converter = ()
+    num_blocks_of_frames: typing.ClassVar = None
+    of_converter: typing.ClassVar = ()
+    # Fields of all subclasses.
+    num_frames: int
+    num_blocks: int
+    num_segments: int
+    prompt_mask: bool
 
     @classmethod
     def of(cls, owner, **given):
