@@ -302,7 +302,7 @@ def report_overhead(num_frames, ratio=0.5):
     def overhead(x):
         x = ops.reshape(x, (1, *x.shape))
         blocks = keras_stts.ops.to_blocks(x, encoder.window, encoder.grid)
-        flat = ops.reshape(blocks, (*blocks.shape[:3], -1))
+        flat = keras_stts.ops.flat_blocks(blocks)
         scores = method(flat)
         similarity = keras_stts.ops.neighbor_similarity(flat)
         selection = select(scores)

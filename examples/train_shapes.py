@@ -470,9 +470,8 @@ class Scores(keras.Model):
         x = ops.reshape(x, (-1, num_frames, num_patches, width))
         blocks = keras_stts.ops.to_blocks(x, encoder.window, encoder.grid)
         scores = self.method.scorer(blocks)
-        _, _, num_blocks, size, _ = blocks.shape
-        shape = (-1, num_frames, num_blocks, size * width)
-        similarity = neighbor_similarity(ops.reshape(blocks, shape))
+        flat = keras_stts.ops.flat_blocks(blocks)
+        similarity = neighbor_similarity(flat)
         return self.auxiliary_loss(scores, scores, similarity)
 
 

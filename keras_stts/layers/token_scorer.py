@@ -4,6 +4,7 @@ from keras import ops
 from keras_stts.layers.scorer_mlp import ScorerMLP
 from keras_stts.layers.token_pooler import TokenPooler
 from keras_stts.ops import block_mask
+from keras_stts.ops import flat_blocks
 from keras_stts.ops import grid_size
 from keras_stts.ops import to_blocks
 from keras_stts.ops.grid import check_window
@@ -109,13 +110,9 @@ class TokenScorer(keras.layers.Layer):
         if mask is not None:
             mask = ops.convert_to_tensor(mask, "bool")
         pooled = self.pooler(blocks, mask=mask)
-        *_, num_blocks, size, width = blocks.shape
-        features = ops.reshape(
-            blocks, (-1, blocks.shape[1], num_blocks, size * width)
-        )
         return self.mlp(
             pooled,
-            features=features,
+            features=flat_blocks(blocks),
             frame_mask=frame_mask,
             segments=segments,
         )

@@ -5,6 +5,7 @@ from keras_stts.ops.attending import prefix_attention
 from keras_stts.ops.frames import Frames
 from keras_stts.ops.grid import block_grid
 from keras_stts.ops.grid import block_mask
+from keras_stts.ops.grid import flat_blocks
 from keras_stts.ops.grid import from_blocks
 from keras_stts.ops.grid import grid_size
 from keras_stts.ops.grid import spread_to_patches
@@ -48,6 +49,7 @@ __all__ = [
     "block_mask",
     "concat_previous_frame",
     "frame_layout",
+    "flat_blocks",
     "from_blocks",
     "grid_size",
     "merge_schedule",

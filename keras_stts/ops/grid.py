@@ -98,6 +98,16 @@ def to_blocks(x, window, grid=None):
     return ops.reshape(x, (-1, num_frames, rows * columns, window**2, width))
 
 
+def flat_blocks(blocks):
+    """Patches of each block side by side: (B, T, P, g, D) -> (B, T, P, g * D).
+
+    Args:
+        blocks: Tensor, see `to_blocks`.
+    """
+    *_, num_frames, num_blocks, size, width = blocks.shape
+    return ops.reshape(blocks, (-1, num_frames, num_blocks, size * width))
+
+
 def patches_of_blocks(index, window, grid):
     """Where the patches of blocks lie.
 

@@ -60,6 +60,8 @@ def test_round_trip(grid, window):
     x = numbered(grid, num_frames=3)
     blocks = ops.to_blocks(x, window, grid)
     back = to_numpy(ops.from_blocks(blocks, window, grid))
+    flat = to_numpy(blocks).reshape(*blocks.shape[:3], -1)
+    np.testing.assert_array_equal(to_numpy(ops.flat_blocks(blocks)), flat)
     np.testing.assert_array_equal(back, x)
 
 
