@@ -5,6 +5,12 @@ import numpy as np
 import keras_stts
 
 PATCH_ID = 42
+# Compiled sooner: one layer of the vision transformer whole, one pruned.
+SHALLOW = {
+    "vision_num_layers": 2,
+    "vision_feature_layers": [1, 0],
+    "prune_layer": 0,
+}
 
 
 def tiny_model(**kwargs):

@@ -1,4 +1,7 @@
-"""Runs the tests of this folder that need eight devices, on fake ones."""
+"""Runs the tests of this folder that need eight devices, on fake ones.
+
+They share a process, which imports Keras once.
+"""
 
 import os
 import pathlib
@@ -15,12 +18,11 @@ FLAGS = (
     "--xla_llvm_disable_expensive_passes=true",
     "--xla_cpu_use_fusion_emitters=false",
 )
-FILES = sorted(path.name for path in HERE.glob("*_on_devices.py"))
+FILES = sorted(HERE.glob("*_on_devices.py"))
 
 
 @pytest.mark.once
-@pytest.mark.parametrize("name", FILES)
-def test_on_eight_devices(name):
+def test_on_eight_devices():
     pytest.importorskip("jax")
     environment = {
         **os.environ,
@@ -32,7 +34,8 @@ def test_on_eight_devices(name):
         "XLA_FLAGS": " ".join(FLAGS),
     }
     # Keras warns of what only several devices meet.
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-W", "default"]
-    command.append(HERE / name)
-    run = subprocess.run(command, env=environment, capture_output=True)
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "default"]
+    run = subprocess.run(
+        [*command, *FILES], env=environment, capture_output=True
+    )
     assert not run.returncode, run.stdout.decode() + run.stderr.decode()

@@ -8,6 +8,7 @@ import numpy as np
 import keras_stts
 from keras_stts.compiling import compiled
 from keras_stts.preprocessing.chat import PLAIN_TEMPLATE
+from tests.tiny import SHALLOW
 from tests.tiny import tiny_model
 
 GOLDEN = pathlib.Path(__file__).parent / "golden"
@@ -68,6 +69,11 @@ def model(sharp=False, processor=None, task=None, **kwargs):
             if len(variable.shape) > 1 and "scorer" not in variable.path:
                 variable.assign(variable.value * 4)
     return result
+
+
+def shallow(*args, **kwargs):
+    """`model` with fewer layers, for tests of what is not about them."""
+    return model(*args, **{**SHALLOW, **kwargs})
 
 
 def compile_to_train(model, rate=0.1, **kwargs):
