@@ -13,6 +13,7 @@ import transformers
 
 import keras_stts
 from keras_stts import VideoVLM
+from keras_stts.formats import field_kinds
 from keras_stts.formats.molmo2 import fields as molmo2_fields
 from keras_stts.formats.molmo2 import loading as convert_molmo2
 from keras_stts.formats.molmo2.settings import TABLES
@@ -121,7 +122,7 @@ def parsed(file, section, name, value):
     """Arguments of a section in which one field has this value."""
     data = {}
     for key, field in TABLES[file][section].items():
-        if field.default is molmo2_fields.REQUIRED:
+        if field.default is field_kinds.REQUIRED:
             data.setdefault(field.argument, (key, SAMPLES[field.type]))
     data = {key: value for key, value in data.values()}
     return molmo2_fields.parse({**data, name: value}, file, section, "here")

@@ -1,6 +1,8 @@
 """Arguments of a backbone from the `config.json` of a Molmo2 checkpoint."""
 
 from keras_stts.formats.molmo2 import fields as fields
+from keras_stts.formats.molmo2.settings import TABLES
+from keras_stts.formats.part import Part
 from keras_stts.language.rope import frequencies
 from keras_stts.layers.activations import get_activation
 from keras_stts.models import backbone_bounds as bounds
@@ -19,7 +21,6 @@ ID_OFFSETS = {
     "image_low": 4,
 }
 NORMS = {"qwen3": "head", "olmo": "all"}
-LIMITS = {**bounds.INTS, **bounds.NUMBERS}
 # Types of rotary embeddings with the context length of the training.
 KNOW_LENGTH = ("llama3", "longrope", "yarn")
 
@@ -39,9 +40,9 @@ def backbone_config(config, vocabulary=None, preset="a checkpoint"):
     top = fields.parse(config, FILE, preset=preset)
     where = f"{FILE} of {preset}"
     name = "vision_config" if config.get("vision_config") else "vit_config"
-    vision = _Part(top["vision_config"], name, preset)
-    adapter = _Part(top["adapter_config"], "adapter_config", preset)
-    text = _Part(top["text_config"], "text_config", preset)
+    vision = Part(top["vision_config"], name, preset, TABLES)
+    adapter = Part(top["adapter_config"], "adapter_config", preset, TABLES)
+    text = Part(top["text_config"], "text_config", preset, TABLES)
     ids = vision_token_ids(config, top, vocabulary or {}, where)
     adapter.require(
         "text_hidden_size",
@@ -55,43 +56,6 @@ def backbone_config(config, vocabulary=None, preset="a checkpoint"):
         "image_patch_id": ids["image_patch"],
         "vision_token_ids": list(ids.values()),
     }
-
-
-class _Part:
-    """The arguments that a part of the config gives, and their names in it."""
-
-    def __init__(self, data, section, preset):
-        self.data, self.section = data, section
-        self.where = f"{FILE} of {preset}"
-        self.values = fields.parse(data, FILE, section, preset)
-        for name, value in self.values.items():
-            if name in LIMITS and not isinstance(value, (list, type(None))):
-                least, most = LIMITS[name]
-                rule = f"be from {least:,} to {most:,}"
-                self.require(name, least <= value <= most, rule)
-
-    def __getitem__(self, argument):
-        return self.values[argument]
-
-    def without(self, *arguments):
-        return {k: v for k, v in self.values.items() if k not in arguments}
-
-    def name_of(self, argument):
-        return fields.name_of(argument, self.data, FILE, self.section)
-
-    def require(self, argument, good, rule):
-        name, value = self.name_of(argument), self[argument]
-        fields.require(good, rule, name, value, self.where)
-
-    def check(self, argument, function, *args):
-        """Call a check of an argument; add file and field to its error."""
-        try:
-            return function(*args)
-        except (KeyError, TypeError, ValueError) as error:
-            raise ValueError(
-                f"`{self.name_of(argument)}` in {self.where} is not supported. "
-                f"Received: {args[-1]!r}. {error}"
-            ) from error
 
 
 def stop_token_ids(config, preset="a checkpoint"):

@@ -1,12 +1,12 @@
 """Every field of `config.json`, the model and its parts. Data only."""
 
-from keras_stts.formats.molmo2.field_kinds import ABOUT
-from keras_stts.formats.molmo2.field_kinds import OUTPUTS
-from keras_stts.formats.molmo2.field_kinds import REQUIRED
-from keras_stts.formats.molmo2.field_kinds import SPEED
-from keras_stts.formats.molmo2.field_kinds import only
-from keras_stts.formats.molmo2.field_kinds import read
-from keras_stts.formats.molmo2.field_kinds import unused
+from keras_stts.formats.field_kinds import ABOUT
+from keras_stts.formats.field_kinds import OUTPUTS
+from keras_stts.formats.field_kinds import REQUIRED
+from keras_stts.formats.field_kinds import SPEED
+from keras_stts.formats.field_kinds import only
+from keras_stts.formats.field_kinds import read
+from keras_stts.formats.field_kinds import unused
 
 # Rates at which training drops values; here nothing is ever dropped.
 NO_DROPOUT = only(0, 0.0, why="nothing is dropped in training here")

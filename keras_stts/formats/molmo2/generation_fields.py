@@ -1,11 +1,11 @@
 """Every field of `generation_config.json`. Data only."""
 
-from keras_stts.formats.molmo2.field_kinds import ABOUT
-from keras_stts.formats.molmo2.field_kinds import OUTPUTS
-from keras_stts.formats.molmo2.field_kinds import SPEED
-from keras_stts.formats.molmo2.field_kinds import only
-from keras_stts.formats.molmo2.field_kinds import read
-from keras_stts.formats.molmo2.field_kinds import unused
+from keras_stts.formats.field_kinds import ABOUT
+from keras_stts.formats.field_kinds import OUTPUTS
+from keras_stts.formats.field_kinds import SPEED
+from keras_stts.formats.field_kinds import only
+from keras_stts.formats.field_kinds import read
+from keras_stts.formats.field_kinds import unused
 
 NO_BEAMS = "answers are drawn token by token, without beams"
 NO_PENALTY = "logits are changed by nothing but sampling"

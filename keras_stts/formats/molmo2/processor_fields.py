@@ -1,11 +1,11 @@
 """Every field of the files of processors of pixels and prompts. Data only."""
 
-from keras_stts.formats.molmo2.field_kinds import ABOUT
-from keras_stts.formats.molmo2.field_kinds import OUTPUTS
-from keras_stts.formats.molmo2.field_kinds import SPEED
-from keras_stts.formats.molmo2.field_kinds import only
-from keras_stts.formats.molmo2.field_kinds import read
-from keras_stts.formats.molmo2.field_kinds import unused
+from keras_stts.formats.field_kinds import ABOUT
+from keras_stts.formats.field_kinds import OUTPUTS
+from keras_stts.formats.field_kinds import SPEED
+from keras_stts.formats.field_kinds import only
+from keras_stts.formats.field_kinds import read
+from keras_stts.formats.field_kinds import unused
 
 DEVICE = unused("says where and how transformers holds arrays")
 

@@ -1,11 +1,11 @@
 """Every field of the files of a tokenizer. Data only."""
 
-from keras_stts.formats.molmo2.field_kinds import ABOUT
-from keras_stts.formats.molmo2.field_kinds import OUTPUTS
-from keras_stts.formats.molmo2.field_kinds import REQUIRED
-from keras_stts.formats.molmo2.field_kinds import only
-from keras_stts.formats.molmo2.field_kinds import read
-from keras_stts.formats.molmo2.field_kinds import unused
+from keras_stts.formats.field_kinds import ABOUT
+from keras_stts.formats.field_kinds import OUTPUTS
+from keras_stts.formats.field_kinds import REQUIRED
+from keras_stts.formats.field_kinds import only
+from keras_stts.formats.field_kinds import read
+from keras_stts.formats.field_kinds import unused
 
 NAMED_TOKENS = {
     "bos_token": read("bos_token", "token"),
