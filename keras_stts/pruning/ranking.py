@@ -8,6 +8,7 @@ from keras_stts.layers import TokenPruning
 from keras_stts.ops import Frames
 from keras_stts.ops import Reach
 from keras_stts.ops import alone_in_row
+from keras_stts.ops import flat_blocks
 from keras_stts.ops import neighbor_similarity
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import spread_to_patches
@@ -194,7 +195,9 @@ class Ranking(PruningMethod):
         attend = tower.attend_frames(frames, num_patches)
         hidden = tower.run(x, early, also={self.layer}, attend=attend)
         x = hidden[self.layer]
-        blocks = _flat_blocks(ops.reshape(x, shape), tower)
+        blocks = flat_blocks(
+            to_blocks(ops.reshape(x, shape), tower.window, tower.grid)
+        )
         ranked = self._rank(blocks, frames)
         bias = self._bias_of_patches(ranked["scores"], tower, frames)
         hidden |= tower.run(x, next, also={scored}, attend=attend, bias=bias)
@@ -287,10 +290,3 @@ class Ranking(PruningMethod):
             "layer": self.layer,
             "refill": self.refill,
         }
-
-
-def _flat_blocks(x, tower):
-    """(B, T, N, D) -> (B, T, P, g * D), a block's patches side by side."""
-    blocks = to_blocks(x, tower.window, tower.grid)
-    *_, num_frames, num_blocks, size, width = blocks.shape
-    return ops.reshape(blocks, (-1, num_frames, num_blocks, size * width))
