@@ -8,13 +8,20 @@ from keras_stts.formats.molmo2 import fields as fields
 FILE = "generation_config.json"
 
 
-def load(preset, config, vocabulary_size):
+def load(
+    preset,
+    config,
+    vocabulary_size,
+    stop_token_ids=molmo2_config.stop_token_ids,
+):
     """Settings of generation, with transformers' defaults.
 
     Args:
         preset: Str. Handle or directory.
         config: Dict, the checkpoint's `config.json`.
         vocabulary_size: Int.
+        stop_token_ids: Function of config and preset that returns the ids
+            that end an answer if `generation_config.json` has none.
 
     Returns:
         Tuple (arguments of `VideoVLM`, list of ids at which an answer ends
@@ -29,7 +36,7 @@ def load(preset, config, vocabulary_size):
         values = fields.parse({}, FILE, preset=preset)
     stops = values["stop_token_ids"]
     if stops is None:
-        stops = molmo2_config.stop_token_ids(config, preset)
+        stops = stop_token_ids(config, preset)
     stops = [stops] if isinstance(stops, int) else stops
     fields.require(
         all(0 <= i < vocabulary_size for i in stops or []),

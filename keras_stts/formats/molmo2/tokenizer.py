@@ -30,11 +30,13 @@ def has_tokenizer(preset):
     return all(preset_files.has(preset, name) for name in (VOCABULARY, MERGES))
 
 
-def load(preset):
+def load(preset, vision_tokens=VISION_TOKENS):
     """Arguments of `VideoVLMTokenizer`.
 
     Args:
         preset: Str. Handle or directory.
+        vision_tokens: Dict of which the values are the tokens of images and
+            videos.
 
     Returns:
         Dict.
@@ -85,7 +87,7 @@ def load(preset):
     special = {token for token, is_special in added.items() if is_special}
     for name in LISTS:
         special.update(_contents(config[name]), _contents(named.get(name)))
-    special -= {start, end, pad, *VISION_TOKENS.values()}
+    special -= {start, end, pad, *vision_tokens.values()}
     return {
         **arguments,
         "unsplittable_tokens": list(added),

@@ -58,6 +58,24 @@ def model_config(config, preset="a checkpoint"):
     }
 
 
+def stop_token_ids(config, preset="a checkpoint"):
+    """Ids that end an answer if no other file has them, or `None`."""
+    top = fields.parse(config, FILE, preset=preset, tables=TABLES)
+    text = Part(top["text_config"], "text_config", preset, TABLES)
+    return top["stop_token_ids"] or text["stop_token_ids"]
+
+
+def special_token_ids(config, preset="a checkpoint"):
+    """Dict of names in `VISION_TOKENS` to the ids that a config tells."""
+    top = fields.parse(config, FILE, preset=preset, tables=TABLES)
+    return {
+        "vision_start": top["vision_start"],
+        "vision_end": top["vision_end"],
+        "image_pad": top["image_token_id"],
+        "video_pad": top["video_token_id"],
+    }
+
+
 def _vision(vision):
     sizes = ("vision_num_layers", "vision_patch_size", "vision_window")
     sizes += ("vision_num_heads", "vision_temporal_patch_size", "num_positions")
