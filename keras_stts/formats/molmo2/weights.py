@@ -82,15 +82,16 @@ def backbone_table(backbone):
 
 def head_table(model):
     """Like `backbone_table`, for the output head of a `VideoVLM`."""
-    return {("lm_head.weight",): _kernels(model.lm_head)}
+    return {("lm_head.weight",): kernels(model.lm_head)}
 
 
-def _kernels(*layers):
+def kernels(*layers):
+    """Kernels of layers, also of quantized ones or with LoRA."""
     return [hub.own_variable(layer, "kernel") for layer in layers]
 
 
 def add_dense(table, name, layer):
-    table[(name + ".weight",)] = _kernels(layer)
+    table[(name + ".weight",)] = kernels(layer)
     table[(name + ".bias",)] = [layer.bias]
 
 
@@ -104,7 +105,7 @@ def add_connector(table, name, connector):
     add_pooler(table, name + "image_pooling_2d.", connector.pooler)
     layers = {"1": connector.gate, "3": connector.up, "2": connector.down}
     for key, layer in layers.items():
-        table[(f"{name}image_projector.w{key}.weight",)] = _kernels(layer)
+        table[(f"{name}image_projector.w{key}.weight",)] = kernels(layer)
 
 
 def add_scorer(table, name, scorer):
@@ -143,7 +144,7 @@ def add_text_block(table, name, block):
         "self_attn.k_norm": block.key_norm,
     }
     for key, layers in kernels.items():
-        table[(f"{name}{key}.weight",)] = _kernels(*layers)
+        table[(f"{name}{key}.weight",)] = kernels(*layers)
         if layers[0].use_bias:
             table[(f"{name}{key}.bias",)] = [layer.bias for layer in layers]
     for key, norm in norms.items():
