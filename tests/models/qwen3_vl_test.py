@@ -349,3 +349,27 @@ def test_bad_inputs_are_refused(pruned):
     for message, changes in cases.items():
         with pytest.raises(ValueError, match=message):
             model.predict({**x, **changes}, verbose=0)
+
+
+def test_kept_tokens_keep_their_positions(pruned):
+    """Numbered anew they would lie elsewhere, and answers would differ."""
+    model, sample = pruned("stts"), SAMPLES["video"]
+    x = qwen3_vl.inputs([sample])
+    x = {name: x[name] for name in model.backbone.input}
+    kept = outputs(model, [sample])["kept"][0, :, :6]
+    ids, mask = x["vision_token_ids"][0], x["vision_mask"][0].copy()
+    mask[np.flatnonzero(ids == qwen3_vl.VIDEO)] = kept.ravel()
+    _, prefix, _ = run(model, model.prefill, x)
+    real = prefix["masks"][0][0]
+    found = prefix["positions"][0][0][real]
+    assert (found == x["vision_positions"][0][mask]).all()
+    start = x["vision_positions"][0].max() + 1
+    assert prefix["length"][0] == start
+    anew = x["vision_positions"].copy()
+    anew[0, mask] = np.arange(mask.sum())[:, None]
+    anew[0, ~mask] = 0
+    one, other = (
+        to_numpy(run(model, model, {**x, "vision_positions": places}))
+        for places in (x["vision_positions"], anew)
+    )
+    assert np.abs(one - other).max() > 0.01
