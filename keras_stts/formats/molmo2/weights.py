@@ -131,7 +131,7 @@ def add_vision_block(table, name, block):
 
 
 def add_text_block(table, name, block):
-    kernels = {
+    dense = {
         "self_attn.att_proj": (block.query, block.key, block.value),
         "self_attn.attn_out": (block.attention_output,),
         "mlp.ff_proj": (block.mlp_up, block.mlp_gate),
@@ -143,7 +143,7 @@ def add_text_block(table, name, block):
         "self_attn.q_norm": block.query_norm,
         "self_attn.k_norm": block.key_norm,
     }
-    for key, layers in kernels.items():
+    for key, layers in dense.items():
         table[(f"{name}{key}.weight",)] = kernels(*layers)
         if layers[0].use_bias:
             table[(f"{name}{key}.bias",)] = [layer.bias for layer in layers]
