@@ -12,6 +12,7 @@ from keras_stts import timing
 from keras_stts.flops import block_flops
 from keras_stts.flops import packed_pairs
 from keras_stts.layers.initializers import weights_to_be_loaded
+from tests.tiny import SHALLOW
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
 
@@ -80,7 +81,7 @@ def test_unknown_layout():
 
 
 def test_benchmark_reports_each_phase_and_restores_the_weights():
-    model = tiny_model()
+    model = tiny_model(**SHALLOW)
     before = model.get_weights()
     phases = ("prefill", "decode", "train_step")
     result = keras_stts.benchmark(
@@ -125,7 +126,7 @@ def test_models_are_timed_in_turns(monkeypatch):
 
 
 def test_benchmark_of_several_models():
-    models = {ratio: tiny_model(prune_ratio=ratio) for ratio in (0.0, 0.5)}
+    models = {r: tiny_model(prune_ratio=r, **SHALLOW) for r in (0.0, 0.5)}
     inputs = tiny_batch(models[0.0])
     found = keras_stts.benchmark(models, inputs, ("prefill",), repeats=1)
     assert list(found) == [0.0, 0.5]

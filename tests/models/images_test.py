@@ -18,7 +18,7 @@ def model_with(num_images, num_frames=4):
     processor = tiny.preprocessor(
         num_frames, num_blocks=64, sequence_length=32, **settings
     )
-    return tiny.model(True, processor, num_frames=num_frames, **settings)
+    return tiny.shallow(True, processor, num_frames=num_frames, **settings)
 
 
 def image(seed):

@@ -28,11 +28,11 @@ def in_rows(x, rows=ROWS):
 @functools.cache
 def models(sharp=True, **kwargs):
     """A model of one sample a row, and one of several, same weights."""
-    apart = tiny.model(sharp, **kwargs)
+    apart = tiny.shallow(sharp, **kwargs)
     processor = tiny.preprocessor(
         ROOM["num_frames"], num_segments=3, sequence_length=72
     )
-    packed = tiny.model(processor=processor, **ROOM, **kwargs)
+    packed = tiny.shallow(processor=processor, **ROOM, **kwargs)
     packed.set_weights(apart.get_weights())
     return apart, packed
 
@@ -283,9 +283,9 @@ def test_rows_need_num_segments():
         apart.preprocessor({"videos": ONE, "prompts": [["a", "b"]]})
     for changes in ({"num_segments": 0}, {"num_segments": 2, "num_images": 1}):
         with pytest.raises(ValueError, match="samples that a row can hold"):
-            tiny.model(**changes)
+            tiny.shallow(**changes)
     with pytest.raises(ValueError, match="must agree on .*num_segments"):
-        tiny.model(processor=tiny.preprocessor(8), **ROOM)
+        tiny.shallow(processor=tiny.preprocessor(8), **ROOM)
 
 
 @pytest.mark.parametrize(

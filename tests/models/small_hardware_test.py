@@ -28,7 +28,7 @@ def fit(model, epochs=6, rate=0.05):
 
 
 def test_lora(tmp_path):
-    model = tiny.model(sharp=True)
+    model = tiny.shallow(sharp=True)
     start = model.get_weights()
     model.enable_lora(2)
     before = values(model)
@@ -48,7 +48,7 @@ def test_lora(tmp_path):
     answers = model.generate(tiny.raw(responses=False))
     path = str(tmp_path / "tuned.lora.h5")
     model.save_lora_weights(path)
-    other = tiny.model(sharp=True)
+    other = tiny.shallow(sharp=True)
     other.set_weights(start)
     other.load_lora_weights(path)
     for one, two in zip(model.backbone.weights, other.backbone.weights):
@@ -59,7 +59,7 @@ def test_lora(tmp_path):
 
 
 def test_lora_of_chosen_layers(tmp_path):
-    model = tiny.model()
+    model = tiny.shallow()
     model.enable_lora(2, ["lm_head", "gate", "token_embedding"])
     trained = {v.path for v in model.trainable_variables}
     trained = {path for path in trained if "scorer" not in path}
@@ -75,7 +75,7 @@ def test_lora_of_chosen_layers(tmp_path):
         variable.assign(np.full(variable.shape, 0.5))
     path = str(tmp_path / "tuned.lora.h5")
     model.save_lora_weights(path)
-    other = tiny.model()
+    other = tiny.shallow()
     other.load_lora_weights(path)
     assert {v.path for v in other.trainable_variables} == {
         v.path for v in model.trainable_variables
@@ -83,17 +83,17 @@ def test_lora_of_chosen_layers(tmp_path):
     for one, two in zip(model.weights, other.weights, strict=True):
         tiny.same(one, two)
     # A model that is shown nothing has its layers in another order.
-    text = tiny.model(num_frames=0)
+    text = tiny.shallow(num_frames=0)
     text.load_lora_weights(path)
     factor = text.backbone.connector.gate.lora_kernel_a
     tiny.same(factor, np.full(factor.shape, 0.5))
     with pytest.raises(ValueError, match="lm_head is unknown"):
-        tiny.model().backbone.load_lora_weights(path)
+        tiny.shallow().backbone.load_lora_weights(path)
 
 
 def test_lora_files_of_others(tmp_path):
     path = str(tmp_path / "tuned.lora.h5")
-    model = tiny.model()
+    model = tiny.shallow()
     with pytest.raises(ValueError, match="without any. Call `enable_lora"):
         model.save_lora_weights(path)
     with pytest.raises(FileNotFoundError, match="must exist. Received"):
@@ -102,11 +102,11 @@ def test_lora_files_of_others(tmp_path):
     with pytest.raises(ValueError, match=r"must end in `.lora.h5`"):
         model.save_lora_weights(str(tmp_path / "tuned.h5"))
     model.save_lora_weights(path)
-    other = tiny.model()
+    other = tiny.shallow()
     other.enable_lora(2, ["query"])
     with pytest.raises(ValueError, match="/value is unknown"):
         other.load_lora_weights(path)
-    other = tiny.model()
+    other = tiny.shallow()
     other.enable_lora(3)
     with pytest.raises(ValueError, match="of the same rank.*query/lora"):
         other.load_lora_weights(path)
@@ -119,16 +119,16 @@ def test_lora_files_of_others(tmp_path):
 @pytest.mark.parametrize("names", [["queries"], ["query", "queries"], []])
 def test_lora_of_unknown_layers(names):
     if not names:
-        tiny.model().enable_lora(2, names)  # The default.
+        tiny.shallow().enable_lora(2, names)  # The default.
         return
     with pytest.raises(ValueError, match="queries is unknown. Known.* query"):
-        tiny.model().enable_lora(2, names)
+        tiny.shallow().enable_lora(2, names)
 
 
 @pytest.mark.filterwarnings("error::UserWarning")
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_quantized(mode, tmp_path):
-    model = tiny.model(sharp=True)
+    model = tiny.shallow(sharp=True)
     x = model.preprocessor(tiny.raw(responses=False))
     before = tiny.run(model, model, x)
     model.quantize(mode)
@@ -150,7 +150,7 @@ def test_quantized(mode, tmp_path):
 
 @pytest.mark.parametrize("mode", ["int8", "int4"])
 def test_lora_on_quantized_weights(mode):
-    model = tiny.model(sharp=True)
+    model = tiny.shallow(sharp=True)
     model.quantize(mode)
     model.enable_lora(2)
     losses = fit(model)
@@ -158,7 +158,7 @@ def test_lora_on_quantized_weights(mode):
 
 
 def test_rematerialization_changes_no_gradient():
-    models = [tiny.model(sharp=True, rematerialize=r) for r in (False, True)]
+    models = [tiny.shallow(sharp=True, rematerialize=r) for r in (False, True)]
     x, _, _ = models[0].preprocessor(tiny.raw())
     results = [gradients(model, x) for model in models]
     for one, other in zip(*results, strict=True):
@@ -180,7 +180,7 @@ def gradients(model, x):
 
 def test_rematerialization_learns_and_saves_memory():
     plain, model = (
-        tiny.model(sharp=True, rematerialize=r) for r in (False, True)
+        tiny.shallow(sharp=True, rematerialize=r) for r in (False, True)
     )
     losses = fit(model)
     assert losses[-1] < losses[0]
@@ -212,7 +212,7 @@ def test_low_precision_learns(dtype):
     if dtype == "mixed_float16" and keras.config.backend() == "jax":
         pytest.skip("JAX's attention has no float16 on a CPU.")
     # The sharp model's activations are too large for float16.
-    model = tiny.model(sharp=dtype != "mixed_float16", dtype=dtype)
+    model = tiny.shallow(sharp=dtype != "mixed_float16", dtype=dtype)
     if dtype == "bfloat16":
         with pytest.raises(ValueError, match="beta_2=0.999. Load the model"):
             model.compile(optimizer="adam")

@@ -7,6 +7,7 @@ import pytest
 from keras_stts.training import text_loss
 from keras_stts.training.text_loss import TextAccuracy
 from keras_stts.training.text_loss import TextCrossentropy
+from tests.tiny import SHALLOW
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
 
@@ -24,7 +25,7 @@ def stepped(monkeypatch, most, change=None, **compiled):
     """What a step of training, and then one of testing, give."""
     monkeypatch.setattr(text_loss, "MOST_BYTES", most)
     keras.utils.set_random_seed(0)
-    model = tiny_model()
+    model = tiny_model(**SHALLOW)
     if change is not None:
         change(model)
     compiled = {"optimizer": keras.optimizers.SGD(0.5), **compiled}

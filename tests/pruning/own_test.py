@@ -76,7 +76,7 @@ def kernel(model):
 
 def train(method):
     """Its kernel before and after a step, and the losses of that step."""
-    model = tiny.model(pruning=method, task={"aux_coefficient": None})
+    model = tiny.shallow(pruning=method, task={"aux_coefficient": None})
     tiny.compile_to_train(model, rate=1.0)
     before = kernel(model)
     history = model.fit(tiny.raw(), batch_size=3, verbose=0).history
@@ -101,7 +101,7 @@ def test_the_loss_of_answers_trains_it_by_its_bias():
 
 def test_what_it_has_is_the_part_that_is_called_scorer():
     task = {"trainable_parts": ["scorer"]}
-    model = tiny.model(pruning=Learned(), task=task)
+    model = tiny.shallow(pruning=Learned(), task=task)
     paths = {v.path.split("/")[0] for v in model.trainable_variables}
     assert paths == {"pruning"}
 
@@ -117,7 +117,7 @@ def test_what_it_learnt_is_saved(tmp_path):
 
 
 def test_a_preset_of_another_method(tmp_path):
-    tiny.model().save_to_preset(tmp_path / "stts")
+    tiny.shallow().save_to_preset(tmp_path / "stts")
     with pytest.warns(UserWarning, match="no weights of Learned.*untrained"):
         model = keras_stts.VideoVLM.from_preset(
             str(tmp_path / "stts"), pruning=Learned()
@@ -126,8 +126,8 @@ def test_a_preset_of_another_method(tmp_path):
 
 
 def test_what_it_says_it_takes_is_counted():
-    free = tiny.model(pruning="frame_similarity")
-    own = tiny.model(pruning=Learned())
+    free = tiny.shallow(pruning="frame_similarity")
+    own = tiny.shallow(pruning=Learned())
     width = 4 * own.backbone.vision_encoder.hidden_dim
     wanted = Learned().flops(tiny.NUM_FRAMES, tiny.NUM_BLOCKS, width)
     assert own.flops()["total"] - free.flops()["total"] == wanted
@@ -150,12 +150,12 @@ def test_what_it_takes_inside_the_language_model_is_counted(monkeypatch):
 def test_merging_and_inside_the_language_model(method, tmp_path):
     inside = isinstance(method, Halved)
     processor = tiny.preprocessor(prompt_mask=inside)
-    model = tiny.model(sharp=True, processor=processor, pruning=method)
+    model = tiny.shallow(sharp=True, processor=processor, pruning=method)
     model.compile(sampler="greedy")
     answers = model.generate(tiny.raw(responses=False))
     model.save_to_preset(tmp_path / "own")
     other = keras_stts.VideoVLM.from_preset(str(tmp_path / "own"))
     other.compile(sampler="greedy")
     assert other.generate(tiny.raw(responses=False)) == answers
-    wanted = tiny.model(pruning="tome").flops()["total"]
+    wanted = tiny.shallow(pruning="tome").flops()["total"]
     assert (model.flops()["total"] == wanted + 7) != inside
