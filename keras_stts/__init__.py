@@ -17,6 +17,9 @@ from keras_stts.evaluation import evaluate
 from keras_stts.formats.molmo2 import format as _molmo2  # noqa: F401
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.qwen3_vl.converter import Qwen3VLVideoConverter
+from keras_stts.preprocessing.qwen3_vl.preprocessor import Qwen3VLPreprocessor
+from keras_stts.preprocessing.qwen3_vl.tokenizer import Qwen3VLTokenizer
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.preprocessing.video_vlm_tokenizer import VideoVLMTokenizer
 from keras_stts.preprocessing.video_vlm_video_converter import (
@@ -26,6 +29,9 @@ from keras_stts.timing import benchmark
 from keras_stts.version import __version__
 
 __all__ = [
+    "Qwen3VLPreprocessor",
+    "Qwen3VLTokenizer",
+    "Qwen3VLVideoConverter",
     "VideoVLM",
     "VideoVLMBackbone",
     "VideoVLMPreprocessor",

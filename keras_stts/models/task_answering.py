@@ -224,6 +224,12 @@ class Answering:
                 "`kept_blocks` reads a video, for which the model needs its "
                 "preprocessor. Received: a model with preprocessor=None."
             )
+        if self.preprocessor.input_layout.num_blocks_of_frames is None:
+            raise ValueError(
+                "`kept_blocks` is of models whose frames have one grid. "
+                "Received: one of Qwen3-VL. Its backbone says what is kept: "
+                '`model.backbone.predict(inputs)["kept"]`.'
+            )
         converter = self.preprocessor.video_converter
         sampled = converter.read(video, fps)
         converted = converter([sampled])

@@ -1,6 +1,8 @@
 """How a `VideoVLM` comes of a preset."""
 
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.qwen3_vl.converter import Qwen3VLVideoConverter
+from keras_stts.preprocessing.qwen3_vl.preprocessor import Qwen3VLPreprocessor
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.preprocessing.video_vlm_video_converter import (
     VideoVLMVideoConverter,
@@ -91,6 +93,11 @@ class Loading:
                 )
 
 
+def _names(*classes):
+    """Arguments of the same part in all families."""
+    return set().union(*map(argument_names, classes))
+
+
 def _takers(cls, kwargs):
     """Names of the arguments each part of a model takes from a preset.
 
@@ -99,8 +106,8 @@ def _takers(cls, kwargs):
     takers = {
         "task": argument_names(cls) | {"name", "compile"},
         "backbone": argument_names(VideoVLMBackbone) | {"dtype"},
-        "preprocessor": argument_names(VideoVLMPreprocessor),
-        "converter": argument_names(VideoVLMVideoConverter),
+        "preprocessor": _names(VideoVLMPreprocessor, Qwen3VLPreprocessor),
+        "converter": _names(VideoVLMVideoConverter, Qwen3VLVideoConverter),
     }
     if "backbone" in kwargs:
         takers["backbone"] = set()

@@ -11,6 +11,7 @@ from keras_stts.models.task_saving import Saving
 from keras_stts.models.task_training import Training
 from keras_stts.models.task_training import run_backbone
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.chat_preprocessor import ChatPreprocessor
 from keras_stts.preprocessing.input_layout import check_agree
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.presets.built_in import PRESETS
@@ -35,8 +36,9 @@ class VideoVLM(
 
     Args:
         backbone: A `keras_stts.VideoVLMBackbone`.
-        preprocessor: A `keras_stts.VideoVLMPreprocessor`, or `None` to give
-            the model preprocessed inputs.
+        preprocessor: A `keras_stts.VideoVLMPreprocessor`, or that of another
+            family, such as `keras_stts.Qwen3VLPreprocessor`, or `None` to
+            give the model preprocessed inputs.
         aux_coefficient: Float, schedule or `None`. Weight of the temporal
             auxiliary loss, see `keras_stts.layers.AuxiliaryLoss`. Defaults to
             `0.5`. The metric `aux_loss` is that loss without weight, the mean
@@ -97,7 +99,7 @@ class VideoVLM(
         max_new_tokens=None,
         **kwargs,
     ):
-        if isinstance(preprocessor, VideoVLMPreprocessor):
+        if isinstance(preprocessor, ChatPreprocessor):
             check_agree(backbone, preprocessor)
         _check_max_new_tokens(max_new_tokens)
         if trainable_parts is not None:

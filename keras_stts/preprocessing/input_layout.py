@@ -19,14 +19,14 @@ class Layout:
     Attributes:
         needs_video: Bool. Whether each example has a video, if the model
             takes any.
-        of_converter: Tuple of str, the fields that are the video converter's,
-            not the preprocessor's own.
+        of_others: Tuple of str, the fields that are not arguments of a
+            preprocessor, but of its parts or told by others.
     """
 
     needs_video = True
     # Blocks P of a frame, if known before the run.
     num_blocks_of_frames: typing.ClassVar = None
-    of_converter: typing.ClassVar = ()
+    of_others: typing.ClassVar = ()
     # Fields of all subclasses.
     num_frames: int
     num_blocks: int
@@ -97,9 +97,7 @@ class Layout:
     def preprocessor_arguments(self):
         """Dict of those that are the preprocessor's own."""
         arguments = dataclasses.asdict(self)
-        return {
-            n: arguments[n] for n in arguments if n not in self.of_converter
-        }
+        return {n: arguments[n] for n in arguments if n not in self.of_others}
 
     def facts(self):
         """Dict of what must agree."""
@@ -115,6 +113,7 @@ class PatchLayout(Layout):
     """
 
     needs_video = False
+    of_others = ("num_frames", "num_blocks", "block_patches", "patch_values")
 
     num_frames: int
     num_blocks: int
@@ -194,7 +193,7 @@ class InputLayout(Layout):
     ```
     """
 
-    of_converter = ("num_frames", "image_size")
+    of_others = ("num_frames", "image_size")
 
     @property
     def num_blocks_of_frames(self):

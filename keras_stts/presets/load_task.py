@@ -2,14 +2,14 @@
 
 import warnings
 
+import keras
+
 from keras_stts import _hub_compat as hub
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.memory import foresight
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.chat_preprocessor import ChatPreprocessor
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
-from keras_stts.preprocessing.video_vlm_video_converter import (
-    VideoVLMVideoConverter,
-)
 from keras_stts.presets import configs as preset_configs
 from keras_stts.presets import files as preset_files
 from keras_stts.presets import keras_format
@@ -110,11 +110,22 @@ def _keras_preprocessor(preset, preprocessor, converter):
     if not preset_files.has(preset, hub.PREPROCESSOR_CONFIG_FILE):
         _check_saved_without(preset)
         return None
+    cls = _preprocessor_class(preset)
     if converter and "video_converter" not in preprocessor:
-        preprocessor["video_converter"] = VideoVLMVideoConverter.from_preset(
+        preprocessor["video_converter"] = cls.video_converter_cls.from_preset(
             preset, **converter
         )
-    return VideoVLMPreprocessor.from_preset(preset, **preprocessor)
+    return cls.from_preset(preset, **preprocessor)
+
+
+def _preprocessor_class(preset):
+    """That of another family, if the preset was saved with one."""
+    name = hub.PREPROCESSOR_CONFIG_FILE
+    config = preset_files.read_json(preset, name)
+    cls = keras.saving.get_registered_object(config.get("registered_name"))
+    if isinstance(cls, type) and issubclass(cls, ChatPreprocessor):
+        return cls
+    return VideoVLMPreprocessor
 
 
 def _check_saved_without(preset):
