@@ -15,6 +15,7 @@ from keras_stts import towers
 from keras_stts import visualize
 from keras_stts.evaluation import evaluate
 from keras_stts.formats.molmo2 import format as _molmo2  # noqa: F401
+from keras_stts.formats.qwen3_vl import format as _qwen3_vl  # noqa: F401
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.preprocessing.qwen3_vl.converter import Qwen3VLVideoConverter

@@ -12,6 +12,16 @@ class Format:
 
     model_type = None
 
+    def share(self, preset, arguments):
+        """Let parts that are loaded apart agree, before they are.
+
+        Args:
+            preset: Str.
+            arguments: Dict of `"backbone"`, `"preprocessor"` and
+                `"converter"` to dicts of changed arguments, which may be
+                added to.
+        """
+
     def load(self, cls, preset, **kwargs):
         """Implements `cls.from_preset` for a backbone or preprocessor part."""
         raise NotImplementedError

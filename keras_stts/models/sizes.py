@@ -70,7 +70,16 @@ OWN = {
     "num_segments": 1,
     "video_patch_id": None,
 }
-NAMES = frozenset({*OWN, *METHOD, *DOORS}.union(*PARTS.values()))
+# Arguments of parts of other families than Molmo2's.
+OTHERS = {
+    "vision_encoder": {
+        "vision_num_blocks": "num_blocks",
+        "vision_num_image_blocks": "num_image_blocks",
+    }
+}
+NAMES = frozenset(
+    {*OWN, *METHOD, *DOORS}.union(*PARTS.values(), *OTHERS.values())
+)
 
 
 def defaults():
@@ -86,7 +95,8 @@ def defaults():
 
 def needed():
     """Sorted names that have no default."""
-    return sorted(NAMES - set(METHOD) - set(defaults()))
+    others = set().union(*OTHERS.values())
+    return sorted(NAMES - set(METHOD) - set(defaults()) - others)
 
 
 def of_backbone(backbone):
@@ -225,6 +235,7 @@ def changed(config, changes):
     if not is_whole(config):
         return {**config, **changes}
     for part, names in PARTS.items():
+        names = {**names, **OTHERS.get(part, {})}
         inner = {a: changes[n] for n, a in names.items() if n in changes}
         if changes.get("dtype") is not None:
             inner["dtype"] = None

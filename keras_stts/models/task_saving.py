@@ -9,6 +9,7 @@ from keras_stts.presets import migration
 from keras_stts.presets import saving as preset_saving
 from keras_stts.presets.keras_format import reading_weights
 from keras_stts.presets.model_card import write_model_card
+from keras_stts.towers.vision_encoder import VisionEncoder
 from keras_stts.training import lora
 
 QUANTIZED = (keras.layers.Dense, keras.layers.Embedding)
@@ -108,7 +109,8 @@ class Saving:
         written. Other files are kept.
 
         Raises:
-            ValueError: If the model lacks vision tokens that Molmo2 has.
+            ValueError: If the model lacks vision tokens that Molmo2 has, or
+                has parts of another family.
             OSError: If it cannot be written, such as on a full disk. Then the
                 older preset is still there.
 
@@ -119,6 +121,13 @@ class Saving:
         again = keras_stts.VideoVLM.from_preset("exported", prune_ratio=0.5)
         ```
         """
+        tower = self.backbone.vision_encoder
+        if not isinstance(tower, VisionEncoder):
+            raise ValueError(
+                "`export_to_transformers` writes models of Molmo2's parts. "
+                f"Received: a vision encoder of {type(tower).__name__}. Use "
+                "`save_to_preset`."
+            )
         with preset_saving.replacing(directory, "molmo2") as part:
             registry.get("molmo2").export(self, part, max_shard_size)
 

@@ -48,6 +48,9 @@ def load_task(
     if "preprocessor" not in task:
         preset_files.check_complete(preset)
     format = format_of(preset)
+    if format is not None and not {"backbone", "preprocessor"} & set(task):
+        parts = {"backbone": backbone, "preprocessor": preprocessor}
+        format.share(preset, {**parts, "converter": converter})
     if "backbone" not in task:
         backbone.setdefault("dtype", saved_dtype(preset))
         foresight.before_loading(backbone_config(preset, backbone), 4)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import keras_stts
-from keras_stts.formats.molmo2 import checkpoint
+from keras_stts.formats import checkpoint
 from tests.models import tiny
 
 LOAD = keras_stts.VideoVLM.from_preset

@@ -14,7 +14,7 @@ from safetensors.numpy import save_file
 
 import keras_stts
 from keras_stts import VideoVLM
-from keras_stts.formats.molmo2 import checkpoint
+from keras_stts.formats import checkpoint
 from keras_stts.formats.molmo2.loading import backbone_config
 from keras_stts.formats.molmo2.weights import SCORER
 from keras_stts.formats.molmo2.weights import backbone_table

@@ -9,9 +9,9 @@ import numpy as np
 from keras import ops
 
 from keras_stts import _hub_compat as hub
+from keras_stts.formats.checkpoint import WEIGHTS
+from keras_stts.formats.checkpoint import WEIGHTS_INDEX
 from keras_stts.formats.molmo2 import saved as molmo2_saved
-from keras_stts.formats.molmo2.checkpoint import WEIGHTS
-from keras_stts.formats.molmo2.checkpoint import WEIGHTS_INDEX
 from keras_stts.formats.molmo2.processor import SWITCHES
 from keras_stts.formats.molmo2.weights import backbone_table
 from keras_stts.formats.molmo2.weights import head_table

@@ -4,17 +4,18 @@ import functools
 import warnings
 
 from keras_stts import _hub_compat as hub
+from keras_stts.formats.checkpoint import Checkpoint
 from keras_stts.formats.molmo2 import chat_files
 from keras_stts.formats.molmo2 import generation as molmo2_generation
 from keras_stts.formats.molmo2 import processor as molmo2_processor
 from keras_stts.formats.molmo2 import saved as molmo2_saved
 from keras_stts.formats.molmo2 import tokenizer as molmo2_tokenizer
-from keras_stts.formats.molmo2.checkpoint import Checkpoint
 from keras_stts.formats.molmo2.config import backbone_config
 from keras_stts.formats.molmo2.tokenizer import has_tokenizer
 from keras_stts.formats.molmo2.weights import SCORER
 from keras_stts.formats.molmo2.weights import backbone_table
 from keras_stts.formats.molmo2.weights import head_table
+from keras_stts.formats.molmo2.weights import transformers_names
 from keras_stts.layers.initializers import scorer_initializer
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models import sizes
@@ -150,8 +151,16 @@ def load_backbone(preset, *, load_weights=True, cls=VideoVLMBackbone, **kwargs):
             )
     # A scorer is left where another method prunes.
     also = checkpoint.names_of(SCORER)
+    table = _as_named(checkpoint, table)
     checkpoint.assign(table, also=("lm_head.weight", *also))
     return backbone
+
+
+def _as_named(checkpoint, table):
+    """A table by the names of transformers, if the files have these."""
+    if not checkpoint.has("model.language_model."):
+        return table
+    return {transformers_names(keys): table[keys] for keys in table}
 
 
 def _draw(variables):
@@ -164,7 +173,9 @@ def _draw(variables):
 
 def load_head(model, preset):
     """Load the output head of a `VideoVLM`."""
-    Checkpoint(preset).assign(head_table(model), partial=True)
+    checkpoint = Checkpoint(preset)
+    table = _as_named(checkpoint, head_table(model))
+    checkpoint.assign(table, partial=True)
 
 
 def load_tokenizer(preset, cls=VideoVLMTokenizer, **kwargs):

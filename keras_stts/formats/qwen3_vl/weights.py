@@ -39,9 +39,15 @@ def backbone_table(backbone):
     return table
 
 
-def head_table(model):
-    """Like `backbone_table`, for an output head that is not tied."""
-    return {(HEAD,): kernels(model.lm_head)}
+def head_table(model, *, tied):
+    """Like `backbone_table`, for the output head.
+
+    Args:
+        model: A `VideoVLM`.
+        tied: Bool. Whether its weights are those of the token embedding.
+    """
+    name = TEXT + "embed_tokens.weight" if tied else HEAD
+    return {(name,): kernels(model.lm_head)}
 
 
 def _add_norm(table, name, norm):

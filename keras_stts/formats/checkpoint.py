@@ -1,13 +1,13 @@
-"""The weights files of a Molmo2 checkpoint."""
+"""The weights files of a checkpoint."""
 
 import collections
 import concurrent.futures
+import math
 import os
 import re
 
 import numpy as np
 
-from keras_stts.formats.molmo2.weights import transformers_names
 from keras_stts.layers.initializers import assign
 from keras_stts.layers.initializers import host_array
 from keras_stts.presets import files as preset_files
@@ -38,13 +38,15 @@ class Checkpoint:
 
     Args:
         preset: Str. Handle or directory.
+        family: Str, what errors call such a checkpoint.
 
     Raises:
         FileNotFoundError: If a file is missing.
         ValueError: If a file is damaged, pickled or of another dtype.
     """
 
-    def __init__(self, preset):
+    def __init__(self, preset, *, family="Molmo2"):
+        self.family = family
         self.preset = preset
         self.tensors = {}
         places = None
@@ -67,13 +69,14 @@ class Checkpoint:
             pickled = [p for p in PICKLED if self._has_file(p)]
         if pickled:
             raise ValueError(
-                "A Molmo2 checkpoint's weights must be safetensors files: "
-                "pickled ones can run code when they are read. Received: "
-                f"{self.preset} with {pickled[0]}. Convert it with "
+                f"A {self.family} checkpoint's weights must be safetensors "
+                "files: pickled ones can run code when they are read. "
+                f"Received: {self.preset} with {pickled[0]}. Convert it with "
                 "transformers' `save_pretrained`."
             )
         raise FileNotFoundError(
-            "A Molmo2 checkpoint must hold all files of its weights. Received: "
+            f"A {self.family} checkpoint must hold all files of its weights. "
+            "Received: "
             f"{self.preset} without {name}. Download it again."
         )
 
@@ -119,7 +122,7 @@ class Checkpoint:
                 tensors[key] = Stored(
                     path,
                     places[key],
-                    tuple(part.get_shape()),
+                    _as_matrix(part.get_shape()),
                     DTYPES[part.get_dtype()],
                 )
         return tensors
@@ -143,8 +146,6 @@ class Checkpoint:
             ValueError: If a name is missing, a shape does not fit, or the
                 files hold another name. Then no variable has changed.
         """
-        if self.has("model.language_model."):
-            table = {transformers_names(k): v for k, v in table.items()}
         self._check_names(table, also, partial)
         jobs = []
         for keys, variables in table.items():
@@ -197,8 +198,8 @@ class Checkpoint:
         unknown = sorted(key for key in unknown if not _is_unused(key, wanted))
         if missing or unknown:
             raise ValueError(
-                "A Molmo2 checkpoint must hold exactly the weights of its "
-                f"config. Received: {self.preset} with missing "
+                f"A {self.family} checkpoint must hold exactly the weights "
+                f"of its config. Received: {self.preset} with missing "
                 f"{missing[:5]} ({len(missing)}) and unknown {unknown[:5]} "
                 f"({len(unknown)})."
             )
@@ -224,7 +225,7 @@ def _open(path):
         from safetensors import safe_open
     except ImportError as error:
         raise ImportError(
-            "A Molmo2 checkpoint's weights are read with safetensors. "
+            "A checkpoint's weights are read with safetensors. "
             "Install it with `pip install safetensors`."
         ) from error
     try:
@@ -244,6 +245,12 @@ def _places(path):
         header = parse_json(file.read(size).decode(), path)
     header.pop("__metadata__", None)
     return {k: 8 + size + header[k]["data_offsets"][0] for k in header}
+
+
+def _as_matrix(shape):
+    """Kernels of convolutions have more axes, which are read as one."""
+    rows, *rest = shape or (1,)
+    return (rows, math.prod(rest)) if len(rest) > 1 else tuple(shape)
 
 
 def _stored_shape(variable):
