@@ -17,6 +17,9 @@ from tests import public_api
 
 def test_public_names():
     assert keras_stts.__all__ == [
+        "Qwen3VLPreprocessor",
+        "Qwen3VLTokenizer",
+        "Qwen3VLVideoConverter",
         "VideoVLM",
         "VideoVLMBackbone",
         "VideoVLMPreprocessor",
