@@ -138,6 +138,16 @@ def test_pruned_and_trained(loaded):
     assert isinstance(model.generate(x)[0], str)
 
 
+def test_fewer_frames(loaded):
+    folder, *_ = loaded
+    model = keras_stts.VideoVLM.from_preset(
+        str(folder), pruning=None, num_frames=16, load_weights=False
+    )
+    assert model.backbone.num_frames == 8
+    assert model.preprocessor.video_converter.num_frames == 16
+    assert max(model.preprocessor.buckets)[0] == 8
+
+
 def test_default_buckets_hold_every_video(saved):  # noqa: F811
     from keras_stts.formats.qwen3_vl.files import Files
     from keras_stts.formats.qwen3_vl.loading import default_buckets

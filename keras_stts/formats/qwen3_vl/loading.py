@@ -85,7 +85,8 @@ def share(preset, arguments):
     given.setdefault("buckets", default_buckets(converter))
     frames, blocks = (max(side) for side in zip(*given["buckets"]))
     backbone = arguments["backbone"]
-    backbone.setdefault("num_frames", frames)
+    # `num_frames` was for the converter: frames, of which a patch has two.
+    backbone["num_frames"] = frames
     backbone.setdefault("vision_num_blocks", blocks)
     if backbone.get("num_images"):
         side = converter["patch_size"] * converter["merge_size"]
