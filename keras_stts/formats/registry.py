@@ -7,10 +7,12 @@ class Format:
     """Base class of the formats of checkpoints.
 
     A subclass reads and writes one format. After `register`, `from_preset`
-    uses it for presets whose `config.json` names its `model_type`.
+    uses it for presets whose `config.json` names its `model_type`. The class
+    of its preprocessors says which of their arguments can be changed.
     """
 
     model_type = None
+    preprocessor_cls = None
 
     def share(self, preset, arguments):
         """Let parts that are loaded apart agree, before they are.

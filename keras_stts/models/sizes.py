@@ -291,7 +291,8 @@ def _class_of(config):
 
 
 def _check_names(config, rest):
-    unknown = sorted(set(rest) - {"name", "trainable", "dtype"})
+    others = set().union(*OTHERS.values()) & set(config)
+    unknown = sorted((set(rest) | others) - {"name", "trainable", "dtype"})
     missing = sorted(set(needed()) - set(config))
     if unknown or missing:
         raise TypeError(

@@ -1,15 +1,12 @@
 """How a `VideoVLM` comes of a preset."""
 
+from keras_stts.models import sizes
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
-from keras_stts.preprocessing.qwen3_vl.converter import Qwen3VLVideoConverter
-from keras_stts.preprocessing.qwen3_vl.preprocessor import Qwen3VLPreprocessor
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
-from keras_stts.preprocessing.video_vlm_video_converter import (
-    VideoVLMVideoConverter,
-)
 from keras_stts.presets import files as preset_files
 from keras_stts.presets.keras_format import naming
 from keras_stts.presets.load_task import load_task
+from keras_stts.presets.load_task import preprocessor_class
 from keras_stts.presets.preset_mixin import argument_names
 from keras_stts.presets.preset_mixin import backbone_config
 from keras_stts.presets.preset_mixin import check_arguments
@@ -68,7 +65,8 @@ class Loading:
         preset = resolve_preset(preset)
         if "backbone" not in kwargs:
             kwargs = {**defaults, **kwargs}
-        takers = _takers(cls, kwargs)
+        with preset_files.loading():
+            takers = _takers(cls, kwargs, preprocessor_class(preset))
         check_arguments(kwargs, set().union(*takers.values()))
         arguments = {
             part: {n: kwargs[n] for n in kwargs if n in names}
@@ -93,22 +91,24 @@ class Loading:
                 )
 
 
-def _names(*classes):
-    """Arguments of the same part in all families."""
-    return set().union(*map(argument_names, classes))
-
-
-def _takers(cls, kwargs):
+def _takers(cls, kwargs, preprocessor):
     """Names of the arguments each part of a model takes from a preset.
 
     A part that is given ready made takes none.
+
+    Args:
+        cls: `VideoVLM` or a subclass.
+        kwargs: Dict of arguments of `from_preset`.
+        preprocessor: Class of the preset's preprocessor.
     """
     takers = {
         "task": argument_names(cls) | {"name", "compile"},
         "backbone": argument_names(VideoVLMBackbone) | {"dtype"},
-        "preprocessor": _names(VideoVLMPreprocessor, Qwen3VLPreprocessor),
-        "converter": _names(VideoVLMVideoConverter, Qwen3VLVideoConverter),
+        "preprocessor": argument_names(preprocessor),
+        "converter": argument_names(preprocessor.video_converter_cls),
     }
+    if preprocessor is VideoVLMPreprocessor:
+        takers["backbone"] -= set().union(*sizes.OTHERS.values())
     if "backbone" in kwargs:
         takers["backbone"] = set()
     if "preprocessor" in kwargs:

@@ -74,6 +74,22 @@ def load_task(
     return model
 
 
+def preprocessor_class(preset):
+    """The class of a preset's preprocessor; `VideoVLMPreprocessor` if it has
+    none, or none that can be told."""
+    try:
+        format = format_of(preset)
+        if format is not None:
+            return format.preprocessor_cls or VideoVLMPreprocessor
+        config = preset_files.read_json(preset, hub.PREPROCESSOR_CONFIG_FILE)
+    except (OSError, ValueError):  # Loading says what is wrong.
+        return VideoVLMPreprocessor
+    cls = keras.saving.get_registered_object(config.get("registered_name"))
+    if isinstance(cls, type) and issubclass(cls, ChatPreprocessor):
+        return cls
+    return VideoVLMPreprocessor
+
+
 def _preprocessor(format, preset, preprocessor, converter):
     """The preset's preprocessor with changes; None if it has none."""
     if format.has_preprocessor(preset):
@@ -113,22 +129,12 @@ def _keras_preprocessor(preset, preprocessor, converter):
     if not preset_files.has(preset, hub.PREPROCESSOR_CONFIG_FILE):
         _check_saved_without(preset)
         return None
-    cls = _preprocessor_class(preset)
+    cls = preprocessor_class(preset)
     if converter and "video_converter" not in preprocessor:
         preprocessor["video_converter"] = cls.video_converter_cls.from_preset(
             preset, **converter
         )
     return cls.from_preset(preset, **preprocessor)
-
-
-def _preprocessor_class(preset):
-    """That of another family, if the preset was saved with one."""
-    name = hub.PREPROCESSOR_CONFIG_FILE
-    config = preset_files.read_json(preset, name)
-    cls = keras.saving.get_registered_object(config.get("registered_name"))
-    if isinstance(cls, type) and issubclass(cls, ChatPreprocessor):
-        return cls
-    return VideoVLMPreprocessor
 
 
 def _check_saved_without(preset):

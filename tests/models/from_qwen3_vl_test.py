@@ -167,3 +167,11 @@ def test_default_buckets_hold_every_video(saved):  # noqa: F811
             )
             blocks = height * width // 32**2
             find_bucket((-(-number // 2), blocks), buckets)
+
+
+@pytest.mark.parametrize(
+    "name", ["buckets", "image_min_pixels", "vision_num_blocks"]
+)
+def test_arguments_of_another_family_are_refused(name):
+    with pytest.raises(TypeError, match=f"nothing .* takes.*: {name}"):
+        keras_stts.VideoVLM.from_preset("shapes_tiny", **{name: 3})

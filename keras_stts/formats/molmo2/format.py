@@ -1,6 +1,7 @@
 from keras_stts.formats import registry
 from keras_stts.formats.molmo2 import export
 from keras_stts.formats.molmo2 import loading
+from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.presets.files import read_once
 
 
@@ -8,6 +9,7 @@ class Molmo2(registry.Format):
     """Molmo2's checkpoints, in the formats of its authors and transformers."""
 
     model_type = "molmo2"
+    preprocessor_cls = VideoVLMPreprocessor
 
     def load(self, cls, preset, **kwargs):
         return loading.load(cls, preset, **kwargs)

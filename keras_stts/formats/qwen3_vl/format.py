@@ -2,6 +2,7 @@ from keras_stts.formats import registry
 from keras_stts.formats.molmo2.tokenizer import has_tokenizer
 from keras_stts.formats.qwen3_vl import loading
 from keras_stts.formats.qwen3_vl.files import Files
+from keras_stts.preprocessing.qwen3_vl.preprocessor import Qwen3VLPreprocessor
 from keras_stts.presets.files import read_once
 
 
@@ -9,6 +10,7 @@ class Qwen3VL(registry.Format):
     """Qwen3-VL's checkpoints, as transformers saves them."""
 
     model_type = "qwen3_vl"
+    preprocessor_cls = Qwen3VLPreprocessor
 
     def share(self, preset, arguments):
         loading.share(preset, arguments)
