@@ -7,6 +7,7 @@ import pytest
 
 import keras_stts
 from keras_stts.training import distributing
+from tests.models import qwen3_vl
 from tests.tiny import tiny_model
 
 CUT_NOT = re.compile(r".*(norm/(gamma|beta|scale)|layer_norm/scale|score/.*)")
@@ -43,7 +44,8 @@ def spread(model):
 
 def test_every_key_names_weights_and_every_weight_has_one():
     layout_map = keras_stts.VideoVLMBackbone.get_layout_map(mesh(2, 4))
-    paths = [weight.path for weight in tiny_model().weights]
+    models = (tiny_model(), qwen3_vl.model())  # Of all families.
+    paths = [weight.path for model in models for weight in model.weights]
     for key in layout_map:
         assert any(re.fullmatch(key, path) for path in paths), key
     for path in paths:
