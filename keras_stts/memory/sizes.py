@@ -15,7 +15,6 @@ Tokens = namedtuple(
     [
         "batch",
         "frames",
-        "images",
         "patches",
         "whole",
         "kept",
@@ -31,7 +30,6 @@ Tokens.__doc__ = """Numbers of tokens of a batch on one chip.
 Attributes:
     batch: Int B, rows.
     frames: Int, of all rows.
-    images: Int, patches of the images of all rows.
     patches: Int, of one frame.
     whole: Int, patches of all frames and crops.
     kept: Int, patches that the packed vision blocks run on, crops' too.
@@ -63,7 +61,6 @@ def count_tokens(config, batch_size, text_length, time_tokens):
     return Tokens(
         batch=batch_size,
         frames=batch_size * frames,
-        images=batch_size * model.image_patches,
         patches=patches,
         whole=batch_size * whole,
         kept=batch_size * kept * model.window**2,

@@ -52,11 +52,21 @@ class Frames(
             Bool tensor (B, T, P), False for padding frames, and for what a
             frame lacks.
         """
-        shape = ops.shape(like)[:3]
-        found = ops.ones(shape, "bool")
-        if self.mask is not None:
-            found = found & ops.cast(self.mask, "bool")[..., None]
-        if self.grids is not None:
-            place = ops.arange(like.shape[2], dtype="int32")
-            found = found & (place < self.num_blocks[..., None])
-        return found
+        return real_blocks(like, self.mask, self.num_blocks)
+
+
+def real_blocks(like, mask=None, number=None):
+    """Which blocks are real, see `Frames.real`.
+
+    Args:
+        like: Tensor (B, T, P, ...).
+        mask: Optional bool tensor (B, T).
+        number: Optional int tensor (B, T), blocks of each frame.
+    """
+    found = ops.ones(ops.shape(like)[:3], "bool")
+    if mask is not None:
+        found = found & ops.cast(mask, "bool")[..., None]
+    if number is not None:
+        place = ops.arange(like.shape[2], dtype="int32")
+        found = found & (place < ops.cast(number, "int32")[..., None])
+    return found

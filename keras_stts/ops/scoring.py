@@ -7,6 +7,7 @@ import math
 
 from keras import ops
 
+from keras_stts.ops.frames import real_blocks
 from keras_stts.ops.grid import block_grid
 from keras_stts.ops.grid import spread_to_patches
 from keras_stts.ops.packing import pack_blocks
@@ -94,8 +95,7 @@ def auxiliary_loss(
     if frame_blocks is None:
         count = ops.sum(real) * error.shape[-1]
     else:
-        place = ops.arange(error.shape[-1], dtype="int32")
-        own = place < ops.cast(frame_blocks, "int32")[:, 1:, None]
+        own = real_blocks(error, number=frame_blocks[:, 1:])
         real = real * ops.cast(own, "float32")
         count = ops.sum(real)
     return ops.sum(error * real) / ops.maximum(count, 1.0)

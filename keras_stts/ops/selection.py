@@ -7,6 +7,7 @@ from collections import namedtuple
 import numpy as np
 from keras import ops
 
+from keras_stts.ops.frames import real_blocks
 from keras_stts.ops.packing import known_before_the_run
 from keras_stts.ops.packing import pack_blocks
 from keras_stts.ops.places import places_of
@@ -163,12 +164,9 @@ def select_blocks(
         frame_mask = ops.ones_like(scores[..., 0], dtype="bool")
     frame_mask = ops.cast(frame_mask, "bool")
     place = ops.arange(total, dtype="int32")
-    if frame_blocks is None:
-        real = ops.broadcast_to(frame_mask[..., None], ops.shape(scores))
-    else:
+    if frame_blocks is not None:
         frame_blocks = ops.cast(frame_blocks, "int32")
-        real = place[:num_blocks] < frame_blocks[..., None]
-        real = real & frame_mask[..., None]
+    real = real_blocks(scores, frame_mask, frame_blocks)
     ranking = _ranking(scores, real, segments)
     # A stable sort: of equal scores the earlier block goes first.
     order = ops.cast(ops.argsort(ranking, axis=-1), "int32")

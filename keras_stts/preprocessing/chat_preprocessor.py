@@ -106,23 +106,25 @@ class ChatPreprocessor(
             prompt_mask=self.prompt_mask,
         )
 
-    def text_batch(self, rows, tails, responses, length):
-        """Inputs of the text part, with labels if there are responses.
+    def with_text(self, vision, rows, tails, responses, length):
+        """Inputs of the vision part with those of the text part.
 
         Args:
+            vision: Dict of arrays.
             rows: `PaddedRows`.
             tails: List of lists of ints, what follows the vision part.
             responses: Optional list of str.
             length: Int.
 
         Returns:
-            Tuple of a dict of inputs, and, with responses, of the next tokens
-            and their weights.
+            Dict of inputs; with responses a tuple of it, the next tokens and
+            their weights.
         """
         if responses is None:
-            return (rows.text_part(tails, length),)
+            return {**vision, **rows.text_part(tails, length)}
         texts, weights = self.prompt_tokenizer.with_responses(tails, responses)
-        return rows.labelled_text_part(tails, texts, weights, length)
+        text, *labels = rows.labelled_text_part(tails, texts, weights, length)
+        return ({**vision, **text}, *labels)
 
     def preprocess_in_graph(
         self, x, y=None, sample_weight=None, sequence_length=None

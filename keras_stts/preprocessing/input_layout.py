@@ -9,6 +9,7 @@ from keras_stts.data.image import IMAGE_WINDOW
 from keras_stts.data.image import largest_tiling
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
     """What the inputs of a model are: what a preprocessor makes of examples
     and what a backbone takes.
@@ -27,7 +28,7 @@ class Layout:
     # Blocks P of a frame, if known before the run.
     num_blocks_of_frames: typing.ClassVar = None
     of_others: typing.ClassVar = ()
-    # Fields of all subclasses.
+
     num_frames: int
     num_blocks: int
     num_segments: int
@@ -115,14 +116,10 @@ class PatchLayout(Layout):
     needs_video = False
     of_others = ("num_frames", "num_blocks", "block_patches", "patch_values")
 
-    num_frames: int
-    num_blocks: int
-    num_segments: int
     num_images: int
     num_image_blocks: int
     block_patches: int
     patch_values: int
-    prompt_mask: bool
 
     @property
     def num_image_tokens(self):
@@ -199,13 +196,9 @@ class InputLayout(Layout):
     def num_blocks_of_frames(self):
         return self.num_blocks
 
-    num_frames: int
-    num_blocks: int
-    num_segments: int
     num_images: int
     max_crops: int
     patch_size: int
-    prompt_mask: bool
     image_size: tuple
 
     @property

@@ -227,10 +227,9 @@ class VideoVLMPreprocessor(ChatPreprocessor):
             length=self.vision_length,
             room=self.vision_length - most,
         )
-        inputs = {**vision, **inputs}
-        text, *labels = self.text_batch(rows, tails, x.get("responses"), length)
-        batch = {**inputs, **text}
-        batch = (batch, *labels) if labels else batch
+        batch = self.with_text(
+            {**vision, **inputs}, rows, tails, x.get("responses"), length
+        )
         if single:
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)

@@ -58,7 +58,8 @@ class Files:
     def _architecture(self):
         vocabulary = self.tokenizer and self.tokenizer["vocabulary"]
         config = backbone_config(self.config, vocabulary, self.preset)
-        _check_vocabulary(vocabulary or {}, config, self.preset)
+        room = config["vocabulary_size"] + config["additional_vocabulary_size"]
+        molmo2_tokenizer.check_ids(vocabulary or {}, room, self.preset)
         return config
 
     @functools.cached_property
@@ -100,17 +101,6 @@ class Files:
     def task(self):
         """Arguments of `VideoVLM`, without its parts."""
         return {**self._generation[0], **self.saved["task"]}
-
-
-def _check_vocabulary(vocabulary, config, preset):
-    room = config["vocabulary_size"] + config["additional_vocabulary_size"]
-    unknown = [token for token, i in vocabulary.items() if not 0 <= i < room]
-    if unknown:
-        raise ValueError(
-            "The ids of a tokenizer must be rows of the embedding. Received: "
-            f"id {vocabulary[unknown[0]]} of {unknown[0]!r} in the tokenizer's "
-            f"files of {preset}, and {room} rows by its {hub.CONFIG_FILE}."
-        )
 
 
 def load(cls, preset, *, load_weights=True, **kwargs):

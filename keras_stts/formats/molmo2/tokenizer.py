@@ -2,8 +2,9 @@
 
 import tokenizers
 
+from keras_stts import _hub_compat as hub
 from keras_stts.formats.molmo2 import chat_files
-from keras_stts.formats.molmo2 import fields as fields
+from keras_stts.formats.molmo2 import fields
 from keras_stts.preprocessing import byte_pairs
 from keras_stts.preprocessing.video_vlm_tokenizer import GPT2_SPLIT
 from keras_stts.preprocessing.video_vlm_tokenizer import QWEN3_SPLIT
@@ -286,3 +287,20 @@ def _normalization(config, where):
     good = config is None or kind == "NFC"
     fields.require(good, "be of type NFC, or null", "normalizer", config, where)
     return kind
+
+
+def check_ids(vocabulary, room, preset):
+    """Raise if the ids of a vocabulary are not rows of an embedding.
+
+    Args:
+        vocabulary: Dict of tokens to ints.
+        room: Int, rows of the embedding.
+        preset: Str, what errors call the checkpoint.
+    """
+    unknown = [token for token, i in vocabulary.items() if not 0 <= i < room]
+    if unknown:
+        raise ValueError(
+            "The ids of a tokenizer must be rows of the embedding. Received: "
+            f"id {vocabulary[unknown[0]]} of {unknown[0]!r} in the tokenizer's "
+            f"files of {preset}, and {room} rows by its {hub.CONFIG_FILE}."
+        )

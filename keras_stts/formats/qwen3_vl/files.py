@@ -48,13 +48,8 @@ class Files:
                     f"the tokenizer's files, {index} in {hub.CONFIG_FILE} of "
                     f"{self.preset}."
                 )
-        most, room = max(vocabulary.values()), self.model["vocabulary_size"]
-        if most >= room:
-            raise ValueError(
-                "The ids of a tokenizer must be rows of the embedding. "
-                f"Received: id {most} in the tokenizer's files of "
-                f"{self.preset}, and {room} rows by its {hub.CONFIG_FILE}."
-            )
+        room = self.model["vocabulary_size"]
+        byte_pair_files.check_ids(vocabulary, room, self.preset)
         return arguments
 
     @property

@@ -229,9 +229,7 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         heads, tails = tokenizer(x["prompts"], shown)
         batch = self._vision_part(rows, samples, heads, bucket)
         length = sequence_length or self.sequence_length
-        text, *labels = self.text_batch(rows, tails, x.get("responses"), length)
-        batch = {**batch, **text}
-        batch = (batch, *labels) if labels else batch
+        batch = self.with_text(batch, rows, tails, x.get("responses"), length)
         if single:
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
