@@ -8,11 +8,13 @@ class Format:
 
     A subclass reads and writes one format. After `register`, `from_preset`
     uses it for presets whose `config.json` names its `model_type`. The class
-    of its preprocessors says which of their arguments can be changed.
+    of its preprocessors says which of their arguments can be changed, that of
+    its vision encoders which models are exported in it.
     """
 
     model_type = None
     preprocessor_cls = None
+    tower_cls = ()
 
     def share(self, preset, arguments):
         """Let parts that are loaded apart agree, before they are.
@@ -65,6 +67,23 @@ def register(format):
 def get(model_type):
     """The format of a `model_type`, or `None`."""
     return _formats.get(model_type)
+
+
+def of_model(model):
+    """The format that a `VideoVLM` is exported in.
+
+    Raises:
+        ValueError: If no format knows its vision encoder.
+    """
+    tower = model.backbone.vision_encoder
+    for format in _formats.values():
+        if isinstance(tower, format.tower_cls):
+            return format
+    raise ValueError(
+        "`export_to_transformers` writes models of "
+        f"{', '.join(names())}. Received: a vision encoder of "
+        f"{type(tower).__name__}. Use `save_to_preset`."
+    )
 
 
 def names():

@@ -9,7 +9,6 @@ from keras_stts.presets import migration
 from keras_stts.presets import saving as preset_saving
 from keras_stts.presets.keras_format import reading_weights
 from keras_stts.presets.model_card import write_model_card
-from keras_stts.towers.vision_encoder import VisionEncoder
 from keras_stts.training import lora
 
 QUANTIZED = (keras.layers.Dense, keras.layers.Embedding)
@@ -94,12 +93,13 @@ class Saving:
             super().quantize(mode, filters=filters, **kwargs)
 
     def export_to_transformers(self, directory, max_shard_size=5_000_000_000):
-        """Write the model as transformers' Molmo2 reads it.
+        """Write the model as transformers' Molmo2 or Qwen3-VL reads it.
 
         Its config, weights (float32, bfloat16 or float16, as the model has
-        them), tokenizer and processor. The scorer is written under the names
-        that STTS' authors published; transformers leaves it out, and prunes
-        nothing.
+        them; LoRA factors are merged), tokenizer and processor. STTS' scorer
+        is written beside, for Molmo2 under the names that its authors
+        published; transformers leaves it out, and prunes nothing. An output
+        head that is the token embedding is written as tied.
 
         Args:
             directory: Path, made if need be.
@@ -109,8 +109,8 @@ class Saving:
         written. Other files are kept.
 
         Raises:
-            ValueError: If the model lacks vision tokens that Molmo2 has, or
-                has parts of another family.
+            ValueError: If the model is quantized, or has parts or settings
+                that the family lacks.
             OSError: If it cannot be written, such as on a full disk. Then the
                 older preset is still there.
 
@@ -121,15 +121,9 @@ class Saving:
         again = keras_stts.VideoVLM.from_preset("exported", prune_ratio=0.5)
         ```
         """
-        tower = self.backbone.vision_encoder
-        if not isinstance(tower, VisionEncoder):
-            raise ValueError(
-                "`export_to_transformers` writes models of Molmo2's parts. "
-                f"Received: a vision encoder of {type(tower).__name__}. Use "
-                "`save_to_preset`."
-            )
-        with preset_saving.replacing(directory, "molmo2") as part:
-            registry.get("molmo2").export(self, part, max_shard_size)
+        format = registry.of_model(self)
+        with preset_saving.replacing(directory, "transformers") as part:
+            format.export(self, part, max_shard_size)
 
     def save_to_preset(self, preset_dir, max_shard_size=10):
         """Save the model for `from_preset`, with a model card.

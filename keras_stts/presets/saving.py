@@ -35,7 +35,7 @@ _WEIGHTS = r"model\.weights\.(h5|json)|model_\d{5}\.weights\.h5"
 _PREPROCESSOR = rf"preprocessor\.json|{_CONVERTERS}|{_TOKENIZER}"
 # A head belongs to one backbone.
 _BACKBONE = rf"(config|metadata|task)\.json|task\.weights\.h5|{_WEIGHTS}"
-_MOLMO2 = (
+_TRANSFORMERS = (
     r"(config|generation_config|preprocessor_config|processor_config|"
     r"video_preprocessor_config|chat_template|tokenizer|tokenizer_config|"
     r"special_tokens_map|added_tokens|vocab)\.json|chat_template\.jinja|"
@@ -49,10 +49,12 @@ FILES = {
     "preprocessor": _PREPROCESSOR,
     "tokenizer": _TOKENIZER,
     "converter": _CONVERTERS,
-    "molmo2": _MOLMO2,
+    "transformers": _TRANSFORMERS,
 }
-WHOLE = ("task", "molmo2")
+WHOLE = ("task", "transformers")
 NOTHING = "(?!)"
+# Of the checkpoints of others that `FILES` names.
+MODEL_TYPES = ("molmo2", "qwen3_vl")
 
 
 def kind_of(part):
@@ -179,12 +181,12 @@ def _other_format(folder, kind):
     try:
         config = json.loads((folder / CONFIG).read_text("utf-8"))
         is_keras = "registered_name" in config
-        is_molmo2 = config.get("model_type") == "molmo2"
+        is_transformers = config.get("model_type") in MODEL_TYPES
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         return NOTHING
-    if is_keras and kind == "molmo2":
-        return FILES["task"]
-    return FILES["molmo2"] if is_molmo2 and kind != "molmo2" else NOTHING
+    if kind == "transformers":
+        return FILES["task"] if is_keras else NOTHING
+    return FILES["transformers"] if is_transformers else NOTHING
 
 
 def _check_target(folder, name):

@@ -149,8 +149,8 @@ def test_fewer_frames(loaded):
 
 
 def test_default_buckets_hold_every_video(saved):  # noqa: F811
+    from keras_stts.formats.qwen3_vl.buckets import default_buckets
     from keras_stts.formats.qwen3_vl.files import Files
-    from keras_stts.formats.qwen3_vl.loading import default_buckets
     from keras_stts.preprocessing.buckets import find_bucket
     from keras_stts.preprocessing.qwen3_vl.sizes import video_size
 

@@ -3,6 +3,7 @@ from keras_stts.formats.molmo2 import export
 from keras_stts.formats.molmo2 import loading
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
 from keras_stts.presets.files import read_once
+from keras_stts.towers.vision_encoder import VisionEncoder
 
 
 class Molmo2(registry.Format):
@@ -10,6 +11,7 @@ class Molmo2(registry.Format):
 
     model_type = "molmo2"
     preprocessor_cls = VideoVLMPreprocessor
+    tower_cls = VisionEncoder
 
     def load(self, cls, preset, **kwargs):
         return loading.load(cls, preset, **kwargs)

@@ -1,14 +1,9 @@
-"""Settings in transformers' `config.json` that transformers does not have.
+"""What an exported Molmo2 says beside transformers' fields of its config."""
 
-`export_to_transformers` writes them under a key of their own, and `from_preset`
-reads them. transformers ignores them.
-"""
-
+from keras_stts.formats import saved
 from keras_stts.models import sizes
-from keras_stts.presets import configs as preset_configs
 from keras_stts.pruning import configs_of
 
-KEY = "keras_stts"
 # Only the settings of the backbone, written by the first releases.
 OLD_KEY = "stts_config"
 # Arguments that are in no file of transformers.
@@ -43,7 +38,7 @@ SAMPLING = "uniform_last_frame"
 
 
 def collect(model, sampler=None):
-    """The settings of a `VideoVLM` for `config.json` under `KEY`.
+    """The settings of a `VideoVLM` for `config.json` under `saved.KEY`.
 
     Args:
         model: A `VideoVLM`.
@@ -82,7 +77,7 @@ def _sizes_of(backbone):
 
 
 def read(config, preset="a checkpoint"):
-    """Arguments of each part that a `config.json` holds under `KEY`.
+    """Arguments of each part that a `config.json` holds under `saved.KEY`.
 
     Args:
         config: Dict, `config.json`.
@@ -95,25 +90,9 @@ def read(config, preset="a checkpoint"):
     Raises:
         ValueError: If it is not such a dict, or has unknown names.
     """
-    preset_configs.check(
-        [config.get(KEY), config.get(OLD_KEY)], f"config.json of {preset}"
-    )
-    saved = {name: {} for name in NAMES}
-    given = {"backbone": config.get(OLD_KEY), **(config.get(KEY) or {})}
-    for part, arguments in given.items():
-        if part not in saved or not isinstance(arguments or {}, dict):
-            _refuse(part, arguments, preset)
-        known = NAMES[part] + OF_PROCESSOR + ("sampling", "sampler")
-        for name, value in (arguments or {}).items():
-            if name not in known:
-                _refuse(f"{part}.{name}", value, preset)
-        saved[part] = dict(arguments or {})
-    return saved
-
-
-def _refuse(label, value, preset):
-    raise ValueError(
-        f"`{KEY}` in config.json must hold arguments of a model's parts. "
-        f"Received: `{label}`, {value!r:.200}, in that of {preset}. Export "
-        "the model again."
-    )
+    given = config.get(saved.KEY) or {}
+    if isinstance(given, dict) and config.get(OLD_KEY) is not None:
+        given = {"backbone": config[OLD_KEY], **given}
+    more = OF_PROCESSOR + ("sampling", "sampler")
+    names = {part: known + more for part, known in NAMES.items()}
+    return saved.read(given, names, preset)

@@ -8,6 +8,9 @@ from keras_stts.formats.molmo2 import generation
 from keras_stts.formats.molmo2 import tokenizer as byte_pair_files
 from keras_stts.formats.qwen3_vl import config as qwen_config
 from keras_stts.formats.qwen3_vl import processor
+from keras_stts.formats.qwen3_vl import saved
+from keras_stts.formats.qwen3_vl.buckets import default_buckets
+from keras_stts.formats.qwen3_vl.buckets import most_image_blocks
 from keras_stts.preprocessing.qwen3_vl.tokenizer import VISION_TOKENS
 from keras_stts.presets import files as preset_files
 
@@ -27,6 +30,7 @@ class Files:
     def __init__(self, preset):
         self.preset = preset
         self.config = preset_files.read_json(preset, hub.CONFIG_FILE)
+        self.saved = saved.read(self.config, preset)
 
     @functools.cached_property
     def model(self):
@@ -55,7 +59,22 @@ class Files:
     @property
     def converter(self):
         """Arguments of `Qwen3VLVideoConverter`."""
-        return processor.load(self.preset, self.model)
+        found = processor.load(self.preset, self.model)
+        return {**found, **self.saved["video_converter"]}
+
+    def buckets(self, changes):
+        """Those it was exported with, or else for all that is converted.
+
+        Args:
+            changes: Dict of changed arguments of the converter.
+        """
+        given = self.saved["preprocessor"].get("buckets")
+        return given or default_buckets({**self.converter, **changes})
+
+    def num_image_blocks(self, changes):
+        """Most blocks of an image, see `buckets`."""
+        given = self.saved["preprocessor"].get("num_image_blocks")
+        return given or most_image_blocks({**self.converter, **changes})
 
     @functools.cached_property
     def _generation(self):
@@ -74,9 +93,10 @@ class Files:
             **({} if template is None else {"chat_template": template}),
             "special_tokens": chat_files.special_tokens(self.preset) or None,
             "stop_token_ids": self._generation[1],
+            **self.saved["preprocessor"],
         }
 
     @property
     def task(self):
         """Arguments of `VideoVLM`, without its parts."""
-        return self._generation[0]
+        return {**self._generation[0], **self.saved["task"]}

@@ -4,12 +4,13 @@ import warnings
 
 import keras
 
-from keras_stts.data.sampling import MIN_FRAMES
 from keras_stts.formats.checkpoint import Checkpoint
 from keras_stts.formats.qwen3_vl.files import Files
 from keras_stts.formats.qwen3_vl.weights import HEAD
+from keras_stts.formats.qwen3_vl.weights import SCORER
 from keras_stts.formats.qwen3_vl.weights import backbone_table
 from keras_stts.formats.qwen3_vl.weights import head_table
+from keras_stts.formats.qwen3_vl.weights import scorer_table
 from keras_stts.language.language_model import LanguageModel
 from keras_stts.layers.initializers import scorer_initializer
 from keras_stts.layers.initializers import weights_to_be_loaded
@@ -17,88 +18,40 @@ from keras_stts.models import sizes
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.preprocessing.qwen3_vl.converter import Qwen3VLVideoConverter
 from keras_stts.preprocessing.qwen3_vl.preprocessor import Qwen3VLPreprocessor
-from keras_stts.preprocessing.qwen3_vl.sizes import video_size
 from keras_stts.preprocessing.qwen3_vl.tokenizer import Qwen3VLTokenizer
 from keras_stts.presets.files import read_once
 from keras_stts.towers.qwen3_vl import Qwen3VLVisionEncoder
 from keras_stts.towers.qwen3_vl_connector import Qwen3VLConnector
 
 FAMILY = "Qwen3-VL"
-# Fewest temporal patches of a bucket that is made for no one's data.
-LEAST_FRAMES = 8
-# Width by height of frames that default buckets have room for, and a height
-# that all limits make smaller.
-ASPECTS = (1, 1.2, 1.25, 4 / 3, 1.5, 1.6, 16 / 9, 2, 2.35, 3, 4, 8, 16)
-LARGE = 8192
 # What is not an argument of the language model.
 NOT_OF_TEXT = ("vision_", "connector_", "image_token", "video_token", "tie_")
-
-
-def default_buckets(converter):
-    """Pairs (T, P) for all videos that a converter makes.
-
-    The pixels of a video are limited as a whole, so that many frames are
-    small ones: each bucket has twice the frames of the one before, and room
-    for the blocks that a video has which the one before does not hold. Frames
-    that are more than `ASPECTS[-1]` times as wide as high may not fit.
-
-    Args:
-        converter: Dict of arguments of `Qwen3VLVideoConverter`.
-    """
-    pairs = converter["temporal_patch_size"]
-    most = -(-converter["num_frames"] // pairs)
-    lengths = [most]
-    while lengths[-1] > LEAST_FRAMES:
-        lengths.append(-(-lengths[-1] // 2))
-    shorter = [*(n + 1 for n in lengths[1:]), 1]
-    return [
-        (frames, _most_blocks(converter, max(pairs * fewest, MIN_FRAMES)))
-        for frames, fewest in zip(lengths, shorter)
-    ][::-1]
-
-
-def _most_blocks(converter, num_frames):
-    """Blocks of the largest frame of a video of so many frames."""
-    block = converter["patch_size"] * converter["merge_size"]
-    names = ("min_pixels", "max_pixels", "max_frame_blocks")
-    limits = {name: converter[name] for name in names}
-    temporal = converter["temporal_patch_size"]
-    sizes = [
-        video_size(
-            num_frames,
-            LARGE,
-            int(LARGE * aspect),
-            **limits,
-            factor=block,
-            temporal_size=temporal,
-        )
-        for aspect in ASPECTS
-    ]
-    return max(height * width for height, width in sizes) // block**2
 
 
 def share(preset, arguments):
     """Give the backbone the buckets of the preprocessor."""
     files = read_once(Files, preset)
-    converter = {**files.converter, **arguments["converter"]}
-    given = arguments["preprocessor"]
-    given.setdefault("buckets", default_buckets(converter))
+    converter, given = arguments["converter"], arguments["preprocessor"]
+    if "buckets" not in given:
+        given["buckets"] = files.buckets(converter)
     frames, blocks = (max(side) for side in zip(*given["buckets"]))
     backbone = arguments["backbone"]
     # `num_frames` was for the converter: frames, of which a patch has two.
-    backbone["num_frames"] = frames
+    has_videos = {**files.saved["video_converter"], **converter}
+    has_videos = has_videos.get("num_frames", frames) > 0
+    backbone["num_frames"] = frames if has_videos else 0
     backbone.setdefault("vision_num_blocks", blocks)
-    if backbone.get("num_images"):
-        side = converter["patch_size"] * converter["merge_size"]
-        number = converter["image_max_pixels"] // side**2
-        number = given.setdefault("num_image_blocks", number)
+    if {**files.saved["backbone"], **backbone}.get("num_images"):
+        if "num_image_blocks" not in given:
+            given["num_image_blocks"] = files.num_image_blocks(converter)
+        number = given["num_image_blocks"]
         backbone.setdefault("vision_num_image_blocks", number)
 
 
 def backbone_config(preset):
     """The config of a `VideoVLMBackbone`, of buckets for all its videos."""
     files = read_once(Files, preset)
-    model, buckets = files.model, default_buckets(files.converter)
+    model, buckets = files.model, files.buckets({})
     vision = {
         name.removeprefix("vision_"): value
         for name, value in model.items()
@@ -112,6 +65,8 @@ def backbone_config(preset):
         "window": vision["window"],
     }
     num_frames, vision["num_blocks"] = (max(side) for side in zip(*buckets))
+    if files.saved["backbone"].get("num_images"):
+        vision["num_image_blocks"] = files.num_image_blocks({})
     parts = {
         "vision_encoder": (Qwen3VLVisionEncoder, vision),
         "connector": (Qwen3VLConnector, connector),
@@ -120,13 +75,22 @@ def backbone_config(preset):
             {**text, "additional_vocabulary_size": 0},
         ),
     }
-    return {
+    config = {
         **{name: _part(name, *part) for name, part in parts.items()},
         "num_frames": num_frames,
         "image_patch_id": model["image_token_id"],
         "video_patch_id": model["video_token_id"],
         "vision_token_ids": [],
     }
+    return _as_saved(config, files.saved)
+
+
+def _as_saved(config, saved):
+    """A config with what is in no file of transformers."""
+    settings = dict(saved["backbone"])
+    methods = {n: settings.pop(n) for n in ("pruning",) if n in settings}
+    settings |= saved["video_converter"]
+    return {**sizes.changed(config, settings), **methods}
 
 
 def _part(name, cls, config):
@@ -158,17 +122,21 @@ def load_backbone(preset, *, load_weights=True, cls=VideoVLMBackbone, **kwargs):
         backbone = cls.from_config(config)
     if not load_weights:
         return backbone
-    _draw_scorer(backbone, preset)
     checkpoint = Checkpoint(preset, family=FAMILY)
-    checkpoint.assign(backbone_table(backbone), also=(HEAD,))
+    table, scorer = backbone_table(backbone), scorer_table(backbone)
+    if checkpoint.has(SCORER):
+        table |= scorer
+    elif scorer:
+        _draw_scorer(backbone, preset)
+    # A scorer is left where another method prunes.
+    also = checkpoint.names_of(SCORER)
+    checkpoint.assign(table, also=(HEAD, *also))
     return backbone
 
 
 def _draw_scorer(backbone, preset):
-    """Random weights of a scorer, which these files do not have."""
-    scorer = getattr(backbone.pruning, "scorer", None)
-    if scorer is None:
-        return
+    """Random weights of a scorer, which the published files do not have."""
+    scorer = backbone.pruning.scorer
     for variable in scorer.weights:
         if variable.name == "kernel":
             initializer = scorer_initializer()
@@ -197,5 +165,6 @@ def load_preprocessor(preset, kwargs, converter=(), cls=Qwen3VLPreprocessor):
     arguments = {**files.converter, **dict(converter)}
     if "video_converter" not in parts:
         parts["video_converter"] = Qwen3VLVideoConverter(**arguments)
-    parts.setdefault("buckets", default_buckets(arguments))
+    if "buckets" not in parts:
+        parts["buckets"] = files.buckets(dict(converter))
     return cls(**parts)

@@ -2,11 +2,17 @@
 
 from keras_stts import _hub_compat as hub
 from keras_stts.formats.molmo2.weights import add_dense
+from keras_stts.formats.molmo2.weights import add_scorer
 from keras_stts.formats.molmo2.weights import kernels
+from keras_stts.pruning import STTS
 
 VISION = "model.visual."
 TEXT = "model.language_model."
 HEAD = "lm_head.weight"
+EMBEDDING = TEXT + "embed_tokens.weight"
+PATCHES = VISION + "patch_embed.proj.weight"
+# No one has published one with Qwen3-VL: the names are those of Molmo2's.
+SCORER = VISION + "temporal_token_scorer."
 
 
 def backbone_table(backbone):
@@ -22,9 +28,7 @@ def backbone_table(backbone):
     vision, decoder = backbone.vision_encoder, backbone.language_model
     table = {
         (VISION + "pos_embed.weight",): [vision.position_embedding],
-        (TEXT + "embed_tokens.weight",): [
-            hub.own_variable(decoder.token_embedding, "embeddings")
-        ],
+        (EMBEDDING,): [hub.own_variable(decoder.token_embedding, "embeddings")],
         (TEXT + "norm.weight",): [decoder.layer_norm.scale],
     }
     add_dense(table, VISION + "patch_embed.proj", vision.patch_embedding)
@@ -46,8 +50,16 @@ def head_table(model, *, tied):
         model: A `VideoVLM`.
         tied: Bool. Whether its weights are those of the token embedding.
     """
-    name = TEXT + "embed_tokens.weight" if tied else HEAD
+    name = EMBEDDING if tied else HEAD
     return {(name,): kernels(model.lm_head)}
+
+
+def scorer_table(backbone):
+    """Like `backbone_table`, for STTS' scorer; empty without."""
+    table = {}
+    if isinstance(backbone.pruning, STTS):
+        add_scorer(table, SCORER, backbone.pruning.scorer)
+    return table
 
 
 def _add_norm(table, name, norm):
