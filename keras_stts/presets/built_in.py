@@ -7,6 +7,33 @@ _UNCONFIRMED = (
     " The handle is not confirmed: if it does not exist, pass another one."
 )
 
+# Handles: huggingface.co/Qwen, sizes: the configs that
+# tests/models/real_qwen3_vl_test.py names. The output head of 2B and 4B is the
+# embedding: 2B's is a file of 4.26 GB in bfloat16.
+_QWEN3_VL = {
+    "2b": ("28 layers of width 2,048", 2127532032 + 29376513),
+    "4b": ("36 layers of width 2,560", 4437815808 + 29376513),
+    "8b": ("36 layers of width 4,096", 8767123696 + 33766769),
+}
+
+
+def _qwen3_vl(size, edition):
+    decoder, params = _QWEN3_VL[size]
+    name = f"Qwen3-VL-{size.upper()}-{edition}"
+    return {
+        "metadata": {
+            "description": (
+                f"{name}: a vision transformer for frames of any size, and a "
+                f"decoder of {decoder}. Holds no scorer: train it before "
+                "pruning."
+            ),
+            "params": params,
+        },
+        "handle": f"hf://Qwen/{name}",
+        "config": {"prune_ratio": 0.0},
+    }
+
+
 PRESETS = {
     "shapes_tiny": {
         "metadata": {
@@ -74,5 +101,10 @@ PRESETS = {
         },
         "handle": "hf://allenai/Molmo2-4B-Lite-50",
         "config": {"prune_ratio": 0.5},
+    },
+    **{
+        f"qwen3_vl_{size}{suffix}": _qwen3_vl(size, edition)
+        for size in _QWEN3_VL
+        for suffix, edition in (("", "Instruct"), ("_thinking", "Thinking"))
     },
 }
