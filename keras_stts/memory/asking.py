@@ -13,6 +13,8 @@ from keras_stts.models.backbone_bounds import is_int
 from keras_stts.presets import files as preset_files
 from keras_stts.presets.keras_format import naming
 from keras_stts.presets.preset_mixin import backbone_config
+from keras_stts.presets.preset_mixin import buckets_of
+from keras_stts.presets.preset_mixin import format_of
 from keras_stts.presets.preset_mixin import preset_config
 from keras_stts.presets.preset_mixin import resolve_preset
 
@@ -20,9 +22,21 @@ from keras_stts.presets.preset_mixin import resolve_preset
 TEXT_LENGTH, TIME_TOKENS = 64, 8
 
 
-def of_model(model, text_length=None, dtype=None, *, optimizer=None, **kwargs):
-    """The `Memory` of a `VideoVLM`; see `VideoVLM.memory`."""
+def of_model(
+    model,
+    text_length=None,
+    dtype=None,
+    *,
+    optimizer=None,
+    buckets=None,
+    **kwargs,
+):
+    """The `Memory` of a `VideoVLM`; see `VideoVLM.memory`.
+
+    Its `buckets`, if it has any, may be changed.
+    """
     preprocessor = model.preprocessor
+    buckets = buckets or getattr(preprocessor, "buckets", None)
     if text_length is None:
         text_length = (
             preprocessor.sequence_length if preprocessor else TEXT_LENGTH
@@ -35,8 +49,9 @@ def of_model(model, text_length=None, dtype=None, *, optimizer=None, **kwargs):
         weights = model_weights.cast_weights(weights, stored)
     mode = kwargs.get("quantization") or mode
     weights = model_weights.quantized(weights, mode)
+    config = sizes.of_backbone(model.backbone)
     return count_memory(
-        sizes.of_backbone(model.backbone),
+        _in_bucket(config, buckets, kwargs.get("num_frames")),
         weights,
         text_length=text_length,
         dtype=dtype or model.backbone.dtype_policy,
@@ -50,22 +65,37 @@ def of_model(model, text_length=None, dtype=None, *, optimizer=None, **kwargs):
 def of_preset(preset, optimizer=None, **kwargs):
     """The `Memory` of a preset or a config; see `VideoVLM.memory_of`."""
     config = preset if isinstance(preset, dict) else config_of_preset(preset)
+    config = dict(config)
+    buckets = config.pop("buckets", None)
+    buckets = kwargs.pop("buckets", None) or buckets
     names = sizes.NAMES
     if kwargs.get("dtype") is None:
         kwargs["dtype"] = config.get("dtype")
-    config = sizes.of_config(config)
     _check_names(kwargs, names)
     names -= set(inspect.signature(count_memory).parameters)
     changed = {name: kwargs.pop(name) for name in names & set(kwargs)}
-    changed = {name: x for name, x in changed.items() if x is not None}
+    changed = {
+        name: x
+        for name, x in changed.items()
+        if x is not None or name in sizes.DOORS
+    }
     slots = count_slots(SLOTS if optimizer is None else optimizer)
     if kwargs.get("text_length") is None:
         kwargs["text_length"] = TEXT_LENGTH
-    return count_memory(
-        sizes.of_config(sizes.changed(config, changed)),
-        optimizer_slots=slots,
-        **_settled(kwargs),
-    )
+    if sizes.has_other_parts(config):
+        config = sizes.of_parts(sizes.changed(config, changed))
+        if "vision_num_blocks" not in changed:
+            config = _in_bucket(config, buckets, kwargs.get("num_frames"))
+    else:
+        config = sizes.changed(sizes.of_config(config), changed)
+        config = sizes.of_config(config)
+    return count_memory(config, optimizer_slots=slots, **_settled(kwargs))
+
+
+def _in_bucket(config, buckets, num_frames):
+    if not buckets or not config["num_frames"] or num_frames == 0:
+        return config
+    return sizes.in_bucket(config, buckets, num_frames)
 
 
 def _check_names(kwargs, names):
@@ -85,14 +115,23 @@ def _check_names(kwargs, names):
 def config_of_preset(preset):
     """Arguments of `VideoVLMBackbone` that a preset has, and its dtype.
 
+    Of presets whose batches are padded to one of several shapes there are
+    `"buckets"`, too.
+
     Raises:
         ValueError: If the preset is unknown, or its config damaged.
         FileNotFoundError: If it has no config.
     """
-    changes = preset_config(preset)
+    parts = {"backbone": dict(preset_config(preset))}
+    parts |= {"preprocessor": {}, "converter": {}}
     preset = resolve_preset(preset)
     with preset_files.loading(), naming(preset):
-        return backbone_config(preset, dict(changes))
+        format = format_of(preset)
+        if format is not None:
+            format.share(preset, parts)
+        config = backbone_config(preset, parts["backbone"])
+        buckets = buckets_of(preset, parts["preprocessor"])
+    return config if buckets is None else {**config, "buckets": buckets}
 
 
 def _settled(kwargs):

@@ -10,6 +10,8 @@ from keras_stts.memory.asking import of_preset
 from keras_stts.memory.limits import VARIABLE
 from keras_stts.memory.limits import memory_limit
 from keras_stts.memory.limits import warn_if_too_much
+from keras_stts.models import sizes
+from keras_stts.pruning import PruningMethod
 
 HALF = ("bfloat16", "float16")
 # Of each model the batches that it was asked to answer, and how many at most.
@@ -21,7 +23,8 @@ def before_loading(config, stacklevel=3):
     """Warn if a model would not fit, or could not answer one question.
 
     Args:
-        config: Dict of the arguments of `VideoVLMBackbone`, and its dtype.
+        config: Dict of the arguments of `VideoVLMBackbone`, its dtype and
+            perhaps `"buckets"`, pairs (T, P) that batches are padded to.
 
     Raises:
         ValueError: If the environment variable holds no size.
@@ -34,7 +37,8 @@ def before_loading(config, stacklevel=3):
         )
 
     try:
-        ways = _ways(config) | _on_more_devices()
+        facts = {**sizes.of_config(config), "dtype": config.get("dtype")}
+        ways = _ways(facts, config.get("buckets")) | _on_more_devices()
         warn_if_too_much("The model", ask, ways, stacklevel=stacklevel + 1)
     except (KeyError, TypeError, ValueError):
         return  # What is wrong with a config loading says, and where.
@@ -87,9 +91,11 @@ def before_generate(model, batch_size, text_length=None, *, stacklevel=4):
 
 def _warn_of(model, what, ask, ways, *, batch_size, stacklevel):
     backbone = model.backbone
-    names = ("num_frames", "prune_ratio")
+    names = ("num_frames", "prune_ratio", "pruning")
     config = {name: getattr(backbone, name) for name in names}
-    ways = {**ways, **_ways({**config, "dtype": backbone.dtype_policy})}
+    config["dtype"] = backbone.dtype_policy
+    buckets = getattr(model.preprocessor, "buckets", None)
+    ways = {**ways, **_ways(config, buckets)}
     if batch_size > 1:
         half = batch_size // 2
         ways[f"batch_size={half}"] = {"batch_size": half}
@@ -98,7 +104,7 @@ def _warn_of(model, what, ask, ways, *, batch_size, stacklevel):
     )
 
 
-def _ways(config):
+def _ways(config, buckets=None):
     """What any phase can do with less."""
     ways = {}
     policy = keras.dtype_policies.get(
@@ -109,13 +115,24 @@ def _ways(config):
     if policy.variable_dtype not in HALF:
         ways["dtype='bfloat16'"] = {"dtype": "bfloat16"}
     frames, ratio = config["num_frames"], config.get("prune_ratio", 0.5) or 0
-    for more in (0.5, 0.8):
+    frames = min([frames, *(pair[0] for pair in buckets or ())])
+    prunes = type(config["pruning"]) is not PruningMethod
+    for more in (0.5, 0.8) if prunes else ():
         if ratio < more <= _most(frames):
             ways[f"prune_ratio={more}"] = {"prune_ratio": more}
+    if buckets:
+        return ways | _smaller(buckets)
     for fewer in (frames // 2, frames // 4):
         if fewer and ratio <= _most(fewer):
             ways[f"num_frames={fewer}"] = {"num_frames": fewer}
     return ways
+
+
+def _smaller(buckets):
+    """Without those that hold the most blocks."""
+    most = max(frames * blocks for frames, blocks in buckets)
+    kept = [tuple(pair) for pair in buckets if 2 * pair[0] * pair[1] <= most]
+    return {f"buckets={kept}": {"buckets": kept}} if kept else {}
 
 
 def _most(num_frames):

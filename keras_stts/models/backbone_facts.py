@@ -1,6 +1,7 @@
 """What a backbone knows of its parts."""
 
 from keras_stts.ops import num_kept_blocks
+from keras_stts.pruning import split
 
 
 class Facts:
@@ -92,3 +93,17 @@ class Facts:
     def input_layout(self):
         """The `keras_stts.preprocessing.input_layout.InputLayout`."""
         return self.vision_encoder.input_layout(self)
+
+
+class Unbuilt(Facts):
+    """What is known of a backbone before it has weights.
+
+    Args:
+        arguments: Dict of the arguments of `VideoVLMBackbone`.
+    """
+
+    def __init__(self, arguments):
+        for name, value in arguments.items():
+            if name != "pruning":
+                setattr(self, name, value)
+        self.pruning, self.language_pruning = split(arguments["pruning"])

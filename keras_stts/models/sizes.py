@@ -12,6 +12,7 @@ import keras
 from keras_stts.data.image import IMAGE_WINDOW
 from keras_stts.data.image import largest_tiling
 from keras_stts.language.language_model import LanguageModel
+from keras_stts.models.backbone_facts import Unbuilt
 from keras_stts.models.config_methods import DOORS
 from keras_stts.models.config_methods import METHOD
 from keras_stts.models.config_methods import changed_methods
@@ -82,9 +83,14 @@ NAMES = frozenset(
 )
 
 
+def defaults_of_own():
+    """Dict of the backbone's own arguments that have defaults to these."""
+    return {name: value for name, value in OWN.items() if value is not NEEDED}
+
+
 def defaults():
     """Dict of names to their defaults; methods know those of their own."""
-    found = {name: value for name, value in OWN.items() if value is not NEEDED}
+    found = defaults_of_own()
     for part, names in PARTS.items():
         parameters = inspect.signature(CLASSES[part].__init__).parameters
         for name, argument in names.items():
@@ -176,6 +182,64 @@ def counted(config):
                 if argument != "activation"
             },
         ),
+    }
+
+
+def has_other_parts(config):
+    """Whether a config holds parts of other classes than Molmo2's."""
+    return is_whole(config) and any(
+        _class_of(config[part]) is not cls for part, cls in CLASSES.items()
+    )
+
+
+def of_parts(config):
+    """As `of_backbone`, of a whole config: without weights.
+
+    Args:
+        config: Dict.
+
+    Returns:
+        Dict, with `"shapes"`, those of the weights of tower and connector.
+
+    Raises:
+        ValueError: If a part does not tell them.
+    """
+    backbone = Unbuilt({**defaults_of_own(), **with_parts(config)})
+    found, shapes = of_backbone(backbone), {}
+    for name in ("vision_encoder", "connector"):
+        part = getattr(backbone, name)
+        if not hasattr(part, "weight_shapes"):
+            raise ValueError(
+                "Before it is loaded, a model's memory is counted from what "
+                "its parts say of their weights. Received: a "
+                f"{type(part).__name__} without `weight_shapes`. Load the "
+                "model and call its `memory`."
+            )
+        shapes[name] = part.weight_shapes(found)
+    return {**found, "shapes": shapes}
+
+
+def in_bucket(config, buckets, num_frames=None):
+    """What is counted by of the largest batch of a model with buckets.
+
+    Args:
+        config: Dict, see `of_backbone`.
+        buckets: Pairs (T, P): frames, and blocks of the largest one.
+        num_frames: Optional int. Then the smallest bucket that holds so many
+            frames is taken.
+    """
+    fitting = [pair for pair in buckets if pair[0] >= (num_frames or 0)]
+    if num_frames is None or not fitting:
+        pair = max(buckets, key=lambda pair: (pair[0] * pair[1], pair[1]))
+    else:
+        pair = min(fitting)
+    frames, blocks = pair
+    return {
+        **config,
+        "num_frames": num_frames or frames,
+        "num_blocks": blocks,
+        "grid": (blocks, 1),
+        "frame_patches": blocks * config["window"] ** 2,
     }
 
 

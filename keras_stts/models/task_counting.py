@@ -118,7 +118,8 @@ class Counting:
         """Count the memory that a batch takes, without running anything.
 
         Args:
-            num_frames: Int. Defaults to the model's.
+            num_frames: Int. Defaults to the model's; of a model with buckets
+                (Qwen3-VL), to those of the largest one.
             batch_size: Int, of all chips together.
             prune_ratio: Float. Defaults to the model's.
             text_length: Int, tokens of the text part. Defaults to the

@@ -16,6 +16,7 @@ from keras_stts.presets import keras_format
 from keras_stts.presets.parsing import AGAIN
 from keras_stts.presets.preset_mixin import argument_names
 from keras_stts.presets.preset_mixin import backbone_config
+from keras_stts.presets.preset_mixin import buckets_of
 from keras_stts.presets.preset_mixin import format_of
 from keras_stts.presets.preset_mixin import saved_dtype
 
@@ -53,7 +54,10 @@ def load_task(
         format.share(preset, {**parts, "converter": converter})
     if "backbone" not in task:
         backbone.setdefault("dtype", saved_dtype(preset))
-        foresight.before_loading(backbone_config(preset, backbone), 4)
+        config = backbone_config(preset, backbone)
+        given = getattr(task.get("preprocessor"), "buckets", None)
+        config["buckets"] = given or buckets_of(preset, preprocessor)
+        foresight.before_loading(config, 4)
         task["backbone"] = VideoVLMBackbone.from_preset(
             preset, load_weights=load_weights, **backbone
         )

@@ -113,7 +113,8 @@ def backbone_config(preset, changes):
     """Sizes of the backbone of a preset, with changes; weights aside.
 
     Returns:
-        Dict, see `keras_stts.models.sizes.of_backbone`, and `"dtype"`.
+        Dict, see `keras_stts.models.sizes.of_backbone`, and `"dtype"`; of
+        parts that are not Molmo2's their configs.
     """
     format = format_of(preset)
     if format is None:
@@ -124,7 +125,25 @@ def backbone_config(preset, changes):
     dtype = config.get("dtype")
     if changes.get("dtype") is None:
         dtype = saved_dtype(preset)
-    return {**sizes.of_config(config), "dtype": dtype}
+    if not sizes.has_other_parts(config):
+        config = sizes.of_config(config)
+    return {**config, "dtype": dtype}
+
+
+def buckets_of(preset, changes):
+    """Pairs (T, P) that batches of a preset are padded to, or `None`.
+
+    Args:
+        preset: Str. Handle or directory.
+        changes: Dict of changed arguments of its preprocessor.
+    """
+    name = hub.PREPROCESSOR_CONFIG_FILE
+    if "buckets" in changes:
+        return changes["buckets"]
+    if format_of(preset) is None and preset_files.has(preset, name):
+        config = preset_configs.read(preset, name)["config"]
+        return config.get("buckets")
+    return None
 
 
 def argument_names(cls):

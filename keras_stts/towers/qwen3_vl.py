@@ -15,6 +15,7 @@ from keras_stts.ops import pack_blocks
 from keras_stts.ops import unmerged
 from keras_stts.ops.places import places_of
 from keras_stts.preprocessing.input_layout import PatchLayout
+from keras_stts.towers.shapes import vision_transformer
 from keras_stts.towers.vision_block import VisionBlock
 from keras_stts.towers.vision_tower import VisionTower
 
@@ -181,6 +182,14 @@ class Qwen3VLVisionEncoder(VisionTower):
             "vision_patches": self.position_side**2,
             "pixels": self.patch_values,
         }
+
+    def weight_shapes(self, sizes):
+        """Dict of path to shape of the weights that it is going to have.
+
+        Args:
+            sizes: Dict, see `keras_stts.models.sizes.of_backbone`.
+        """
+        return vision_transformer(sizes)
 
     def build(self, input_shape=None):
         num_patches, width = self.patches_shape

@@ -7,6 +7,8 @@ from keras_stts.layers.fused import Dense
 from keras_stts.layers.fused import LayerNormalization
 from keras_stts.layers.initializers import glorot_initializer
 from keras_stts.towers.connector import Costs
+from keras_stts.towers.shapes import dense
+from keras_stts.towers.shapes import layer_norm
 
 
 @keras.saving.register_keras_serializable(package="keras_stts")
@@ -93,6 +95,16 @@ class Qwen3VLConnector(keras.layers.Layer):
         number = self.num_additions + 1
         flops = 2 * number * joined * (joined + self.output_dim)
         return Costs(flops, number * joined, 2 * number * joined)
+
+    def weight_shapes(self, sizes):
+        """Dict of path to shape of the weights that it is going to have."""
+        joined, shapes = self.window**2 * self.hidden_dim, {}
+        for merger in self.mergers:
+            width = joined if merger.norm_joined else self.hidden_dim
+            shapes |= layer_norm(f"{merger.name}/norm", width)
+            shapes |= dense(f"{merger.name}/up", joined, joined)
+            shapes |= dense(f"{merger.name}/down", joined, self.output_dim)
+        return shapes
 
     def get_config(self):
         names = ("hidden_dim", "output_dim", "num_additions", "window")

@@ -114,7 +114,8 @@ def weights_bytes(config):
 
     Errors in a config are raised later, by loading.
     """
-    if not SIZES <= sizes.of_config(config).keys():
+    known = SIZES <= sizes.of_config(config).keys()
+    if not known and not sizes.has_other_parts(config):
         return 0
     return asking.of_preset(config, phase="prefill")["weights"]
 

@@ -62,58 +62,28 @@ def reference(seed=0):
     return model
 
 
-def model(
-    preprocessor=None,
-    *,
-    num_blocks=BLOCKS,
-    num_frames=FRAMES,
-    shallow=False,
-    **arguments,
-):
-    """Ours, random; for the inputs of a preprocessor, if there is one.
-
-    A shallow one has two layers in each part, and is compiled sooner.
-    """
+def model(*, num_blocks=BLOCKS, num_frames=FRAMES, **arguments):
+    """Ours, random."""
     keras.utils.set_random_seed(0)
-    given = {"image_patch_id": IMAGE, "video_patch_id": VIDEO}
-    given |= {"pruning": None, "num_images": IMAGES}
-    vocabulary_size, image_blocks = DECODER["vocab_size"], None
-    if preprocessor is not None:
-        tokenizer = preprocessor.tokenizer
-        vocabulary_size = tokenizer.vocabulary_size()
-        num_blocks, num_frames = (
-            preprocessor.num_blocks,
-            preprocessor.num_frames,
-        )
-        image_blocks = preprocessor.num_image_blocks
-        given["image_patch_id"] = tokenizer.image_pad_token_id
-        given["video_patch_id"] = tokenizer.video_pad_token_id
-        for name in ("num_images", "num_segments"):
-            given[name] = getattr(preprocessor, name)
-    depth, layers = VISION["depth"], DECODER["num_hidden_layers"]
-    deepstack = VISION["deepstack_visual_indexes"]
-    if shallow:
-        depth, layers, deepstack = 2, 2, [0]
     encoder = towers.Qwen3VLVisionEncoder(
-        depth,
+        VISION["depth"],
         VISION["hidden_size"],
         num_heads=VISION["num_heads"],
         intermediate_dim=VISION["intermediate_size"],
         num_blocks=num_blocks,
-        num_image_blocks=image_blocks,
-        deepstack_layers=deepstack,
+        deepstack_layers=VISION["deepstack_visual_indexes"],
         position_side=8,
         name="vision_encoder",
     )
     connector = towers.Qwen3VLConnector(
         VISION["hidden_size"],
         DECODER["hidden_size"],
-        num_additions=len(deepstack),
+        num_additions=3,
         name="connector",
     )
     decoder = language.LanguageModel(
-        vocabulary_size,
-        layers,
+        DECODER["vocab_size"],
+        DECODER["num_hidden_layers"],
         DECODER["hidden_size"],
         num_query_heads=DECODER["num_attention_heads"],
         num_key_value_heads=DECODER["num_key_value_heads"],
@@ -129,10 +99,12 @@ def model(
         connector,
         decoder,
         num_frames=num_frames,
+        image_patch_id=IMAGE,
+        video_patch_id=VIDEO,
         vision_token_ids=[],
-        **{**given, **arguments},
+        **{"pruning": None, "num_images": IMAGES, **arguments},
     )
-    return keras_stts.VideoVLM(backbone, preprocessor)
+    return keras_stts.VideoVLM(backbone)
 
 
 def pixels(number, seed=0):
