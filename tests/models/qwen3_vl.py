@@ -62,28 +62,29 @@ def reference(seed=0):
     return model
 
 
-def model(*, num_blocks=BLOCKS, num_frames=FRAMES, **arguments):
-    """Ours, random."""
+def model(*, num_blocks=BLOCKS, num_frames=FRAMES, shallow=False, **arguments):
+    """Ours, random; `shallow` is compiled sooner, and not transformers'."""
+    deepstack = VISION["deepstack_visual_indexes"][: 1 if shallow else None]
     keras.utils.set_random_seed(0)
     encoder = towers.Qwen3VLVisionEncoder(
-        VISION["depth"],
+        3 if shallow else VISION["depth"],
         VISION["hidden_size"],
         num_heads=VISION["num_heads"],
         intermediate_dim=VISION["intermediate_size"],
         num_blocks=num_blocks,
-        deepstack_layers=VISION["deepstack_visual_indexes"],
+        deepstack_layers=deepstack,
         position_side=8,
         name="vision_encoder",
     )
     connector = towers.Qwen3VLConnector(
         VISION["hidden_size"],
         DECODER["hidden_size"],
-        num_additions=3,
+        num_additions=len(deepstack),
         name="connector",
     )
     decoder = language.LanguageModel(
         DECODER["vocab_size"],
-        DECODER["num_hidden_layers"],
+        1 if shallow else DECODER["num_hidden_layers"],
         DECODER["hidden_size"],
         num_query_heads=DECODER["num_attention_heads"],
         num_key_value_heads=DECODER["num_key_value_heads"],
