@@ -62,16 +62,45 @@ def reference(seed=0):
     return model
 
 
-def model(*, num_blocks=BLOCKS, num_frames=FRAMES, shallow=False, **arguments):
-    """Ours, random; `shallow` is compiled sooner, and not transformers'."""
-    deepstack = VISION["deepstack_visual_indexes"][: 1 if shallow else None]
+def model(
+    preprocessor=None,
+    *,
+    num_blocks=BLOCKS,
+    num_frames=FRAMES,
+    shallow=False,
+    **arguments,
+):
+    """Ours, random; for the inputs of a preprocessor, if there is one.
+
+    `shallow` is compiled sooner, and not transformers'.
+    """
     keras.utils.set_random_seed(0)
+    given = {"image_patch_id": IMAGE, "video_patch_id": VIDEO}
+    given |= {"pruning": None, "num_images": IMAGES}
+    vocabulary_size, image_blocks = DECODER["vocab_size"], None
+    if preprocessor is not None:
+        tokenizer = preprocessor.tokenizer
+        vocabulary_size = tokenizer.vocabulary_size()
+        num_blocks, num_frames = (
+            preprocessor.num_blocks,
+            preprocessor.num_frames,
+        )
+        image_blocks = preprocessor.num_image_blocks
+        given["image_patch_id"] = tokenizer.image_pad_token_id
+        given["video_patch_id"] = tokenizer.video_pad_token_id
+        for name in ("num_images", "num_segments"):
+            given[name] = getattr(preprocessor, name)
+    depth, layers = VISION["depth"], DECODER["num_hidden_layers"]
+    deepstack = VISION["deepstack_visual_indexes"]
+    if shallow:
+        depth, layers, deepstack = 3, 1, deepstack[:1]
     encoder = towers.Qwen3VLVisionEncoder(
-        3 if shallow else VISION["depth"],
+        depth,
         VISION["hidden_size"],
         num_heads=VISION["num_heads"],
         intermediate_dim=VISION["intermediate_size"],
         num_blocks=num_blocks,
+        num_image_blocks=image_blocks,
         deepstack_layers=deepstack,
         position_side=8,
         name="vision_encoder",
@@ -83,8 +112,8 @@ def model(*, num_blocks=BLOCKS, num_frames=FRAMES, shallow=False, **arguments):
         name="connector",
     )
     decoder = language.LanguageModel(
-        DECODER["vocab_size"],
-        1 if shallow else DECODER["num_hidden_layers"],
+        vocabulary_size,
+        layers,
         DECODER["hidden_size"],
         num_query_heads=DECODER["num_attention_heads"],
         num_key_value_heads=DECODER["num_key_value_heads"],
@@ -100,12 +129,10 @@ def model(*, num_blocks=BLOCKS, num_frames=FRAMES, shallow=False, **arguments):
         connector,
         decoder,
         num_frames=num_frames,
-        image_patch_id=IMAGE,
-        video_patch_id=VIDEO,
         vision_token_ids=[],
-        **{"pruning": None, "num_images": IMAGES, **arguments},
+        **{**given, **arguments},
     )
-    return keras_stts.VideoVLM(backbone)
+    return keras_stts.VideoVLM(backbone, preprocessor)
 
 
 def pixels(number, seed=0):

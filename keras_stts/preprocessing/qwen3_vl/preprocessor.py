@@ -14,6 +14,8 @@ from keras_stts.preprocessing.qwen3_vl.prompt_tokenizer import (
     Qwen3VLPromptTokenizer,
 )
 from keras_stts.preprocessing.qwen3_vl.sample import Sample
+from keras_stts.preprocessing.qwen3_vl.sample import bucket_of
+from keras_stts.preprocessing.qwen3_vl.sample import stacked
 from keras_stts.preprocessing.qwen3_vl.tokenizer import Qwen3VLTokenizer
 from keras_stts.preprocessing.sample_weights import weighted
 
@@ -211,8 +213,37 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         """Remove padding frames from a batch, see `VideoVLMPreprocessor`."""
         return without_padding(inputs, self.frame_sizes(num_frames), num_frames)
 
-    def preprocess(self, x, y=None, sample_weight=None, sequence_length=None):
-        """Arrays of a dict of raw samples, see `Qwen3VLPreprocessor`."""
+    def bucket_of(self, shape):
+        """The bucket that a video alone is padded to.
+
+        Args:
+            shape: Ints (T, height, width), of its sampled and resized frames,
+                as `keras_stts.data.sampled_shape` gives them.
+
+        Returns:
+            Tuple of ints, one of `buckets`.
+
+        Raises:
+            ValueError: If none holds it.
+        """
+        frames, blocks = self.video_converter.blocks_of(shape)
+        return tuple(self.buckets[find_bucket((frames, blocks), self.buckets)])
+
+    def preprocess(
+        self,
+        x,
+        y=None,
+        sample_weight=None,
+        sequence_length=None,
+        *,
+        bucket=None,
+    ):
+        """Arrays of a dict of raw samples, see `Qwen3VLPreprocessor`.
+
+        Args:
+            bucket: Optional pair of ints, to which the batch is padded.
+                Defaults to the smallest of `buckets` that holds it.
+        """
         x, sizes, single = as_batch(
             x, self.num_frames, self.num_images, needs_video=False
         )
@@ -222,7 +253,7 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
                 "prompts."
             )
         samples = self._see(x, single=single)
-        bucket = self._bucket(samples)
+        bucket = bucket_of(samples, [bucket] if bucket else self.buckets)
         rows = self.rows_of(sizes)
         tokenizer = self.prompt_tokenizer
         shown = [each.shown() for each in samples]
@@ -286,14 +317,6 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
                 f"{len(rates)} for {len(videos)} examples."
             )
 
-    def _bucket(self, samples):
-        """The smallest that holds all samples."""
-        grids = [each.frame_grids() for each in samples]
-        frames = max(map(len, grids))
-        blocks = np.concatenate(grids).prod(axis=1).max(initial=1)
-        place = find_bucket((max(frames, 1), blocks), self.buckets)
-        return self.buckets[place]
-
     def _vision_part(self, rows, samples, heads, bucket):
         """All inputs but those of the text part."""
         frames, blocks = bucket if self.num_frames else (0, 0)
@@ -306,13 +329,13 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         )
         size, values = self.block_patches, self.patch_values
         if self.num_frames:
-            part |= _stacked(
+            part |= stacked(
                 each.video_row(frames, blocks * size, values)
                 for each in samples
             )
         if self.num_images:
             number = self.num_image_blocks * size
-            part |= _stacked(
+            part |= stacked(
                 each.image_row(self.num_images, number, values)
                 for each in samples
             )
@@ -347,11 +370,6 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             }
         )
         return config
-
-
-def _stacked(rows):
-    rows = list(rows)
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
 def _as_list(videos):

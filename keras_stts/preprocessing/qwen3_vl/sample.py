@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_stts.preprocessing.buckets import find_bucket
 from keras_stts.preprocessing.qwen3_vl.positions import frame_grids
 
 
@@ -79,3 +80,21 @@ class Sample:
             pixels[i, :size] = image.patches[0]
         grids[: len(self.images)] = self.image_grids()
         return {"images": pixels, "image_grids": grids}
+
+
+def bucket_of(samples, buckets):
+    """The smallest bucket (T, P) that holds each of these `Sample`s.
+
+    Raises:
+        ValueError: If none does.
+    """
+    grids = [each.frame_grids() for each in samples]
+    frames = max(map(len, grids))
+    blocks = np.concatenate(grids).prod(axis=1).max(initial=1)
+    return buckets[find_bucket((max(frames, 1), blocks), buckets)]
+
+
+def stacked(rows):
+    """Dict of arrays with an entry for each row, of such dicts of rows."""
+    rows = list(rows)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
