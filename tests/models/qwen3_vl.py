@@ -68,11 +68,13 @@ def model(
     num_blocks=BLOCKS,
     num_frames=FRAMES,
     shallow=False,
+    text_layers=1,
     **arguments,
 ):
     """Ours, random; for the inputs of a preprocessor, if there is one.
 
-    `shallow` is compiled sooner, and not transformers'.
+    `shallow`, with so many `text_layers`, is compiled sooner, and not
+    transformers'.
     """
     keras.utils.set_random_seed(0)
     given = {"image_patch_id": IMAGE, "video_patch_id": VIDEO}
@@ -93,7 +95,7 @@ def model(
     depth, layers = VISION["depth"], DECODER["num_hidden_layers"]
     deepstack = VISION["deepstack_visual_indexes"]
     if shallow:
-        depth, layers, deepstack = 3, 1, deepstack[:1]
+        depth, layers, deepstack = 3, text_layers, deepstack[:1]
     encoder = towers.Qwen3VLVisionEncoder(
         depth,
         VISION["hidden_size"],

@@ -78,7 +78,10 @@ def models(name):
     """A model of one sample a row, and one of several, same weights."""
     apart, packed = (
         qwen3_vl.model(
-            make_preprocessor(*sizes), shallow=True, pruning=METHODS[name]()
+            make_preprocessor(*sizes),
+            shallow=True,
+            text_layers=2,  # With one, prefixes would not see each other.
+            pruning=METHODS[name](),
         )
         for sizes in ((1, 24), (4, 72))
     )
