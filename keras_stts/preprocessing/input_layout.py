@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import typing
 
 import keras
@@ -82,6 +83,10 @@ class Layout:
         """Blocks of a frame of preprocessed inputs, padding included."""
         return self.num_blocks
 
+    def grid_of(self, x, row):
+        """Rows and columns of blocks of the video of a row of inputs."""
+        raise NotImplementedError
+
     def are_image_tokens(self, x):
         """Which tokens of images in preprocessed inputs are real: bool (B, M).
 
@@ -153,6 +158,9 @@ class PatchLayout(Layout):
         _check_grids("frame_grids", grids, self.most_blocks(x))
         return grids.prod(-1)
 
+    def grid_of(self, x, row):
+        return tuple(int(n) for n in x["frame_grids"][row, 0])
+
     def most_blocks(self, x):
         number = x["videos"].shape[2]
         if number % self.block_patches or number > (
@@ -209,6 +217,10 @@ class InputLayout(Layout):
     @property
     def num_blocks_of_frames(self):
         return self.num_blocks
+
+    def grid_of(self, x, row):
+        side = math.isqrt(self.num_blocks)
+        return side, self.num_blocks // side
 
     num_images: int
     max_crops: int

@@ -278,6 +278,19 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
 
+    def config_for_frames(self, config):
+        converter = config["video_converter"]
+        most = -(-converter.num_frames // converter.temporal_patch_size)
+        buckets = [b for b in config["buckets"] if b[0] <= most]
+        longest, blocks = max(config["buckets"])
+        if most > longest:
+            # All pixels of a video are limited: more frames are no larger.
+            buckets.append([most, blocks])
+        else:
+            larger = [b for b in config["buckets"] if b[0] > most]
+            buckets += [[most, max(blocks for _, blocks in larger)]] * bool(larger)
+        return {**config, "buckets": buckets}
+
     def text_lengths(self, x):
         """Tokens that each sample's text takes.
 
