@@ -278,6 +278,12 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
 
+    def see_video(self, video):
+        """Inputs of a `SampledVideo` without text, a batch of one."""
+        samples = self._see({"prompts": ["?"], "videos": [video]}, single=False)
+        bucket = bucket_of(samples, self.buckets)
+        return self._frames(samples, bucket)
+
     def config_for_frames(self, config):
         converter = config["video_converter"]
         most = -(-converter.num_frames // converter.temporal_patch_size)
