@@ -25,8 +25,7 @@ def summarize(model, questions, entries, num_frames, *, rule="wrong"):
         model: A `VideoVLM`.
         questions: List of `Question`.
         entries: Dict of id to prediction, as `predictions.jsonl` has them.
-        num_frames: Int. Frames that a video is padded to, if entries do not
-            say others.
+        num_frames: Int. Frames that a video is padded to.
         rule: Str, see `keras_stts.evaluation.scores.mark`.
 
     Returns:
@@ -59,7 +58,8 @@ def summarize(model, questions, entries, num_frames, *, rule="wrong"):
     result = score(questions, marks)
     for name in MEANS:
         result[name] = _mean([row[name] for row in rows])
-    result["flops"] = _mean(_flops(model, num_frames, rows))
+    lengths = [row["text_length"] for row in rows]
+    result["flops"] = _mean(_flops(model, num_frames, lengths))
     result["compile_seconds"] = sum(row["compile_seconds"] for row in rows)
     result["peak_memory"] = {
         place: max((row["peak_memory"][place] or 0 for row in rows), default=0)
@@ -78,17 +78,12 @@ def _mean(values):
     return float(np.mean(values)) if values else None
 
 
-def _flops(model, num_frames, rows):
-    names = ("num_frames", "text_length", "num_blocks")
-    sizes = [
-        tuple(({"num_frames": num_frames} | row).get(name) for name in names)
-        for row in rows
-    ]
+def _flops(model, num_frames, lengths):
     counts = {
-        size: model.flops(**dict(zip(names, size)))["total"]
-        for size in set(sizes)
+        length: model.flops(num_frames=num_frames, text_length=length)
+        for length in set(lengths)
     }
-    return [counts[size] for size in sizes]
+    return [counts[length]["total"] for length in lengths]
 
 
 def load_results(folder):

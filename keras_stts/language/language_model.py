@@ -54,6 +54,12 @@ class LanguageModel(keras.layers.Layer):
             `DecoderBlock`.
         rope_scaling_layers: Optional ints. Layers with `rope_scaling`.
             Defaults to all.
+        tie_embeddings: Bool. Whether the output head of a `VideoVLM` is the
+            token embedding, one variable. Then no ids are inputs only.
+            Defaults to `False`.
+
+    Raises:
+        ValueError: If embeddings are tied, and ids are inputs only.
 
     Reference:
         Qwen3 (arXiv 2505.09388), OLMo 2 (arXiv 2501.00656).
@@ -80,6 +86,7 @@ class LanguageModel(keras.layers.Layer):
         rope_scaling_layers=None,
         rope_sections=None,
         rematerialize=False,
+        tie_embeddings=False,
         **kwargs,
     ):
         config = {
@@ -91,6 +98,12 @@ class LanguageModel(keras.layers.Layer):
         self._config = config
         for name, value in config.items():
             setattr(self, name, value)
+        if tie_embeddings and additional_vocabulary_size:
+            raise ValueError(
+                "An output head that is the token embedding puts out all ids. "
+                "Received: tie_embeddings=True, additional_vocabulary_size="
+                f"{additional_vocabulary_size}. Leave one of them out."
+            )
         self.token_embedding = keras.layers.Embedding(
             vocabulary_size + additional_vocabulary_size,
             hidden_dim,

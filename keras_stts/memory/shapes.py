@@ -59,6 +59,8 @@ def _language_model(c):
     for i in range(c["num_layers"]):
         shapes |= _decoder_block(c, f"language_model/transformer_layer_{i}")
     shapes["language_model/layer_norm/scale"] = (width,)
+    if c["tie_embeddings"]:
+        return shapes
     return shapes | dense(HEAD, width, vocabulary, bias=False)
 
 

@@ -70,7 +70,13 @@ NUMBERS = {
 }
 # May be one for each color.
 CHANNELS = ("pixel_mean", "pixel_std")
-FLAGS = ("refill", "norm_after", "attention_bias", "rematerialize")
+FLAGS = (
+    "refill",
+    "norm_after",
+    "attention_bias",
+    "rematerialize",
+    "tie_embeddings",
+)
 # Least and most of what is in it, for each that is a list of ints.
 LISTS = {
     "vision_feature_layers": (0, 2**10),

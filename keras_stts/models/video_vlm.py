@@ -2,6 +2,7 @@ import keras
 import keras_hub
 
 from keras_stts._hub_compat import ModelHooks
+from keras_stts.language.tied_head import TiedHead
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import sizes
 from keras_stts.models.task_answering import Answering
@@ -113,13 +114,7 @@ class VideoVLM(
         # === Layers ===
         self.backbone = backbone
         self.preprocessor = preprocessor
-        self.lm_head = keras.layers.Dense(
-            backbone.vocabulary_size,
-            use_bias=False,
-            kernel_initializer=normal_initializer(),
-            dtype=head_dtype or backbone.dtype_policy,
-            name="lm_head",
-        )
+        self.lm_head = _make_head(backbone, head_dtype)
 
         # === Functional Model ===
         inputs = backbone.input
@@ -179,6 +174,18 @@ class VideoVLM(
                 coefficient
             )
         return super().from_config(config)
+
+
+def _make_head(backbone, dtype):
+    options = {"dtype": dtype or backbone.dtype_policy, "name": "lm_head"}
+    if getattr(backbone.language_model, "tie_embeddings", False):
+        return TiedHead(backbone.token_embedding, **options)
+    return keras.layers.Dense(
+        backbone.vocabulary_size,
+        use_bias=False,
+        kernel_initializer=normal_initializer(),
+        **options,
+    )
 
 
 def _make_auxiliary_loss(backbone, coefficient, stop_gradient_target):

@@ -5,8 +5,10 @@ import warnings
 import keras
 
 from keras_stts import _hub_compat as hub
+from keras_stts.language import tied_head
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.memory import foresight
+from keras_stts.models import sizes
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.preprocessing.chat_preprocessor import ChatPreprocessor
 from keras_stts.preprocessing.video_vlm_preprocessor import VideoVLMPreprocessor
@@ -106,26 +108,43 @@ def _preprocessor(format, preset, preprocessor, converter):
 
 def _keras_task(cls, preset, load_weights, task):
     saved, has_head = {}, preset_files.has(preset, hub.TASK_WEIGHTS_FILE)
+    tied, was_tied = _is_tied(task["backbone"]), _was_tied(preset)
+    if tied and not was_tied:
+        raise tied_head.no_place_for_head(preset)
     if preset_files.has(preset, hub.TASK_CONFIG_FILE):
-        preset_files.find(preset, hub.TASK_WEIGHTS_FILE)
+        if not was_tied:
+            preset_files.find(preset, hub.TASK_WEIGHTS_FILE)
         config = preset_configs.read(preset, hub.TASK_CONFIG_FILE)["config"]
         settings = argument_names(cls) - {"backbone", "preprocessor"}
         saved = {name: config[name] for name in settings & set(config)}
         keras_format.check_task(saved, f"{hub.TASK_CONFIG_FILE} of {preset}")
     elif has_head:
         raise _half(preset, hub.TASK_WEIGHTS_FILE, hub.TASK_CONFIG_FILE)
-    if load_weights and not has_head:
+    if load_weights and not has_head and not was_tied:
         warnings.warn(
             f"{preset} holds a backbone without output head, so the head's "
             "weights are random. Train it before you ask."
         )
+    copies = load_weights and was_tied and not tied
     load_weights = load_weights and has_head
-    with weights_to_be_loaded(load_weights):
+    with weights_to_be_loaded(load_weights or copies):
         model = cls.from_config({**saved, **task})
+    if copies:
+        tied_head.copy_embedding(model)
     if load_weights:
         path = preset_files.find(preset, hub.TASK_WEIGHTS_FILE)
         model.load_task_weights(path)
     return model
+
+
+def _is_tied(backbone):
+    return getattr(backbone.language_model, "tie_embeddings", False)
+
+
+def _was_tied(preset):
+    """Whether a preset's head is its token embedding, without a file."""
+    config = preset_configs.read(preset, hub.CONFIG_FILE)["config"]
+    return bool(sizes.of_config(config).get("tie_embeddings"))
 
 
 def _keras_preprocessor(preset, preprocessor, converter):

@@ -402,10 +402,10 @@ def test_whatever_a_row_raises(
     )
     example = data._example
 
-    def fail(row, read, bucket):
+    def fail(row, read):
         if row["id"] == "row 1":
             raise RecursionError("too deep")
-        return example(row, read, bucket)
+        return example(row, read)
 
     monkeypatch.setattr(data, "_example", fail)
     with data:

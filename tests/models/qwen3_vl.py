@@ -32,7 +32,7 @@ DECODER = {
 }
 
 
-def reference(seed=0):
+def reference(seed=0, *, tied=False):
     """A random `Qwen3VLForConditionalGeneration`."""
     import torch
 
@@ -50,7 +50,7 @@ def reference(seed=0):
         video_token_id=VIDEO,
         vision_start_token_id=START,
         vision_end_token_id=END,
-        tie_word_embeddings=False,
+        tie_word_embeddings=tied,
     )
     model = transformers.Qwen3VLForConditionalGeneration(config).eval()
     generator = torch.Generator().manual_seed(seed)
@@ -62,60 +62,28 @@ def reference(seed=0):
     return model
 
 
-def model(
-    preprocessor=None,
-    *,
-    num_blocks=BLOCKS,
-    num_frames=FRAMES,
-    shallow=False,
-    text_layers=1,
-    **arguments,
-):
-    """Ours, random; for the inputs of a preprocessor, if there is one.
-
-    `shallow`, with so many `text_layers`, is compiled sooner, and not
-    transformers'.
-    """
+def model(*, num_blocks=BLOCKS, num_frames=FRAMES, tied=False, **arguments):
+    """Ours, random."""
     keras.utils.set_random_seed(0)
-    given = {"image_patch_id": IMAGE, "video_patch_id": VIDEO}
-    given |= {"pruning": None, "num_images": IMAGES}
-    vocabulary_size, image_blocks = DECODER["vocab_size"], None
-    if preprocessor is not None:
-        tokenizer = preprocessor.tokenizer
-        vocabulary_size = tokenizer.vocabulary_size()
-        num_blocks, num_frames = (
-            preprocessor.num_blocks,
-            preprocessor.num_frames,
-        )
-        image_blocks = preprocessor.num_image_blocks
-        given["image_patch_id"] = tokenizer.image_pad_token_id
-        given["video_patch_id"] = tokenizer.video_pad_token_id
-        for name in ("num_images", "num_segments"):
-            given[name] = getattr(preprocessor, name)
-    depth, layers = VISION["depth"], DECODER["num_hidden_layers"]
-    deepstack = VISION["deepstack_visual_indexes"]
-    if shallow:
-        depth, layers, deepstack = 3, text_layers, deepstack[:1]
     encoder = towers.Qwen3VLVisionEncoder(
-        depth,
+        VISION["depth"],
         VISION["hidden_size"],
         num_heads=VISION["num_heads"],
         intermediate_dim=VISION["intermediate_size"],
         num_blocks=num_blocks,
-        num_image_blocks=image_blocks,
-        deepstack_layers=deepstack,
+        deepstack_layers=VISION["deepstack_visual_indexes"],
         position_side=8,
         name="vision_encoder",
     )
     connector = towers.Qwen3VLConnector(
         VISION["hidden_size"],
         DECODER["hidden_size"],
-        num_additions=len(deepstack),
+        num_additions=3,
         name="connector",
     )
     decoder = language.LanguageModel(
-        vocabulary_size,
-        layers,
+        DECODER["vocab_size"],
+        DECODER["num_hidden_layers"],
         DECODER["hidden_size"],
         num_query_heads=DECODER["num_attention_heads"],
         num_key_value_heads=DECODER["num_key_value_heads"],
@@ -124,6 +92,7 @@ def model(
         additional_vocabulary_size=0,
         rope_max_wavelength=5e6,
         rope_sections=[2, 2, 2],
+        tie_embeddings=tied,
         name="language_model",
     )
     backbone = keras_stts.VideoVLMBackbone(
@@ -131,10 +100,12 @@ def model(
         connector,
         decoder,
         num_frames=num_frames,
+        image_patch_id=IMAGE,
+        video_patch_id=VIDEO,
         vision_token_ids=[],
-        **{**given, **arguments},
+        **{"pruning": None, "num_images": IMAGES, **arguments},
     )
-    return keras_stts.VideoVLM(backbone, preprocessor)
+    return keras_stts.VideoVLM(backbone)
 
 
 def pixels(number, seed=0):
@@ -303,5 +274,8 @@ def load(model, reference):
         dense(block.mlp_up, name + "mlp.up_proj")
         dense(block.mlp_down, name + "mlp.down_proj")
     decoder.layer_norm.scale.assign(state.pop(text + "norm.weight"))
-    dense(model.lm_head, "lm_head")
+    if decoder.tie_embeddings:
+        np.testing.assert_array_equal(state.pop("lm_head.weight"), embeddings)
+    else:
+        dense(model.lm_head, "lm_head")
     assert not state

@@ -209,18 +209,20 @@ def _tensors(model):
     table = {
         **backbone_table(backbone),
         **scorer_table(backbone),
-        **head_table(model, tied=False),
     }
+    if not backbone.language_model.tie_embeddings:
+        table |= head_table(model, tied=False)
     tensors = {
         name: writing.Tensor(variables, adapted, shapes.get(name))
         for (name,), variables in table.items()
     }
-    if _is_same(tensors[EMBEDDING].array(), tensors[HEAD].array()):
+    if HEAD in tensors and _is_same(tensors[EMBEDDING], tensors[HEAD]):
         del tensors[HEAD]
     return tensors
 
 
 def _is_same(one, other):
+    one, other = one.array(), other.array()
     return one.dtype == other.dtype and np.array_equal(one, other)
 
 

@@ -12,6 +12,7 @@ from keras_stts.formats.qwen3_vl.weights import backbone_table
 from keras_stts.formats.qwen3_vl.weights import head_table
 from keras_stts.formats.qwen3_vl.weights import scorer_table
 from keras_stts.language.language_model import LanguageModel
+from keras_stts.language.tied_head import no_place_for_head
 from keras_stts.layers.initializers import scorer_initializer
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models import sizes
@@ -25,7 +26,7 @@ from keras_stts.towers.qwen3_vl_connector import Qwen3VLConnector
 
 FAMILY = "Qwen3-VL"
 # What is not an argument of the language model.
-NOT_OF_TEXT = ("vision_", "connector_", "image_token", "video_token", "tie_")
+NOT_OF_TEXT = ("vision_", "connector_", "image_token", "video_token")
 
 
 def share(preset, arguments):
@@ -149,9 +150,13 @@ def _draw_scorer(backbone, preset):
 
 
 def load_head(model, preset):
-    """Load the output head of a `VideoVLM`: its own, or the embedding."""
+    """Load the output head of a `VideoVLM`, if it is not the embedding."""
     files = read_once(Files, preset)
     tied = files.model["tie_embeddings"]
+    if model.backbone.language_model.tie_embeddings:
+        if not tied:
+            raise no_place_for_head(preset)
+        return
     checkpoint = Checkpoint(preset, family=FAMILY)
     checkpoint.assign(head_table(model, tied=tied), partial=True)
 
