@@ -26,105 +26,37 @@ test clips, % with 95% intervals:
 
 import argparse
 import collections
-import json
 import pathlib
 import time
 
 import keras
 import numpy as np
+import shapes_models
 from keras import ops
-from tokenizers import Tokenizer
-from tokenizers import models
-from tokenizers import pre_tokenizers
-from tokenizers import trainers
 
 import keras_stts
 from keras_stts.datasets import shapes
 from keras_stts.models import sizes
+from keras_stts.models.encoding import frames_of
 from keras_stts.ops import neighbor_similarity
 from keras_stts.ops import pack_blocks
 from keras_stts.ops import select_blocks
-from keras_stts.preprocessing.chat import PLAIN_TEMPLATE
-from keras_stts.preprocessing.video_vlm_tokenizer import VISION_TOKENS
 
 FPS = 1.0
-SHARED = ("frame_mask", "vision_token_ids", "vision_mask")
+OF_VISION = ("vision_token_ids", "vision_mask", "vision_positions")
+OF_FRAMES = ("frame_mask", "frame_grids")
 
 
-def build_tokenizer(texts):
-    """A byte-level BPE in which every word of the questions is a token."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    trainer = trainers.BpeTrainer(
-        vocab_size=2000,
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(texts, trainer)
-    data = json.loads(tokenizer.to_str())["model"]
-    vocabulary = dict(data["vocab"])
-    special = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    # A cell is one token, as every other answer.
-    whole = list(shapes.ANSWERS["where"]) + special
-    whole += list(VISION_TOKENS.values())
-    for token in whole:
-        vocabulary[token] = len(vocabulary)
-    merges = [" ".join(pair) for pair in data["merges"]]
-    return keras_stts.VideoVLMTokenizer(
-        vocabulary, merges, unsplittable_tokens=whole
-    )
-
-
-def build_model(tokenizer):
-    """The model, unpruned, with random weights."""
-    special = len(VISION_TOKENS)
-    backbone = keras_stts.VideoVLMBackbone.from_sizes(
-        vocabulary_size=tokenizer.vocabulary_size() - special,
-        additional_vocabulary_size=special,
-        num_frames=shapes.NUM_FRAMES,
-        image_size=shapes.FRAME_SIZE,
-        patch_size=4,
-        vision_num_layers=6,
-        vision_hidden_dim=64,
-        vision_num_heads=4,
-        vision_head_dim=16,
-        vision_intermediate_dim=256,
-        vision_feature_layers=[5],
-        connector_hidden_dim=64,
-        connector_num_heads=4,
-        connector_head_dim=16,
-        connector_intermediate_dim=192,
-        num_layers=3,
-        hidden_dim=96,
-        num_query_heads=4,
-        num_key_value_heads=4,
-        head_dim=24,
-        intermediate_dim=256,
-        rope_max_wavelength=10000.0,
-        image_patch_id=tokenizer.image_patch_token_id,
-        vision_token_ids=tokenizer.vision_token_ids,
-        prune_ratio=0.0,
-        prune_layer=2,
-        positions="original",
-    )
-    converter = keras_stts.VideoVLMVideoConverter(
-        shapes.FRAME_SIZE, num_frames=shapes.NUM_FRAMES
-    )
-    preprocessor = keras_stts.VideoVLMPreprocessor(
-        tokenizer,
-        converter,
-        num_blocks=shapes.CELLS**2,
-        sequence_length=16,
-        time_tokens=5,
-        chat_template=PLAIN_TEMPLATE,
-    )
+def build_model(family, texts):
+    """A model of a family, unpruned, with random weights."""
+    model = family.model(family.tokenizer(texts))
     # Positions and kernels start louder than at the width of a large model.
-    position = backbone.vision_encoder.position_embedding
+    position = model.backbone.vision_encoder.position_embedding
     position.assign(position * 20.0)
-    return keras_stts.VideoVLM(backbone, preprocessor)
+    return model
 
 
-def balance(model, features):
+def balance(family, model, features):
     """Make weights and embeddings as loud as a width of 96 needs.
 
     Kernels start at 0.02, which is next to nothing at this width. Tokens,
@@ -138,25 +70,15 @@ def balance(model, features):
                 weight.assign(weight * 5.0)
     embedding = backbone.token_embedding.embeddings
     embedding.assign(embedding * 25.0)
-    kernel = backbone.connector.down.kernel
-    out = backbone.connector(ops.convert_to_tensor(features, "float32"))
-    out = ops.convert_to_numpy(out).reshape(-1, shapes.CELLS**2, out.shape[-1])
-    gain = _place_gain(out)
-    scale = 0.5 / (out @ gain).std()
-    kernel.assign(ops.convert_to_numpy(kernel) @ gain * scale)
-
-
-def _place_gain(out):
-    """Matrix that lifts the directions which tell one cell from another."""
-    width = out.shape[-1]
-    means = out.mean(0) - out.mean((0, 1))
-    _, lengths, directions = np.linalg.svd(means, full_matrices=False)
-    variance = out.reshape(-1, width).var(0).mean()
-    wanted = (variance * shapes.CELLS**2) ** 0.5
-    # The last direction is the mean, which was taken off.
-    lengths, directions = lengths[:-1], directions[:-1]
-    gains = np.clip(wanted / lengths, 1.0, 30.0)
-    return np.eye(width) + (directions.T * (gains - 1.0)) @ directions
+    made = backbone.connector(ops.convert_to_tensor(features, "float32"))
+    made = made if isinstance(made, (tuple, list)) else [made]
+    for out, (end, loudness) in zip(made, family.ends(backbone.connector)):
+        out = ops.convert_to_numpy(out)
+        out = out.reshape(-1, shapes.CELLS**2, out.shape[-1])
+        gain = shapes_models.place_gain(out)
+        scale = loudness / (out @ gain).std()
+        kernel = ops.convert_to_numpy(end.kernel)
+        end.kernel.assign(kernel @ gain * scale)
 
 
 def variant(model, aux_coefficient=0.5, trainable_parts=None, **changes):
@@ -183,15 +105,16 @@ def copy_weights(source, target):
             variable.assign(values[variable.path])
 
 
-def encode(model, data):
+def encode(family, model, data):
     """Preprocess the questions of every clip; arrays (clips, questions, S).
 
-    The questions of a clip share its video, which is left as it is.
+    The questions of a clip share its video.
     """
     rows = []
     for video, prompts, responses in zip(
         data["videos"], data["questions"], data["answers"]
     ):
+        video = family.frames(video)
         x, labels, weights = model.preprocessor(
             {
                 "videos": [video] * len(prompts),
@@ -200,15 +123,30 @@ def encode(model, data):
                 "fps": FPS,
             }
         )
-        rows.append((x["token_ids"], labels, weights))
+        rows.append((x["videos"][0], x["token_ids"], labels, weights))
     texts = (np.stack(column) for column in zip(*rows))
-    texts = dict(zip(("token_ids", "next_ids", "weights"), texts))
+    names = ("vision", "token_ids", "next_ids", "weights")
+    texts = dict(zip(names, texts))
     # The last token of the prompt is the first whose next one is learnt.
     place = np.arange(texts["weights"].shape[-1])
     last = texts["weights"].argmax(-1)[..., None]
     texts["prompt_mask"] = place <= last
-    # All clips have the same times.
-    return {**data, **texts, **{name: x[name][:1] for name in SHARED}}
+    return {**data, **texts, **of_blocks(data, x), "shared": shared(x)}
+
+
+def shared(x):
+    """The inputs that are the same for all clips, which have the same times."""
+    return {name: x[name][:1] for name in OF_VISION + OF_FRAMES if name in x}
+
+
+def of_blocks(data, x):
+    """What is known of the blocks: several frames may lie in each."""
+    clips, frames, cells = data["informative"].shape
+    together = frames // x["frame_mask"].shape[1]
+    split = (clips, -1, together, cells)
+    labels = np.moveaxis(data["labels"].reshape(*split, 2), 2, 3)
+    informative = data["informative"].reshape(split).any(2)
+    return {"informative": informative, "labels": labels}
 
 
 class Clips(keras.utils.PyDataset):
@@ -217,7 +155,7 @@ class Clips(keras.utils.PyDataset):
     def __init__(self, data, batch_size, vision=None, shuffle=True, seed=0):
         super().__init__()
         self.data = data
-        self.vision = data["videos"] if vision is None else vision
+        self.vision = data["vision"] if vision is None else vision
         self.batch_size = batch_size
         self.rng = np.random.default_rng(seed) if shuffle else None
         self.order = np.arange(len(self.vision))
@@ -233,7 +171,7 @@ class Clips(keras.utils.PyDataset):
 
     def __getitem__(self, i):
         rows = self.order[i * self.batch_size : (i + 1) * self.batch_size]
-        x = {name: np.repeat(self.data[name], len(rows), 0) for name in SHARED}
+        x = repeated(self.data["shared"], len(rows))
         x["vision"] = self.vision[rows]
         x["token_ids"] = self.data["token_ids"][rows]
         x["prompt_mask"] = self.data["prompt_mask"][rows]
@@ -243,6 +181,10 @@ class Clips(keras.utils.PyDataset):
             noise = self.rng.random(informative.shape)
             x["ranks"] = (noise + informative).astype("float32")
         return x, self.data["next_ids"][rows], self.data["weights"][rows]
+
+
+def repeated(arrays, times):
+    return {name: np.repeat(value, times, 0) for name, value in arrays.items()}
 
 
 class Questions(keras.Model):
@@ -262,12 +204,11 @@ class Questions(keras.Model):
         self.keep = keep
 
     def call(self, x, training=None):
+        frames = frames_of(x)
         if self.keep is None:
-            encode = self.model.backbone.encode_video
-            frames = keras_stts.ops.Frames(x["frame_mask"])
-            vision = encode(x["vision"], frames)
+            vision = self.model.backbone.encode_video(x["vision"], frames)
         else:
-            vision = self.cached_vision(x)
+            vision = self.cached_vision(x, frames)
         tokens = x["token_ids"]
         hidden, _ = self.read(x, vision)
         if self.keep is None and self.model.auxiliary_loss is not None:
@@ -275,7 +216,8 @@ class Questions(keras.Model):
                 hidden,
                 vision["scores"],
                 vision["similarity"],
-                x["frame_mask"],
+                frames.mask,
+                frame_blocks=frames.num_blocks,
                 training=training,
             )
         logits = self.model.lm_head(hidden)
@@ -284,48 +226,72 @@ class Questions(keras.Model):
     def read(self, x, vision):
         """Hidden states of all questions, and the prefix they follow."""
         backbone = self.model.backbone
-        names = ("vision_token_ids", "vision_mask")
         tokens, prompt_mask = x["token_ids"], x["prompt_mask"]
         count, length = tokens.shape[1:]
         tokens = ops.reshape(tokens, (-1, length))
         if backbone.language_pruning is None:
-            prefix = backbone.encode_prefix(*(x[n] for n in names), vision)
+            prefix = backbone.encode_prefix(
+                x["vision_token_ids"],
+                x["vision_mask"],
+                vision,
+                places=x.get("vision_positions"),
+            )
             hidden, _ = backbone.decode(tokens, prefix)
             return hidden, prefix
         # Each question decides for itself what it is shown.
         inputs, vision = keras.tree.map_structure(
             lambda value: ops.repeat(value, count, axis=0),
-            ({name: x[name] for name in names}, vision),
+            ({n: x[n] for n in OF_VISION + OF_FRAMES if n in x}, vision),
         )
         inputs["token_ids"] = tokens
         inputs["prompt_mask"] = ops.reshape(prompt_mask, (-1, length))
         hidden, prefix, _ = backbone.encode(inputs, vision)
         return hidden, prefix
 
-    def cached_vision(self, x):
-        connector = self.model.backbone.connector
+    def cached_vision(self, x, frames):
         features = ops.cast(x["vision"], "float32")
-        if self.keep == 1.0:
-            return {"embeddings": connector(features)}
-        selection = select_blocks(x["ranks"], 1 - self.keep)
-        kept = pack_blocks(features, selection.index)
-        return {"embeddings": connector(kept), "selection": selection}
+        vision = {"features": features}
+        if self.keep < 1.0:
+            selection = select_blocks(x["ranks"], 1 - self.keep)
+            kept = pack_blocks(features, selection.index)
+            vision = {"features": kept, "selection": selection}
+        return self.model.backbone.connect(vision, frames)
+
+
+class Features(keras.Model):
+    """Features of all blocks."""
+
+    def __init__(self, backbone):
+        super().__init__()
+        self.encoder = backbone.vision_encoder
+
+    def call(self, x):
+        return self.encoder(x["vision"], frames_of(x))["features"]
 
 
 class Labels(keras.Model):
     """Colour, shape and place of each block, from its embedding alone."""
 
-    def __init__(self, backbone):
+    def __init__(self, backbone, frames_together):
         super().__init__()
-        self.encoder = backbone.vision_encoder
+        self.features = Features(backbone)
         self.connector = backbone.connector
-        sizes = {"color": 9, "shape": 5, "cell": shapes.CELLS**2}
         self.heads = {
-            name: keras.layers.Dense(size) for name, size in sizes.items()
+            name: keras.layers.Dense(size)
+            for name, size in self.sizes(frames_together).items()
         }
 
-    def call(self, videos):
-        x = self.connector(self.encoder(videos)["features"])
+    @staticmethod
+    def sizes(frames_together):
+        """Numbers of colours and shapes in each frame, and of places."""
+        sizes = {"cell": shapes.CELLS**2}
+        for i in range(frames_together):
+            sizes |= {f"color_{i}": 9, f"shape_{i}": 5}
+        return sizes
+
+    def call(self, x):
+        x = self.connector(self.features(x))
+        x = x[0] if isinstance(x, (tuple, list)) else x
         return {name: head(x) for name, head in self.heads.items()}
 
 
@@ -342,7 +308,8 @@ def cross_entropy():
 
 def train_vision(model, data, steps, batch_size=8):
     """Teach vision encoder and connector what is in each block."""
-    trainer = Labels(model.backbone)
+    clips, pairs, cells, together, _ = data["labels"].shape
+    trainer = Labels(model.backbone, together)
     trainer.compile(
         optimizer=keras.optimizers.AdamW(
             cosine(3e-3, steps), weight_decay=0.01, clipnorm=1.0
@@ -351,31 +318,36 @@ def train_vision(model, data, steps, batch_size=8):
         metrics={name: "accuracy" for name in trainer.heads},
     )
     count = steps * batch_size
-    index = np.arange(count) % len(data["videos"])
-    labels = data["labels"][index].reshape(count, -1, 2)
-    cell = np.tile(np.arange(shapes.CELLS**2), (count, shapes.NUM_FRAMES))
-    targets = {"color": labels[..., 0], "shape": labels[..., 1], "cell": cell}
-    trainer.fit(
-        data["videos"][index], targets, batch_size=batch_size, verbose=2
-    )
+    index = np.arange(count) % clips
+    labels = data["labels"][index].reshape(count, -1, together, 2)
+    targets = {"cell": np.tile(np.arange(cells), (count, pairs))}
+    for i in range(together):
+        targets[f"color_{i}"] = labels[..., i, 0]
+        targets[f"shape_{i}"] = labels[..., i, 1]
+    trainer.fit(of_frames(data, index), targets, batch_size, verbose=2)
 
 
-def cache_features(model, videos):
-    """Features of all blocks of all clips, float16 (clips, 128, g, F)."""
-    inputs = keras.Input(videos.shape[1:], dtype="uint8")
-    encoder = model.backbone.vision_encoder
-    run = keras.Model(inputs, encoder(inputs)["features"])
+def of_frames(data, index):
+    """The inputs of the vision encoder of some clips."""
+    frames = {n: v for n, v in data["shared"].items() if n in OF_FRAMES}
+    return {"vision": data["vision"][index], **repeated(frames, len(index))}
+
+
+def cache_features(model, data):
+    """Features of all blocks of all clips, float16 (clips, T * P, g, F)."""
+    run = Features(model.backbone)
+    index = np.arange(len(data["vision"]))
     return np.concatenate(
         [
-            run.predict(videos[i : i + 256], verbose=0).astype("float16")
-            for i in range(0, len(videos), 256)
+            run.predict(of_frames(data, some), verbose=0).astype("float16")
+            for some in np.split(index, range(256, len(index), 256))
         ]
     )
 
 
-def train_language(model, data, features, steps):
+def train_language(family, model, data, features, steps):
     """Teach the language model on cached features: few blocks, then all."""
-    balance(model, features[:64])
+    balance(family, model, features[:64])
     model.backbone.vision_encoder.trainable = False
     for keep, share, rate in ((0.25, 0.8, 2e-3), (1.0, 0.2, 1e-3)):
         log(f"language model on {keep:.0%} of the blocks")
@@ -460,22 +432,28 @@ class Scores(keras.Model):
             1.0, stop_gradient_target=True
         )
 
-    def call(self, videos):
-        encoder = self.encoder
-        x = encoder.embed(videos)
-        _, num_frames, num_patches, width = x.shape
-        x = ops.reshape(x, (-1, num_patches, width))
-        for block in encoder.blocks[: self.method.layer + 1]:
-            x = block(x)
-        x = ops.reshape(x, (-1, num_frames, num_patches, width))
-        blocks = keras_stts.ops.to_blocks(x, encoder.window, encoder.grid)
-        scores = self.method.scorer(blocks)
-        flat = keras_stts.ops.flat_blocks(blocks)
-        similarity = neighbor_similarity(flat)
-        return self.auxiliary_loss(scores, scores, similarity)
+    def call(self, x):
+        encoder, frames = self.encoder, frames_of(x)
+        x = encoder.embed(x["vision"], frames)
+        shape = (-1, *x.shape[1:])
+        x = ops.reshape(x, (-1, *x.shape[2:]))
+        attend = encoder.attend_frames(frames, x.shape[1])
+        layer = self.method.layer
+        early = encoder.blocks[: layer + 1]
+        x = encoder.run(x, early, also={layer}, attend=attend)[layer]
+        blocks = keras_stts.ops.flat_blocks(
+            keras_stts.ops.to_blocks(
+                ops.reshape(x, shape), encoder.window, encoder.grid
+            )
+        )
+        scores = self.method(blocks, frames)
+        similarity = neighbor_similarity(blocks)
+        return self.auxiliary_loss(
+            scores, scores, similarity, frame_blocks=frames.num_blocks
+        )
 
 
-def start_scorer(model, videos, steps=500, batch_size=12):
+def start_scorer(model, data, steps=500, batch_size=12):
     """Teach the scorer what changes, before anything hangs on it.
 
     An untrained scorer removes at random; the language model would turn it
@@ -489,8 +467,8 @@ def start_scorer(model, videos, steps=500, batch_size=12):
             cosine(2e-4, steps), weight_decay=0.01, beta_2=0.95, clipnorm=1.0
         )
     )
-    index = np.arange(steps * batch_size) % len(videos)
-    trainer.fit(videos[index], batch_size=batch_size, verbose=2)
+    index = np.arange(steps * batch_size) % len(data["vision"])
+    trainer.fit(of_frames(data, index), batch_size=batch_size, verbose=2)
     copy_weights(started, model)
 
 
@@ -533,15 +511,15 @@ def stage(model, path, run):
     model.save_weights(path)
 
 
-def train_unpruned(model, data, folder, vision_steps, language_steps):
+def train_unpruned(family, model, data, folder, vision_steps, language_steps):
     """Teach the model to see and to answer, in two stages."""
 
     def vision():
         train_vision(model, data, vision_steps)
 
     def language():
-        features = cache_features(model, data["videos"])
-        train_language(model, data, features, language_steps)
+        features = cache_features(model, data)
+        train_language(family, model, data, features, language_steps)
 
     stage(model, folder / "vision.weights.h5", vision)
     stage(model, folder / "language.weights.h5", language)
@@ -565,6 +543,8 @@ def text_only(data, test):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    families = shapes_models.FAMILIES
+    parser.add_argument("--family", default="molmo2", choices=families)
     parser.add_argument("--folder", default="shapes_data", type=pathlib.Path)
     parser.add_argument("--train", type=int, default=4000)
     parser.add_argument("--test", type=int, default=1000)
@@ -577,18 +557,21 @@ def main():
     data = shapes.load(args.folder, "train", args.train)
     test = shapes.load(args.folder, "test", args.test)
     texts = sum(data["questions"] + data["answers"], [])
-    model = build_model(build_tokenizer(texts))
-    data, test = encode(model, data), encode(model, test)
+    family = families[args.family]
+    model = build_model(family, texts)
+    data, test = encode(family, model, data), encode(family, model, test)
     log(f"{model.count_params():,} parameters")
+    folder = args.folder / family.preset
+    folder.mkdir(exist_ok=True)
 
     train_unpruned(
-        model, data, args.folder, args.vision_steps, args.language_steps
+        family, model, data, folder, args.vision_steps, args.language_steps
     )
 
     def scorer():
-        start_scorer(model, data["videos"])
+        start_scorer(model, data)
 
-    stage(model, args.folder / "scorer.weights.h5", scorer)
+    stage(model, folder / "scorer.weights.h5", scorer)
 
     log(
         f"{'right answers, %':34}{'all':^12}",
@@ -607,10 +590,8 @@ def main():
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
     preset = variant(model, prune_ratio=0.5)
-    # Room for longer questions than these, and for clips of hours.
-    preset.preprocessor.sequence_length = 64
-    preset.preprocessor.time_tokens = 8
-    preset.save_to_preset(args.folder / "shapes_tiny")
+    family.widen(preset.preprocessor)
+    preset.save_to_preset(folder / "preset")
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ def count_flops(
     prune_ratio=None,
     text_length=64,
     *,
+    num_blocks=None,
     time_tokens=8,
     layout="packed",
     padding=None,
@@ -32,6 +33,8 @@ def count_flops(
         num_frames: Int. Defaults to the backbone's.
         prune_ratio: Float. Defaults to the backbone's.
         text_length: Int. Tokens of the text part.
+        num_blocks: Optional int. Blocks of a frame, of a model whose frames
+            differ in size. Defaults to the most.
         time_tokens: Int. Tokens of a frame's time.
         layout: `"packed"` counts what this package runs, padding of attention
             groups included; `"padded"` also `padding`; `"ideal"` a kernel
@@ -48,7 +51,7 @@ def count_flops(
             f"`layout` must be one of {', '.join(LAYOUTS)}. Received: layout="
             f"{layout!r}."
         )
-    method, backbone = backbone.pruning, sizes.named(backbone)
+    method, backbone = backbone.pruning, _sized(backbone, num_blocks)
     num_frames = num_frames or backbone.num_frames
     if prune_ratio is None:
         prune_ratio = backbone.prune_ratio
@@ -77,6 +80,22 @@ def count_flops(
         "language_model": text,
         "total": vision + scorer + connector + text,
     }
+
+
+def _sized(backbone, num_blocks):
+    """Sizes of a backbone on frames of so many blocks."""
+    found = sizes.named(backbone)
+    if num_blocks in (None, found.num_blocks):
+        return found
+    if backbone.input_layout.num_blocks_of_frames is not None:
+        raise ValueError(
+            "`num_blocks` is of models whose frames differ in size. Received: "
+            f"num_blocks={num_blocks}, and frames of this one have "
+            f"{found.num_blocks}. Leave it out."
+        )
+    found.num_blocks, found.grid = num_blocks, (num_blocks, 1)
+    found.frame_patches = num_blocks * found.window**2
+    return found
 
 
 def _ranking(backbone, method, num_frames, prune_ratio):

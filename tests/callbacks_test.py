@@ -68,7 +68,9 @@ def train(clip, folder=None, stop=(), batch_size=1, every=1):
     """A model, and what it was trained for, one line an example."""
     keras.utils.set_random_seed(0)
     schedule = keras.optimizers.schedules.ExponentialDecay(0.5, 3, 0.5)
-    model = tiny.model(sharp=True, task={"aux_coefficient": schedule})
+    model = tiny.shallow(
+        sharp=True, num_layers=2, task={"aux_coefficient": schedule}
+    )
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3),
         run_eagerly=keras.config.backend() == "tensorflow",
@@ -113,38 +115,40 @@ def test_interrupted(clip, whole, tmp_path, after):
     assert model.optimizer.iterations == EPOCHS * 4
 
 
-def run_apart(clip, folder, *stop):
-    """The exit status of a run in a process of its own, and its weights.
+def run_apart(clip, *folders, stop=0):
+    """The exit status of runs, one a folder, in a process of their own.
 
     Some of what the suite imports makes a process round otherwise.
     """
     program = (
         "import sys, numpy\n"
         "from tests.callbacks_test import kill, train, weights\n"
-        "clip, folder, *stop = sys.argv[1:]\n"
-        "stop = [int(n) for n in stop] + [kill] * len(stop)\n"
-        "model, _ = train(clip, folder, stop, every=5)\n"
-        "numpy.savez(folder + '/weights', *weights(model))\n"
+        "clip, stop, *folders = sys.argv[1:]\n"
+        "stop = (int(stop), kill) if int(stop) else ()\n"
+        "for folder in folders:\n"
+        "    model, _ = train(clip, folder, stop, every=5)\n"
+        "    numpy.savez(folder + '/weights', *weights(model))\n"
     )
-    folder.mkdir(exist_ok=True)
-    arguments = [str(clip), str(folder), *map(str, stop)]
-    code = subprocess.run(
+    for folder in folders:
+        folder.mkdir(exist_ok=True)
+    arguments = [str(clip), str(stop), *map(str, folders)]
+    return subprocess.run(
         [sys.executable, "-c", program, *arguments], stderr=subprocess.DEVNULL
     ).returncode
-    if code:
-        return code, None
+
+
+def weights_in(folder):
     with np.load(folder / "weights.npz") as saved:
-        return code, [saved[name] for name in saved.files]
+        return [saved[name] for name in saved.files]
 
 
 @in_full
 def test_killed(clip, tmp_path):
     """Between two backups: what came after the last one is done again."""
-    _, wanted = run_apart(clip, tmp_path / "whole")
-    code, _ = run_apart(clip, tmp_path / "killed", 6)
-    assert code == -signal.SIGKILL
-    _, found = run_apart(clip, tmp_path / "killed")
-    same(found, wanted)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run_apart(clip, killed, stop=6) == -signal.SIGKILL
+    assert not run_apart(clip, killed, whole)
+    same(weights_in(killed), weights_in(whole))
 
 
 @in_full
@@ -163,7 +167,7 @@ def test_bad_use(clip, tmp_path):
         train(clip, tmp_path, (1, interrupt))
     with pytest.raises(ValueError, match="batch_size=2 instead of 1"):
         train(clip, tmp_path, batch_size=2)
-    model = tiny.compile_to_train(tiny.model())
+    model = tiny.compile_to_train(tiny.shallow())
     with pytest.raises(ValueError, match="a `keras_stts.data.VideoDataset`"):
         model.fit(tiny.raw(), callbacks=[Backup(tmp_path)])
 
@@ -184,17 +188,17 @@ def test_damaged_backups_are_named(clip, tmp_path):
     path.write_bytes(good[: len(good) // 2])
     with pytest.raises(ValueError, match="backup.*cannot be read"):
         train(clip, tmp_path)
-    tiny.model().save_weights(path)
+    tiny.shallow().save_weights(path)
     with pytest.raises(ValueError, match="holds no position in the data"):
         train(clip, tmp_path)
-    tiny.model(num_layers=1).save_weights(path)
+    tiny.shallow().save_weights(path)
     with h5py.File(path, "a") as file:
         with h5py.File(io.BytesIO(good)) as other:
             file.attrs["place"] = other.attrs["place"]
     with pytest.raises(ValueError, match="backup.weights.h5, which does not"):
         train(clip, tmp_path)
     path.write_bytes(good)
-    model = tiny.compile_to_train(tiny.model(num_layers=1))
+    model = tiny.compile_to_train(tiny.shallow())
     with VideoDataset(rows(clip), model.preprocessor, 1, seed=3) as data:
         with pytest.raises(ValueError, match="with the model it was made with"):
             model.fit(data, callbacks=[Backup(tmp_path)], verbose=0)

@@ -5,10 +5,16 @@ import numpy as np
 from keras import ops
 
 
-def loss_and_gradients(function, x, variables):
-    """Value, gradient in `x` and gradients in `variables`, as NumPy."""
+def loss_and_gradients(function, x, variables, *, compile=False):
+    """Value, gradient in `x` and gradients in `variables`, as NumPy.
+
+    JAX always compiles, TensorFlow where it is asked to: for a model that
+    takes ten times as long as to run step by step.
+    """
     backend = keras.config.backend()
     run = {"jax": _jax, "tensorflow": _tensorflow, "torch": _torch}[backend]
+    if compile and backend == "tensorflow":
+        run = _tensorflow_compiled
     value, *gradients = run(function, x, variables)
     gradients = [None if g is None else np.array(g) for g in gradients]
     return float(value), gradients[0], gradients[1:]
@@ -31,18 +37,23 @@ def _jax(function, x, variables):
 def _tensorflow(function, x, variables):
     import tensorflow as tf
 
+    x = tf.convert_to_tensor(x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        value = function(x)
+    sources = [x] + [v.value for v in variables]
+    gradients = tape.gradient(value, sources, unconnected_gradients="zero")
+    return value, *(tf.convert_to_tensor(g) for g in gradients)
+
+
+def _tensorflow_compiled(function, x, variables):
+    import tensorflow as tf
+
     @tf.function(jit_compile=True)
     def run(x):
-        with tf.GradientTape() as tape:
-            tape.watch(x)
-            value = function(x)
-        sources = [x] + [v.value for v in variables]
-        return value, *tape.gradient(
-            value, sources, unconnected_gradients="zero"
-        )
+        return _tensorflow(function, x, variables)
 
-    value, *gradients = run(tf.convert_to_tensor(x))
-    return value, *(tf.convert_to_tensor(g).numpy() for g in gradients)
+    return run(tf.convert_to_tensor(x))
 
 
 def _torch(function, x, variables):

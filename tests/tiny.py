@@ -5,8 +5,10 @@ import numpy as np
 import keras_stts
 
 PATCH_ID = 42
-# Compiled sooner: one layer of the vision transformer whole, one pruned.
+# Compiled sooner: one layer of the vision transformer whole, one pruned, and
+# one of the language model.
 SHALLOW = {
+    "num_layers": 1,
     "vision_num_layers": 2,
     "vision_feature_layers": [1, 0],
     "prune_layer": 0,

@@ -16,6 +16,7 @@ from keras_stts.data.indexing import VideoIndex
 from keras_stts.data.manifest import read_manifest
 from keras_stts.data.packing import plan_rows
 from keras_stts.data.resize import resize_frames
+from keras_stts.data.sampled import SampledVideo
 from keras_stts.data.sampling import choose_frames
 from keras_stts.data.sampling import sample_indices
 from keras_stts.data.shard_source import ShardSource
@@ -23,9 +24,9 @@ from keras_stts.data.shards import write_shards
 from keras_stts.data.validation import Anomaly
 from keras_stts.data.validation import ValidationResult
 from keras_stts.data.validation import validate
-from keras_stts.data.video import SampledVideo
 from keras_stts.data.video import index_video
 from keras_stts.data.video import read_video
+from keras_stts.data.video import sampled_shape
 from keras_stts.data.video import sampled_times
 from keras_stts.data.workers import DecodeError
 from keras_stts.data.workers import DecodePool
@@ -49,6 +50,7 @@ __all__ = [
     "read_video",
     "resize_frames",
     "sample_indices",
+    "sampled_shape",
     "sampled_times",
     "validate",
     "video_dataset_from_manifest",

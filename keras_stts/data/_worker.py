@@ -34,11 +34,13 @@ def import_readers():
     from keras_stts.data.measure import measure_video
     from keras_stts.data.source import name_of
     from keras_stts.data.video import read_video
+    from keras_stts.data.video import sampled_shape
     from keras_stts.data.video import sampled_times
 
     readers = {
         "frames": read_video,
         "times": sampled_times,
+        "shape": sampled_shape,
         "facts": measure_video,
     }
     return readers, name_of

@@ -11,9 +11,11 @@ import keras
 import numpy as np
 import tqdm
 
+from keras_stts.data.bucketing import buckets_of
 from keras_stts.data.cache import FrameCache
 from keras_stts.data.dataset_checks import check_arguments
 from keras_stts.data.dataset_checks import named
+from keras_stts.data.dataset_checks import names_row
 from keras_stts.data.dataset_checks import part_of_job
 from keras_stts.data.dataset_checks import words
 from keras_stts.data.disk import writing
@@ -25,7 +27,6 @@ from keras_stts.data.reading_ahead import Clock
 from keras_stts.data.rows import RowReader
 from keras_stts.data.rows import example
 from keras_stts.data.source import name_of
-from keras_stts.data.video import SampledVideo
 
 # While a batch is assembled, the videos of the next are decoded.
 BATCHES_AT_A_TIME = 2
@@ -36,7 +37,13 @@ class VideoDataset(keras.utils.PyDataset):
 
     All batches, or all batches of a bucket, have the same shape: the last
     batch, and batches with unreadable videos, are filled up with black videos
-    of sample weight 0.
+    of sample weight 0. So `fit` compiles a model as often as there are
+    buckets, and no more, whatever sizes and lengths the videos have.
+
+    With a `keras_stts.Qwen3VLPreprocessor` videos have any size. They are
+    padded to its `buckets`: each to the smallest that holds it, which is known
+    before its frames are decoded, and all videos of a batch to the same. A
+    video that no bucket holds is a row that cannot be used.
 
     `fit` shows `input_wait`, the share of the time that it waited for this
     dataset, and `skipped`, the number of rows that were left out.
@@ -44,7 +51,8 @@ class VideoDataset(keras.utils.PyDataset):
     Args:
         rows: List of dicts with `"video"`, `"prompt"` and `"response"`, see
             `keras_stts.data.read_manifest`.
-        preprocessor: A `keras_stts.VideoVLMPreprocessor`.
+        preprocessor: A `keras_stts.VideoVLMPreprocessor`, or a
+            `keras_stts.Qwen3VLPreprocessor`.
         batch_size: Int.
         shuffle: Bool. Whether rows are shuffled in each epoch, in an order
             that depends only on `seed` and the epoch.
@@ -55,8 +63,9 @@ class VideoDataset(keras.utils.PyDataset):
             shapes.
         buckets: Optional ints. Numbers of frames that videos are padded to:
             each to the smallest that holds it, and all videos of a batch to
-            the same. The model is compiled once per bucket. Defaults to only
-            the preprocessor's `num_frames`, which is always a bucket.
+            the same. Defaults to only the preprocessor's `num_frames`, which
+            is always a bucket. With a `Qwen3VLPreprocessor`, which has buckets
+            of its own, it must be left out.
         cache: Optional path or `keras_stts.data.FrameCache` in which sampled
             frames are kept.
         on_error: What to do with a row that cannot be used: `"raise"` an
@@ -117,17 +126,16 @@ class VideoDataset(keras.utils.PyDataset):
         **kwargs,
     ):
         super().__init__(**kwargs)
-        buckets = tuple(buckets or ())
         shard = part_of_job(shard)
         check_arguments(
-            rows, batch_size, shard, buckets, on_error=on_error, report=report
+            rows, batch_size, shard, on_error=on_error, report=report
         )
+        self._buckets = buckets_of(preprocessor, buckets)
         self.rows = named(rows)
         self.preprocessor = preprocessor
         self.batch_size = batch_size
         self.shuffle, self.seed, self.shard = shuffle, seed, shard
-        most = preprocessor.num_frames
-        self.buckets = (*sorted(b for b in set(buckets) if b < most), most)
+        self.buckets = self._buckets.sizes
         if isinstance(cache, (str, os.PathLike)):
             cache = FrameCache(cache)
         self.on_error = on_error
@@ -199,18 +207,22 @@ class VideoDataset(keras.utils.PyDataset):
         return self._batches[index]
 
     def _find_buckets(self):
-        """Frames that each row is padded to; 0 for rows that are left out."""
+        """Keys of each row's bucket; 0 for rows that are left out."""
+        keys = np.full(len(self.rows), self._buckets.keys[0])
         if len(self.buckets) == 1:
-            return np.full(len(self.rows), self.buckets[0])
-        lengths = np.zeros(len(self.rows), "int64")
-        numbers = range(len(self.rows))
-        reads = [self._try(i, self._reader.times) for i in numbers]
+            return keys
+        numbers, look = range(len(self.rows)), self._buckets.look
+        reads = [
+            self._try(i, lambda row: look(self._reader, row)) for i in numbers
+        ]
+
+        def key(i):
+            return self._try(i, lambda row: self._buckets.key_of(reads[i]()))
+
         shown = {"unit": "video", "file": sys.stdout}
-        for i in tqdm.tqdm(numbers, "Finding lengths", **shown):
-            times = reads[i] and self._try(i, lambda row: reads[i]())
-            lengths[i] = 0 if times is None else len(times)
-        at = np.searchsorted(self.buckets, lengths)
-        return np.where(lengths, np.array(self.buckets)[at], 0)
+        for i in tqdm.tqdm(numbers, "Finding sizes", **shown):
+            keys[i] = (reads[i] and key(i)) or 0
+        return keys
 
     def _try(self, number, function):
         """`function(row)`, or `None` if the row is left out."""
@@ -229,7 +241,7 @@ class VideoDataset(keras.utils.PyDataset):
                 )
             if self.on_error != "raise":
                 self._leave_out(number, reason)
-            elif known and reason == str(error):
+            elif reason == str(error) and names_row(self.rows[number], reason):
                 raise
             else:
                 name = f"row {self.rows[number]['id']}"
@@ -245,28 +257,24 @@ class VideoDataset(keras.utils.PyDataset):
         reads = [self._try(i, self._reader.frames) for i in batch.rows]
         parts = []
         for i, read in zip(batch.rows, reads):
-            part = read and self._try(i, lambda row: self._example(row, read))
-            parts.append(self._blank() if part is None else part)
-        x, y, weights = keras.tree.map_structure(
+            part = read and self._try(
+                i, lambda row: self._example(row, read, batch.bucket)
+            )
+            parts.append(self._blank(batch.bucket) if part is None else part)
+        return keras.tree.map_structure(
             lambda *arrays: np.concatenate(arrays), *parts
         )
-        return self.preprocessor.shorten(x, batch.num_frames), y, weights
 
-    def _example(self, row, read):
+    def _example(self, row, read, bucket):
         """A batch of one."""
-        return self._preprocess(SampledVideo(*read()), example(row))
+        x = {"videos": [read()], **example(row)}
+        return self._buckets.preprocess(x, bucket)
 
-    def _preprocess(self, video, words):
-        return self.preprocessor({"videos": [video], **words})
-
-    def _blank(self):
-        """A black frame as an example of weight 0."""
-        height, width = self.preprocessor.video_converter.image_size
-        frames = np.zeros((1, height, width, 3), "uint8")
-        x, y, weights = self._preprocess(
-            SampledVideo(frames, np.zeros(1)),
-            {"prompts": ["?"], "responses": ["."]},
-        )
+    def _blank(self, bucket):
+        """A black video as an example of weight 0."""
+        words = {"prompts": ["?"], "responses": ["."]}
+        x = {"videos": [self._buckets.blank()], **words}
+        x, y, weights = self._buckets.preprocess(x, bucket)
         return x, y, np.zeros_like(weights)
 
     def _leave_out(self, number, reason):

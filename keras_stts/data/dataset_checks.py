@@ -3,6 +3,7 @@
 import re
 
 from keras_stts.data.processes import this_process
+from keras_stts.data.source import name_of
 
 POLICIES = ("raise", "skip", "report")
 
@@ -11,6 +12,15 @@ def words(error):
     """The message of an error, without the arrays that Keras adds."""
     found = re.search(r"\x1b\[1m(.*?)\x1b\[0m", str(error), re.DOTALL)
     return found[1] if found else str(error)
+
+
+def names_row(row, message):
+    """Whether a message says which row it is about, or which file."""
+    video = row.get("video")
+    names = [f"row {row['id']}"]
+    if video is not None:
+        names.append(name_of(video))
+    return any(name and name in message for name in names)
 
 
 def named(rows):
@@ -39,7 +49,7 @@ def part_of_job(shard):
     )
 
 
-def check_arguments(rows, batch_size, shard, buckets, *, on_error, report):
+def check_arguments(rows, batch_size, shard, *, on_error, report):
     """Raise a ValueError if a `VideoDataset` cannot be made of these."""
     if not len(rows):
         raise ValueError("`rows` must not be empty. Received: no row.")
@@ -52,10 +62,6 @@ def check_arguments(rows, batch_size, shard, buckets, *, on_error, report):
         raise ValueError(
             "`shard` must be (index, count), 0 <= index < count <= number of "
             f"rows. Received: shard={tuple(shard)} and {len(rows)} rows."
-        )
-    if any(bucket < 1 for bucket in buckets):
-        raise ValueError(
-            f"`buckets` must be positive. Received: buckets={buckets}."
         )
     if on_error not in POLICIES:
         raise ValueError(

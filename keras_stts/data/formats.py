@@ -18,7 +18,8 @@ def video_dataset_from_manifest(
 
     Args:
         path: Path of the table, see `keras_stts.data.read_manifest`.
-        preprocessor: A `keras_stts.VideoVLMPreprocessor`.
+        preprocessor: A `keras_stts.VideoVLMPreprocessor`, or a
+            `keras_stts.Qwen3VLPreprocessor`.
         batch_size: Int.
         format: `"keras"` for a `keras_stts.data.VideoDataset`, `"tf"` for a
             `tf.data.Dataset`, or `"grain"` for a `grain.IterDataset`. Each

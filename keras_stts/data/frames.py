@@ -28,16 +28,24 @@ class Frames:
         self.put_array(slot, _upright(pixels, frame, self.damage))
 
     def put_array(self, slot, pixels):
-        if callable(self.size):
-            pixels = self.size(pixels, self.count)
-        elif self.size is not None:
-            pixels = resize_frames(pixels[None], self.size)[0]
+        pixels = resized(pixels, self.size, self.count)
         if self.array is None:
             self.array = np.zeros((self.count, *pixels.shape), "uint8")
         if pixels.shape != self.array.shape[1:]:
             what = f"changes its size from {self.array.shape[1:3]} to "
             self.damage.fail(f"{what}{pixels.shape[:2]}. Pass `size`.")
         self.array[slot] = pixels
+
+
+def resized(frame, size, count):
+    """One of `count` frames, uint8 (H, W, 3), in the size for all.
+
+    Args:
+        size: See `keras_stts.data.read_video`.
+    """
+    if callable(size):
+        return size(frame, count)
+    return frame if size is None else resize_frames(frame[None], size)[0]
 
 
 def _upright(pixels, frame, damage):

@@ -4,12 +4,12 @@ from collections import namedtuple
 
 import numpy as np
 
-Batch = namedtuple("Batch", ["rows", "num_frames"])
+Batch = namedtuple("Batch", ["rows", "bucket"])
 Batch.__doc__ = """The rows of a batch.
 
 Attributes:
     rows: Int64 (batch_size,), numbers of rows; -1 for padding.
-    num_frames: Int, frames that its videos are padded to.
+    bucket: Int, what its videos are padded to.
 """
 
 
@@ -19,8 +19,8 @@ def plan_epoch(buckets, batch_size, shard=(0, 1), rng=None):
     At each step the batches of all shards have the same shape.
 
     Args:
-        buckets: Int array (rows,), frames that each video is padded to, 0 for
-            rows that are left out.
+        buckets: Int array (rows,), a number for what each video is padded
+            to, 0 for rows that are left out.
         batch_size: Int, rows of a batch of one shard.
         shard: Tuple (index, count).
         rng: Optional `np.random.Generator` that shuffles rows and batches.
@@ -35,11 +35,11 @@ def plan_epoch(buckets, batch_size, shard=(0, 1), rng=None):
         order = rng.permutation(order)
     size = batch_size * count
     batches = []
-    for num_frames in np.unique(buckets[buckets > 0]):
-        rows = order[buckets[order] == num_frames]
+    for bucket in np.unique(buckets[buckets > 0]):
+        rows = order[buckets[order] == bucket]
         padded = np.full(-(-len(rows) // size) * size, -1)
         padded[: len(rows)] = rows
-        batches += [(num_frames, part) for part in padded.reshape(-1, size)]
+        batches += [(bucket, part) for part in padded.reshape(-1, size)]
     if rng is None:
         batches.sort(key=lambda batch: batch[1][0])
     else:

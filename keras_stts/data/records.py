@@ -13,6 +13,8 @@ from keras_stts.data import examples
 from keras_stts.data import tfrecord
 from keras_stts.data.paths import Address
 from keras_stts.data.paths import as_path
+from keras_stts.data.sampled import ResizedVideo
+from keras_stts.data.sampled import size_text
 
 RECORD = re.compile(r"(.+)#(video|frames)=(\d+)(?:@(\d+))?")
 ENDINGS = {"array_record": ".array_record", "tfrecord": ".tfrecord"}
@@ -79,7 +81,7 @@ def read_video_record(place):
 
 
 def read_frames_record(place, settings):
-    """Tuple (frames, times) of a record that was made with these settings.
+    """The `ResizedVideo` of a record that was made with these settings.
 
     Args:
         place: `Place`.
@@ -100,7 +102,9 @@ def read_frames_record(place, settings):
         )
     shape = np.frombuffer(record["shape"][0], "<i8")
     frames = np.frombuffer(record["frames"][0], "uint8").reshape(shape)
-    return frames, np.frombuffer(record["times"][0], "<f8")
+    times = np.frombuffer(record["times"][0], "<f8")
+    # Of the settings, which are sorted, the size is last.
+    return ResizedVideo(frames, times, made.rpartition("size=")[2])
 
 
 def settings_text(settings):
@@ -114,10 +118,8 @@ def settings_text(settings):
     for name in ("max_fps", "fps"):
         if name in values:
             values[name] = float(values[name])
-    if "size" in values and not callable(values["size"]):
-        size = values["size"]
-        size = (size, size) if np.ndim(size) == 0 else size
-        values["size"] = tuple(map(int, size))
+    if "size" in values:
+        values["size"] = size_text(values["size"])
     return ", ".join(f"{name}={values[name]}" for name in sorted(values))
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from keras_stts.data.records import is_frames
 from keras_stts.data.records import parse
 from keras_stts.data.records import read_frames_record
+from keras_stts.data.sampled import ResizedVideo
 from keras_stts.data.source import is_media
 from keras_stts.data.subtitles import as_subtitles
 from keras_stts.data.text import is_whole
@@ -19,7 +20,7 @@ class RowReader:
     """Reads the videos of rows for a preprocessor, through a cache if any.
 
     Args:
-        converter: A `keras_stts.VideoVLMVideoConverter`.
+        converter: The preprocessor's video converter.
         cache: Optional `keras_stts.data.FrameCache`.
         num_workers: Int. Number of decoding processes.
         time_limit: Number. Seconds that a video may take.
@@ -36,22 +37,34 @@ class RowReader:
         self._pool = DecodePool(num_workers, time_limit)
 
     def frames(self, row):
-        """Start to read; returns a function that gives (frames, times)."""
+        """Start to read; returns a function that gives a `ResizedVideo`."""
         settings = {"size": self.image_size, "fps": rate_of(row)}
-        return self._start(self._pool.submit, row, settings)
+        read = self._start(self._pool.submit, row, settings)
+
+        def finish():
+            frames, times = read()
+            return ResizedVideo(frames, times, self.image_size)
+
+        return finish
 
     def times(self, row):
         """Start to find the times of the frames that `frames` would read."""
-        found = self._start(
-            lambda source, **kwargs: _Frameless(
-                self._pool.submit_times(source, **kwargs)
-            ),
-            row,
-            {"fps": rate_of(row)},
-        )
+        submit = _without_frames(self._pool.submit_times)
+        found = self._start(submit, row, {"fps": rate_of(row)})
         return lambda: found()[1]
 
-    def _start(self, submit, row, settings):
+    def shape(self, row):
+        """Start to find (T, height, width) of what `frames` would read."""
+        settings = {"size": self.image_size, "fps": rate_of(row)}
+        if is_frames(row.get("video")):
+            read = self._start(self._pool.submit, row, settings)
+            return lambda: read()[0].shape[:3]
+        submit = _without_frames(self._pool.submit_shape)
+        found = self._start(submit, row, settings, looks="at shapes")
+        return lambda: tuple(found()[1].tolist())
+
+    def _start(self, submit, row, settings, **key):
+        """Start to read what is not in the cache under settings and `key`."""
         check_row(row)
         source, settings = row["video"], {**self.rule, **settings}
         if is_frames(source):
@@ -60,7 +73,7 @@ class RowReader:
         if self.cache is None:
             return submit(source, **settings).result
         try:
-            key = self.cache.key(source, **settings)
+            key = self.cache.key(source, **settings, **key)
         except OSError as error:
             raise FileNotFoundError(
                 "`source` must be a video. Received: "
@@ -83,14 +96,19 @@ class RowReader:
         self._pool.close()
 
 
+def _without_frames(submit):
+    """Turns results into pairs (no frames, result), which a cache keeps."""
+    return lambda source, **settings: _Frameless(submit(source, **settings))
+
+
 class _Frameless:
-    """Turns a future of times into one of (no frames, times)."""
+    """Turns the future of a result into one of (no frames, result)."""
 
     def __init__(self, future):
         self.future = future
 
     def result(self):
-        return np.zeros(0, "uint8"), self.future.result()
+        return np.zeros(0, "uint8"), np.asarray(self.future.result())
 
 
 def check_damage(row):

@@ -2,7 +2,6 @@
 
 from keras_stts.data import records
 from keras_stts.data.manifest import read_manifest
-from keras_stts.data.video import SampledVideo
 
 
 class ShardSource:
@@ -48,8 +47,8 @@ class ShardSource:
         row = self._rows[index]
         place = records.parse(row["video"])
         if place.kind == "frames":
-            found = records.read_frames_record(place, None)
-            return {**row, "video": SampledVideo(*found)}
+            video = records.read_frames_record(place, None)
+            return {**row, "video": video}
         data, name = records.read_video_record(place)
         return {**row, "video": {"path": name, "bytes": data}}
 

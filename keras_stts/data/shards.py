@@ -49,7 +49,8 @@ def write_shards(
         format: `"array_record"` (needs the package array_record, and `output`
             on this machine) or `"tfrecord"`. Defaults to the first if the
             package is installed.
-        converter: Optional `keras_stts.VideoVLMVideoConverter`, such as
+        converter: Optional `keras_stts.VideoVLMVideoConverter` or
+            `keras_stts.Qwen3VLVideoConverter`, such as
             `model.preprocessor.video_converter`. The frames that it samples,
             decoded and resized, are stored instead of the files. They are
             larger, are read several times as fast, and can be used with the

@@ -1,7 +1,5 @@
 """Frames of a video file: indexed without decoding, sought, resized early."""
 
-from collections import namedtuple
-
 import numpy as np
 
 from keras_stts.data.animation import is_animation
@@ -11,33 +9,17 @@ from keras_stts.data.decoding import read_animation
 from keras_stts.data.decoding import read_in_order
 from keras_stts.data.decoding import read_indexed
 from keras_stts.data.decoding import times_in_order
+from keras_stts.data.frames import resized
 from keras_stts.data.indexing import index_source
 from keras_stts.data.opening import check_path
 from keras_stts.data.records import is_frames
 from keras_stts.data.records import parse
 from keras_stts.data.records import read_frames_record
+from keras_stts.data.sampled import ResizedVideo
+from keras_stts.data.sampled import SampledVideo
 from keras_stts.data.sampling import check_rule
 from keras_stts.data.sampling import choose_frames
 from keras_stts.data.source import as_source
-
-SampledVideo = namedtuple("SampledVideo", ["frames", "times"])
-SampledVideo.__doc__ = """Frames sampled from a video, and their times.
-
-`read_video` returns it. Where videos are expected, it is taken without sampling
-again.
-
-Attributes:
-    frames: Uint8 (T, H, W, 3), RGB.
-    times: Float64 (T,), seconds from the first frame.
-
-Example:
-```python
-frames = np.zeros((2, 28, 28, 3), "uint8")
-video = keras_stts.data.SampledVideo(frames, times=np.array([0.0, 0.5]))
-converter = keras_stts.VideoVLMVideoConverter(image_size=28, num_frames=4)
-converter([video])["frame_mask"]  # [[True, True, False, False]]
-```
-"""
 
 
 def index_video(source, on_error="raise"):
@@ -119,7 +101,7 @@ def read_video(
     if is_frames(source):
         given = dict(zip(("num_frames", "max_fps", "sampling"), rule))
         given |= {"size": size, "fps": fps, "clip": clip}
-        return SampledVideo(*read_frames_record(parse(source), given))
+        return read_frames_record(parse(source), given)
     source = as_source(source)
     damage = Damage(source.name, on_error)
 
@@ -130,14 +112,37 @@ def read_video(
         chosen, seconds = choose_frames(part, rate, *rule)
         return first + chosen, seconds
 
+    frames, places, seconds = _read(
+        source, choose, size, damage, fps=fps or max_fps
+    )
+    if len(frames) != len(places):  # Some were chosen twice.
+        frames = frames[places]
+    if size is None:
+        return SampledVideo(frames, seconds)
+    return ResizedVideo(frames, seconds, size)
+
+
+def _read(source, choose, size, damage, *, fps, most=None):
+    """Frames of a `Source`, each once.
+
+    Args:
+        choose: Function of the times of all frames and of frames per second,
+            that gives indices and seconds.
+        fps: Number. Frames per second of a folder.
+        most: Optional int. Frames to read of those that are chosen.
+
+    Returns:
+        Tuple (frames, places, seconds): what was read, which of them each
+        chosen frame is, and seconds of the chosen frames.
+    """
     check_path(source, damage, may_be_folder=True)
     if is_animation(source):
-        with open_animation(source, fps or max_fps, damage) as animation:
+        with open_animation(source, fps, damage) as animation:
             rate = len(animation.times) / animation.duration
             chosen, seconds = choose(animation.times, rate)
             unique, places = np.unique(chosen, return_inverse=True)
-            frames = read_animation(animation, unique, size, damage)
-            return SampledVideo(_repeated(frames, places), seconds)
+            frames = read_animation(animation, unique[:most], size, damage)
+            return frames, places, seconds
     index, is_strict = index_source(source, damage), True
     times = index.times
     if index.pts is None:
@@ -145,15 +150,10 @@ def read_video(
     chosen, seconds = choose(times, index.fps)
     unique, places = np.unique(chosen, return_inverse=True)
     if index.pts is None:
-        frames = read_in_order(source, unique, size, is_strict, damage)
+        frames = read_in_order(source, unique[:most], size, is_strict, damage)
     else:
-        frames = read_indexed(source, index, unique, size, damage)
-    return SampledVideo(_repeated(frames, places), seconds)
-
-
-def _repeated(frames, places):
-    """Repeat frames, which were read once, as often as they were chosen."""
-    return frames if len(frames) == len(places) else frames[places]
+        frames = read_indexed(source, index, unique[:most], size, damage)
+    return frames, places, seconds
 
 
 def _part(times, clip, damage):
@@ -198,6 +198,54 @@ def sampled_times(
     damage = Damage(source.name, on_error)
     times, rate = find_times(source, fps or max_fps, damage)
     return choose_frames(times, rate, *rule)[1]
+
+
+def sampled_shape(
+    source,
+    num_frames,
+    max_fps=2.0,
+    sampling="molmo2_hf",
+    *,
+    size=None,
+    fps=None,
+    on_error="raise",
+):
+    """Number and size of the frames that `read_video` would read.
+
+    Only the first of them is decoded, as the size that a file names may be
+    that of frames that are stored sideways.
+
+    Args:
+        source: See `read_video`, also for all other arguments.
+
+    Returns:
+        Tuple of ints (T, height, width).
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a video, or is damaged or truncated.
+
+    Example:
+    ```python
+    clips = keras_stts.datasets.shapes.generate("clips", "train", 1)
+    keras_stts.data.sampled_shape(clips[0]["video"], num_frames=4, size=28)
+    # (4, 28, 28)
+    ```
+    """
+    check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
+    rule = (num_frames, max_fps, sampling)
+    source = as_source(source)
+    damage = Damage(source.name, on_error)
+    frames, places, seconds = _read(
+        source,
+        lambda times, rate: choose_frames(times, rate, *rule),
+        None,
+        damage,
+        fps=fps or max_fps,
+        most=1,
+    )
+    first = resized(frames[0], size, int(places.max()) + 1)
+    return len(seconds), *first.shape[:2]
 
 
 def find_times(source, fps, damage):

@@ -114,6 +114,15 @@ class DecodePool:
         """
         return self._submit("times", source, num_frames=num_frames, **kwargs)
 
+    def submit_shape(self, source, num_frames, **kwargs):
+        """Start to find number and size of the frames that `submit` would read.
+
+        Returns:
+            A `concurrent.futures.Future` of ints (T, height, width), see
+            `keras_stts.data.sampled_shape`.
+        """
+        return self._submit("shape", source, num_frames=num_frames, **kwargs)
+
     def submit_facts(self, source, **kwargs):
         """Start to measure a video; see `submit`.
 

@@ -1,5 +1,6 @@
 """Answers to batches of questions, and their cost."""
 
+import math
 import time
 
 import keras_hub
@@ -15,32 +16,7 @@ from keras_stts.training import padding
 LEAST_LENGTH = 32
 # More tokens than fit a sequence of the published models.
 MOST_LENGTH = 2**16
-TIME_BINS = 10
-
-
-def with_frames(preprocessor, num_frames=None, sampling=None):
-    """A copy of a preprocessor that samples videos differently.
-
-    With the same weights a `VideoVLM` takes any number of frames: only the
-    preprocessor has a fixed number.
-
-    Args:
-        preprocessor: A `VideoVLMPreprocessor`.
-        num_frames: Optional int.
-        sampling: Optional str, see `keras_stts.data.sample_indices`.
-
-    Returns:
-        A `VideoVLMPreprocessor` with the same tokenizer.
-    """
-    converter = preprocessor.video_converter
-    changes = {"num_frames": num_frames, "sampling": sampling}
-    changes = {n: v for n, v in changes.items() if v is not None}
-    converter = type(converter).from_config(converter.get_config() | changes)
-    parts = {
-        "tokenizer": preprocessor.tokenizer,
-        "video_converter": converter,
-    }
-    return type(preprocessor).from_config(preprocessor.get_config() | parts)
+PARTS = 10  # Of a video, and of images whose grids differ.
 
 
 class Answerer:
@@ -52,7 +28,7 @@ class Answerer:
 
     Args:
         model: A `VideoVLM`.
-        preprocessor: A `VideoVLMPreprocessor`, see `with_frames`.
+        preprocessor: The model's, or its `with_frames(...)`.
         max_new_tokens: Int. Longest answer.
 
     Call arguments:
@@ -66,15 +42,18 @@ class Answerer:
         - counts: `"vision_tokens"` that the language model sees,
           `"vision_tokens_left"` in its last layer, `"prompt_tokens"` beside
           them (times, frame tokens, subtitles, words), `"answer_tokens"`, and
-          `"text_length"`, to which the text part is padded;
+          `"text_length"`, to which the text part is padded, and, where frames
+          differ in size, `"num_frames"` and `"num_blocks"` of the video's
+          bucket;
         - `"prefill_seconds"` and `"compile_seconds"` (by which the first run
           was slower than the second), both of the batch, divided by its size;
         - `"decode_seconds"`, the same of one step, times the steps of this
           answer and its end token;
         - `"peak_memory"` so far, bytes by device;
         - if blocks are pruned, the shares that are left in the end:
-          `"kept_by_row"` of the image, and `"kept_by_time"`, for each tenth of
-          the video.
+          `"kept_by_row"` of the image (for each tenth of its height, where
+          videos have grids of their own), and `"kept_by_time"`, for each
+          tenth of the video.
     """
 
     def __init__(self, model, preprocessor, max_new_tokens):
@@ -101,14 +80,16 @@ class Answerer:
             compiling = max(0.0, first - sum(times))
         texts, counts = self._texts(x, token_ids)
         size, held = len(texts), memory.peak()
+        layout = self.preprocessor.input_layout
         steps = np.minimum(counts + 1, self.max_new_tokens)
         step = times[1] / self._steps(x, counts)
         return [
             {
                 "prediction": texts[i],
-                **_tokens(x, i, self.model.backbone, seen),
+                **_tokens(x, i, layout, seen),
                 "answer_tokens": int(counts[i]),
                 "text_length": x["token_ids"].shape[1],
+                **_padded(x, layout),
                 "prefill_seconds": times[0] / size,
                 "decode_seconds": float(steps[i] * step / size),
                 "compile_seconds": compiling / size,
@@ -181,31 +162,45 @@ class Answerer:
         return texts, answer.sum(-1)
 
 
-def _tokens(x, i, backbone, kept):
+def _padded(x, layout):
+    """What frames are padded to, where they differ in size."""
+    if "videos" not in x or layout.num_blocks_of_frames is not None:
+        return {}
+    frames = x["frame_mask"].shape[1]
+    return {"num_frames": frames, "num_blocks": layout.most_blocks(x)}
+
+
+def _tokens(x, i, layout, kept):
     """Counts of an example's tokens, and the shares of its kept blocks."""
     text = int(x["padding_mask"][i].sum()) + int(x["vision_mask"][i].sum())
     if "frame_mask" not in x:
         none = {"vision_tokens": 0, "vision_tokens_left": 0}
         return {**none, "prompt_tokens": text}
-    frames = int(x["frame_mask"][i].sum())
-    total = frames * backbone.num_blocks
-    shown = np.ones((frames, backbone.num_blocks), bool)
+    frames, most = int(x["frame_mask"][i].sum()), layout.most_blocks(x)
+    grid = layout.grid_of(x, i)
+    shape, number = x["frame_mask"].shape[1:] + (most,), math.prod(grid)
+    shown = np.ones(shape, bool)
     if "shown" in kept:
-        shown = kept["shown"][i, :frames]
+        shown = kept["shown"][i]
     left = shown
     if "places" in kept:
-        left = np.isin(np.arange(total), kept["places"][i])
-        left = left.reshape(shown.shape)
+        left = np.isin(np.arange(math.prod(shape)), kept["places"][i])
+        left = left.reshape(shape)
+    # Padding frames, and what frames lack, come last.
+    shown, left = (each[:frames, :number] for each in (shown, left))
     tokens = {
         "vision_tokens": int(shown.sum()),
         "vision_tokens_left": int(left.sum()),
-        "prompt_tokens": text - total,
+        "prompt_tokens": text - frames * number,
     }
     if not kept:
         return tokens
+    by_row = kept_by_row(left, grid)
+    if layout.num_blocks_of_frames is None:
+        by_row = in_parts(by_row)  # Videos have grids of their own.
     return {
         **tokens,
-        "kept_by_row": _shares(kept_by_row(left)),
+        "kept_by_row": _shares(by_row),
         "kept_by_time": _shares(kept_by_time(left)),
     }
 
@@ -214,17 +209,17 @@ def _shares(values):
     return [round(float(value), 4) for value in values]
 
 
-def kept_by_row(kept):
+def kept_by_row(kept, grid):
     """Share of the blocks kept in each row of the image, from the top.
 
     Args:
-        kept: Bool (T, P), P a square in row order.
+        kept: Bool (T, P).
+        grid: (rows, columns) of the P blocks.
     """
-    side = int(kept.shape[1] ** 0.5)
-    return kept.reshape(-1, side, side).mean((0, 2))
+    return kept.reshape(-1, *grid).mean((0, 2))
 
 
-def kept_by_time(kept, bins=TIME_BINS):
+def kept_by_time(kept, bins=PARTS):
     """Share of the blocks kept in each part of the video.
 
     A frame counts for the parts in which it is shown.
@@ -233,8 +228,12 @@ def kept_by_time(kept, bins=TIME_BINS):
         kept: Bool (T, P).
         bins: Int. Number of equal parts of the video.
     """
-    frames = len(kept)
-    # Frame t of T is shown from t to t + 1: a fine grid of times covers all.
-    times = (np.arange(bins * frames) + 0.5) / bins
-    shown = kept.mean(-1)[times.astype(int)]
-    return shown.reshape(bins, frames).mean(-1)
+    return in_parts(kept.mean(-1), bins)
+
+
+def in_parts(shares, bins=PARTS):
+    """Mean of shares (n,) in each of some equal parts of what they cover."""
+    number = len(shares)
+    # The i-th of n covers i to i + 1: a fine grid of places covers all.
+    places = (np.arange(bins * number) + 0.5) / bins
+    return shares[places.astype(int)].reshape(bins, number).mean(-1)

@@ -10,7 +10,6 @@ Arguments of the model are `preset` and those of `VideoVLM.from_preset`;
 
 import functools
 
-from keras_stts.data.video import SampledVideo
 from keras_stts.data.workers import DecodePool
 from keras_stts.evaluation.answering import Answerer
 from keras_stts.models.video_vlm import VideoVLM
@@ -112,7 +111,7 @@ class KerasSTTS(lmms):
         answers = self._answerer(count)(
             {
                 "prompts": [messages for messages, _ in filled],
-                "videos": [SampledVideo(*f.result()) for _, f in filled],
+                "videos": [f.result() for _, f in filled],
             }
         )
         until = options.get("until") or []

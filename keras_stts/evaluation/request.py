@@ -33,8 +33,6 @@ def check_request(model, numbers, on_error, output):
                 f"`{name}` must be positive, and an int. Received: "
                 f"{name}={values}."
             )
-    for frames in numbers["num_frames"]:
-        _check_budget(model.backbone, frames)
     if on_error not in POLICIES:
         raise ValueError(
             f"`on_error` must be one of {', '.join(POLICIES)}. Received: "
@@ -53,13 +51,14 @@ def _is_count(value):
     return value is None or (is_int and value >= 1)
 
 
-def _check_budget(backbone, frames):
+def check_budget(backbone, preprocessor):
     """Raise if a model would have to prune frame 0, which is kept whole."""
-    prunes = backbone.pruning.prunes_blocks
-    if frames is not None and backbone.prune_ratio and prunes:
+    ratio, frames = backbone.prune_ratio, preprocessor.num_frames
+    if ratio and backbone.pruning.prunes_blocks:
         try:
-            num_kept_blocks(backbone.num_blocks, frames, backbone.prune_ratio)
+            num_kept_blocks(preprocessor.num_blocks, frames, ratio)
         except ValueError as error:
+            asked = preprocessor.video_converter.num_frames
             raise ValueError(
-                f"With num_frames={frames}: {error} Ask with more frames."
+                f"With num_frames={asked}: {error} Ask with more frames."
             ) from error

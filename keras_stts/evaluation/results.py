@@ -25,7 +25,8 @@ def summarize(model, questions, entries, num_frames, *, rule="wrong"):
         model: A `VideoVLM`.
         questions: List of `Question`.
         entries: Dict of id to prediction, as `predictions.jsonl` has them.
-        num_frames: Int. Frames that a video is padded to.
+        num_frames: Int. Frames that a video is padded to, if entries do not
+            say others.
         rule: Str, see `keras_stts.evaluation.scores.mark`.
 
     Returns:
@@ -58,8 +59,7 @@ def summarize(model, questions, entries, num_frames, *, rule="wrong"):
     result = score(questions, marks)
     for name in MEANS:
         result[name] = _mean([row[name] for row in rows])
-    lengths = [row["text_length"] for row in rows]
-    result["flops"] = _mean(_flops(model, num_frames, lengths))
+    result["flops"] = _mean(_flops(model, num_frames, rows))
     result["compile_seconds"] = sum(row["compile_seconds"] for row in rows)
     result["peak_memory"] = {
         place: max((row["peak_memory"][place] or 0 for row in rows), default=0)
@@ -78,12 +78,17 @@ def _mean(values):
     return float(np.mean(values)) if values else None
 
 
-def _flops(model, num_frames, lengths):
+def _flops(model, num_frames, rows):
+    names = ("num_frames", "text_length", "num_blocks")
+    sizes = [
+        tuple(({"num_frames": num_frames} | row).get(name) for name in names)
+        for row in rows
+    ]
     counts = {
-        length: model.flops(num_frames=num_frames, text_length=length)
-        for length in set(lengths)
+        size: model.flops(**dict(zip(names, size)))["total"]
+        for size in set(sizes)
     }
-    return [counts[length]["total"] for length in lengths]
+    return [counts[size] for size in sizes]
 
 
 def load_results(folder):

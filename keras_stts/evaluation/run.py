@@ -6,7 +6,6 @@ import sys
 import keras
 import tqdm
 
-from keras_stts.data.video import SampledVideo
 from keras_stts.evaluation import journal as files
 from keras_stts.evaluation.identity import check_same_videos
 from keras_stts.evaluation.identity import checksum
@@ -144,7 +143,7 @@ class Run:
         """Predictions of a batch, which is padded to keep its shape."""
         filled = batch + batch[-1:] * (self.batch_size - len(batch))
         examples = {
-            "videos": [SampledVideo(*video) for _, video in filled],
+            "videos": [video for _, video in filled],
             "prompts": [question.prompt for question, _ in filled],
         }
         if any(question.subtitles for question, _ in batch):

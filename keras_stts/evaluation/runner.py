@@ -7,11 +7,11 @@ from keras_stts.data.paths import as_path
 from keras_stts.data.workers import DecodePool
 from keras_stts.evaluation import memory
 from keras_stts.evaluation.answering import Answerer
-from keras_stts.evaluation.answering import with_frames
 from keras_stts.evaluation.benchmarks import BENCHMARKS
 from keras_stts.evaluation.benchmarks import get_benchmark
 from keras_stts.evaluation.journal import Journal
 from keras_stts.evaluation.manifests import from_manifest
+from keras_stts.evaluation.request import check_budget
 from keras_stts.evaluation.request import check_request
 from keras_stts.evaluation.run import Run
 
@@ -99,18 +99,24 @@ def evaluate(
     left_out = {}
     benchmark, folder = _find(benchmark, folder, on_error, left_out)
     questions = benchmark.load(folder)
+    if sampling is None and model.preprocessor.chooses_sampling:
+        sampling = benchmark.sampling
+    preprocessors = [
+        model.preprocessor.with_frames(frames, sampling)
+        for frames in frame_counts
+    ]
+    for preprocessor in preprocessors:
+        check_budget(model.backbone, preprocessor)
     results = []
-    for frames in frame_counts:
+    for preprocessor in preprocessors:
         memory.reset_peak()
-        preprocessor = with_frames(
-            model.preprocessor, frames, sampling or benchmark.sampling
-        )
         answerer = Answerer(
             model, preprocessor, max_new_tokens or benchmark.max_new_tokens
         )
         run = Run(model, answerer, benchmark, questions, batch_size)
         run.unreadable |= left_out
-        name = f"{benchmark.name}_{preprocessor.num_frames}_frames"
+        frames = preprocessor.video_converter.num_frames
+        name = f"{benchmark.name}_{frames}_frames"
         place = None if output is None else as_path(output) / name
         asked = questions[:limit]
         with Journal(place, run.settings() if place else {}) as journal:

@@ -4,7 +4,7 @@
 def check_arguments(backbone):
     """Raise if a backbone's parts and arguments contradict each other."""
     _check_sizes(backbone)
-    _check_segments(backbone.num_segments, backbone.num_images)
+    _check_segments(backbone)
     made = getattr(backbone.connector, "output_dim", backbone.hidden_dim)
     if made != backbone.hidden_dim:
         raise ValueError(
@@ -32,12 +32,18 @@ def check_kwargs(kwargs):
         )
 
 
-def _check_segments(num_segments, num_images):
-    if num_segments < 1 or (num_segments > 1 and num_images):
+def _check_segments(backbone):
+    """Raise if samples of a row could not be told apart."""
+    number, num_images = backbone.num_segments, backbone.num_images
+    # Images and videos share placeholders, so which is which is a matter of
+    # how many of a row come first.
+    shared = num_images and backbone.video_patch_id is None
+    if number < 1 or (number > 1 and shared):
         raise ValueError(
             "`num_segments`, the samples that a row can hold, must be at least "
-            "1, and 1 if these may have images. Received: num_segments="
-            f"{num_segments}, num_images={num_images}."
+            "1, and 1 if these may have images with the placeholders of "
+            f"videos. Received: num_segments={number}, num_images="
+            f"{num_images}."
         )
 
 

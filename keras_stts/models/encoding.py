@@ -95,6 +95,18 @@ class Encoding:
         vision = self.vision_encoder(
             videos, frames=frames, pruning=self.pruning
         )
+        return self.connect(vision, frames)
+
+    def connect(self, vision, frames):
+        """Language model embeddings of what the vision encoder saw.
+
+        Args:
+            vision: The dict of `keras_stts.towers.VisionTower`.
+            frames: `keras_stts.ops.Frames`, with a mask.
+
+        Returns:
+            Dict, see `encode_video`.
+        """
         vision = dict(vision)
         vision |= self._connected(
             vision.pop("features"), vision.pop("patch_mask", None)

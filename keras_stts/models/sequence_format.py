@@ -3,6 +3,7 @@ import dataclasses
 from keras import ops
 
 from keras_stts.ops import pack_blocks
+from keras_stts.ops.segments import next_positions
 from keras_stts.ops.segments import segment_sizes
 from keras_stts.ops.sequence import POSITIONS
 from keras_stts.ops.sequence import prune_sequence
@@ -73,8 +74,9 @@ class SequenceFormat:
             places=places,
         )
         if places is not None:
-            last = ops.max(ops.where(mask[..., None], places, -1), axis=(1, 2))
-            return sequence, ops.cast(last, "int32") + 1
+            return sequence, next_positions(
+                places, mask, segments, self.num_segments
+            )
         original = self.positions == "original"
         whole = mask if original else sequence.mask
         if segments is None:

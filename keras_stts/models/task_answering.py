@@ -2,6 +2,7 @@
 
 import math
 
+import keras
 import numpy as np
 from keras import ops
 
@@ -9,7 +10,7 @@ from keras_stts import _hub_compat as hub
 from keras_stts.memory import foresight
 from keras_stts.models import cuda_graphs
 from keras_stts.models.backbone_bounds import is_int
-from keras_stts.ops import Frames
+from keras_stts.models.encoding import frames_of
 from keras_stts.preprocessing import input_checks
 from keras_stts.training import arrays
 from keras_stts.training import distributing
@@ -214,40 +215,42 @@ class Answering:
             Dict of `"frames"`, uint8 (T, H, W, 3), those that the model sees,
             of the video's own size;
             `"timestamps"`, seconds (T,); `"kept"`, bool (T, P); `"scores"`,
-            float32 (T, P), or `None` if no blocks are pruned. Where blocks do
-            not fill the grid of patches, draw `keras_stts.ops.
-            spread_to_patches(kept[None], window, (side, side))[0]`: those at
-            the rim are smaller.
+            float32 (T, P), or `None` if no blocks are pruned; `"grid"`, rows
+            and columns of the P blocks. Frames of which several lie in a
+            block (Qwen3-VL) have the same. Where blocks do not fill the grid
+            of patches, draw `keras_stts.ops.spread_to_patches(kept[None],
+            window, (side, side))[0]`: those at the rim are smaller.
         """
         if self.preprocessor is None:
             raise ValueError(
                 "`kept_blocks` reads a video, for which the model needs its "
                 "preprocessor. Received: a model with preprocessor=None."
             )
-        if self.preprocessor.input_layout.num_blocks_of_frames is None:
-            raise ValueError(
-                "`kept_blocks` is of models whose frames have one grid. "
-                "Received: one of Qwen3-VL. Its backbone says what is kept: "
-                '`model.backbone.predict(inputs)["kept"]`.'
-            )
-        converter = self.preprocessor.video_converter
-        sampled = converter.read(video, fps)
-        converted = converter([sampled])
+        sampled = self.preprocessor.video_converter.read(video, fps)
+        x = self.preprocessor.see_video(sampled)
+        grid = self.preprocessor.input_layout.grid_of(x, 0)
         vision = self.backbone.encode_video(
-            ops.convert_to_tensor(converted["videos"]),
-            Frames(ops.convert_to_tensor(converted["frame_mask"])),
+            ops.convert_to_tensor(x["videos"]),
+            frames_of(keras.tree.map_structure(ops.convert_to_tensor, x)),
         )
-        timestamps = converted["timestamps"][0]
-        real = len(timestamps)
-        kept, scores = np.ones((real, self.backbone.num_blocks), bool), None
+        total, seen = len(sampled.frames), int(x["frame_mask"].sum())
+        # Of each frame of a block that has several.
+        shown = np.arange(total) // -(-total // seen)
+
+        def of_frames(values):
+            values = ops.convert_to_numpy(values)[0, :, : math.prod(grid)]
+            return values[shown]
+
+        kept, scores = np.ones((total, math.prod(grid)), bool), None
         if "selection" in vision:
-            kept = vision["selection"].kept[0, :real]
-            scores = ops.convert_to_numpy(vision["scores"][0, :real])
+            kept = of_frames(vision["selection"].kept)
+            scores = of_frames(vision["scores"])
         return {
             "frames": sampled.frames,
-            "timestamps": timestamps,
-            "kept": ops.convert_to_numpy(kept),
+            "timestamps": sampled.times,
+            "kept": kept,
             "scores": scores,
+            "grid": grid,
         }
 
 

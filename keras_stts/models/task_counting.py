@@ -14,6 +14,7 @@ class Counting:
         prune_ratio=None,
         text_length=None,
         layout="packed",
+        num_blocks=None,
     ):
         """Count the operations of one video's prefill, or of a row of several.
 
@@ -27,6 +28,9 @@ class Counting:
                 this backend and device pad to, see `attention_report`; or
                 `"ideal"`, a kernel without padding on frames that keep
                 equally many patches.
+            num_blocks: Optional int. Blocks of a frame, of a model whose
+                frames differ in size (Qwen3-VL, of which a frame is two of
+                the video's). Defaults to the most.
 
         Returns:
             Dict of `"vision_encoder"`, `"scorer"` (counted in it too),
@@ -52,6 +56,7 @@ class Counting:
             num_frames,
             prune_ratio,
             text_length,
+            num_blocks=num_blocks,
             time_tokens=preprocessor.time_tokens if preprocessor else 8,
             layout=layout,
             padding=added,

@@ -60,6 +60,28 @@ def places_in_segments(place, segments, sizes):
     return place - pack_blocks(starts, ops.cast(segments, "int32"))
 
 
+def next_positions(places, mask, segments=None, num_segments=1):
+    """The position that follows the largest of each sample.
+
+    Args:
+        places: Int tensor (B, S, 3), positions in time, height and width.
+        mask: Bool tensor (B, S), False for padding.
+        segments: Optional int tensor (B, S).
+        num_segments: Int. Most samples of a row.
+
+    Returns:
+        Int32 tensor (B,), or (B, num_segments) with `segments`; 0 of a sample
+        that has no token here.
+    """
+    last = ops.max(ops.cast(places, "int32"), axis=-1)
+    last = ops.where(ops.cast(mask, "bool"), last, -1)
+    if segments is None:
+        return ops.max(last, axis=1) + 1
+    which = ops.arange(num_segments, dtype="int32")
+    same = ops.cast(segments, "int32")[..., None] == which
+    return ops.max(ops.where(same, last[..., None], -1), axis=1) + 1
+
+
 def same_video(frame_mask, segments=None):
     """Which frames belong to the same video: float32 (B, M, T).
 

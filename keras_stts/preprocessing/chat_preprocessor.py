@@ -97,6 +97,51 @@ class ChatPreprocessor(
         labels = {"y": ((text,), "int32"), "weights": ((text,), "float32")}
         return inputs, labels
 
+    def with_frames(self, num_frames=None, sampling=None):
+        """A copy that samples videos differently.
+
+        With the same weights a `VideoVLM` takes any number of frames: only
+        the preprocessor has a fixed number.
+
+        Args:
+            num_frames: Optional int, frames of a video.
+            sampling: Optional str, see `keras_stts.data.sample_indices`.
+
+        Returns:
+            A preprocessor with the same tokenizer.
+
+        Raises:
+            ValueError: If videos are sampled by one rule alone, and
+                `sampling` is another one.
+        """
+        converter = self.video_converter
+        config = converter.get_config()
+        if num_frames is not None:
+            config["num_frames"] = num_frames
+        if sampling not in (None, converter.sampling):
+            if not self.chooses_sampling:
+                raise ValueError(
+                    "This model's videos are sampled by its own rule. "
+                    f"Received: sampling={sampling!r}, and the rule is "
+                    f"{converter.sampling!r}. Leave `sampling` out."
+                )
+            config["sampling"] = sampling
+        parts = {
+            "tokenizer": self.tokenizer,
+            "video_converter": type(converter).from_config(config),
+        }
+        config = {**self.get_config(), **parts}
+        return type(self).from_config(self.config_for_frames(config))
+
+    @property
+    def chooses_sampling(self):
+        """Whether videos may be sampled by several rules."""
+        return "sampling" in self.video_converter.get_config()
+
+    def config_for_frames(self, config):
+        """A config whose video converter has got another number of frames."""
+        return config
+
     def rows_of(self, sizes):
         """The `PaddedRows` of rows of so many samples."""
         return PaddedRows(

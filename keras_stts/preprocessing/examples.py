@@ -56,11 +56,11 @@ def as_batch(x, num_frames, num_images, num_segments=1, *, needs_video=True):
     for name in ("videos", "images", "subtitles", "responses"):
         if single and name in x:
             x[name] = [x[name]]
-    if num_images:
-        missing = [[] for _ in x["prompts"]]
-        x["images"] = [_as_images(i) for i in x.get("images", missing)]
     _check_sizes(x)
     x, sizes = take_rows_apart(x, num_segments)
+    if num_images:
+        missing = [None] * len(x["prompts"])
+        x["images"] = [_as_images(i) for i in x.get("images", missing)]
     for name in {"prompts", "responses"} & set(x):
         x[name] = [_to_text(name, text) for text in x[name]]
     return x, sizes, single

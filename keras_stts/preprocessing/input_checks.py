@@ -132,11 +132,13 @@ def _check_room(backbone, x, blocks):
 
 def _check_segments(backbone, x, blocks):
     """Raise unless the samples of rows stand one after the other."""
-    most = backbone.num_segments
+    most, all_show = backbone.num_segments, backbone.input_layout.needs_video
     ids = {n: _numpy(x[n]) for n in backbone.input if n.endswith("_segments")}
     for name, which in ids.items():
         steps = np.diff(which, axis=1, prepend=0)
-        good = ((steps == 0) | (steps == 1)).all() and not which[:, 0].any()
+        good = (steps >= 0).all()
+        if all_show or name == "text_segments":  # Else a sample may lack it.
+            good = good and steps.max() <= 1 and not which[:, 0].any()
         if not good or which.max() >= most:
             raise ValueError(
                 f"`{name}` must number the samples of a row, up to "
@@ -151,14 +153,19 @@ def _check_segments(backbone, x, blocks):
     wanted = found = _count(real & patches, ids["vision_segments"], most)
     if "videos" in backbone.input:
         wanted = _count(blocks, ids["frame_segments"], most)
-        missing = (wanted == 0) & (tokens > 0)
+        missing = all_show & (wanted == 0) & (tokens > 0)
         wanted = np.where(missing, backbone.num_blocks, wanted)
     texts = ids["text_segments"].max(1) + 1
-    if (found != wanted).any() or ((tokens > 0).sum(1) != texts).any():
+    told = [which.max(1) < texts for which in ids.values()]
+    if all_show:
+        told.append((tokens > 0).sum(1) == texts)
+    if (found != wanted).any() or not np.all(told):
+        start = " a start token," if all_show else ""
+        least = ", of which there must be at least one" if all_show else ""
         raise ValueError(
-            "Each sample of a row must have a text, a start token, and a "
+            f"Each sample of a row must have a text,{start} and a "
             f"placeholder for each of the {backbone.num_blocks} blocks of its "
-            f"real frames, of which there must be at least one. Received: "
+            f"real frames, or as many as they have{least}. Received: "
             f"{found.tolist()} placeholders in `vision_segments`, "
             f"{wanted.tolist()} needed, and {texts.tolist()} texts."
         )

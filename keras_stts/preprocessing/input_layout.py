@@ -1,4 +1,5 @@
 import dataclasses
+import math
 import typing
 
 import keras
@@ -9,7 +10,7 @@ from keras_stts.data.image import IMAGE_WINDOW
 from keras_stts.data.image import largest_tiling
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Layout:
     """What the inputs of a model are: what a preprocessor makes of examples
     and what a backbone takes.
@@ -22,12 +23,14 @@ class Layout:
             takes any.
         of_others: Tuple of str, the fields that are not arguments of a
             preprocessor, but of its parts or told by others.
+        of_images: Tuple of str, the fields that do not matter without images.
     """
 
     needs_video = True
     # Blocks P of a frame, if known before the run.
     num_blocks_of_frames: typing.ClassVar = None
     of_others: typing.ClassVar = ()
+    of_images: typing.ClassVar = ()
 
     num_frames: int
     num_blocks: int
@@ -80,6 +83,10 @@ class Layout:
         """Blocks of a frame of preprocessed inputs, padding included."""
         return self.num_blocks
 
+    def grid_of(self, x, row):
+        """Rows and columns of blocks of the video of a row of inputs."""
+        raise NotImplementedError
+
     def are_image_tokens(self, x):
         """Which tokens of images in preprocessed inputs are real: bool (B, M).
 
@@ -100,12 +107,22 @@ class Layout:
         arguments = dataclasses.asdict(self)
         return {n: arguments[n] for n in arguments if n not in self.of_others}
 
+    def __eq__(self, other):
+        if type(other) is not type(self):
+            return NotImplemented
+        return self.facts() == other.facts()
+
+    def __hash__(self):
+        return hash(tuple(self.facts().items()))
+
     def facts(self):
         """Dict of what must agree."""
-        return dataclasses.asdict(self)
+        facts = dataclasses.asdict(self)
+        left = () if self.num_images else self.of_images
+        return {name: facts[name] for name in facts if name not in left}
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class PatchLayout(Layout):
     """Inputs whose frames, of any size, are given as patches (Qwen3-VL).
 
@@ -115,6 +132,7 @@ class PatchLayout(Layout):
 
     needs_video = False
     of_others = ("num_frames", "num_blocks", "block_patches", "patch_values")
+    of_images = ("num_image_blocks",)
 
     num_images: int
     num_image_blocks: int
@@ -139,6 +157,9 @@ class PatchLayout(Layout):
         grids = ops.convert_to_numpy(x["frame_grids"])
         _check_grids("frame_grids", grids, self.most_blocks(x))
         return grids.prod(-1)
+
+    def grid_of(self, x, row):
+        return tuple(int(n) for n in x["frame_grids"][row, 0])
 
     def most_blocks(self, x):
         number = x["videos"].shape[2]
@@ -173,7 +194,7 @@ class PatchLayout(Layout):
         return specs
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class InputLayout(Layout):
     """Inputs whose frames are pictures of one size (Molmo2).
 
@@ -191,10 +212,15 @@ class InputLayout(Layout):
     """
 
     of_others = ("num_frames", "image_size")
+    of_images = ("max_crops", "patch_size")
 
     @property
     def num_blocks_of_frames(self):
         return self.num_blocks
+
+    def grid_of(self, x, row):
+        side = math.isqrt(self.num_blocks)
+        return side, self.num_blocks // side
 
     num_images: int
     max_crops: int
@@ -236,21 +262,6 @@ class InputLayout(Layout):
                 "come last. Received: some between others."
             )
         return tokens
-
-    def __eq__(self, other):
-        if not isinstance(other, InputLayout):
-            return NotImplemented
-        return self.facts() == other.facts()
-
-    def __hash__(self):
-        return hash(tuple(self.facts().items()))
-
-    def facts(self):
-        """Dict of those that matter: crops and patches are of images."""
-        facts = dataclasses.asdict(self)
-        if not self.num_images:
-            del facts["max_crops"], facts["patch_size"]
-        return facts
 
 
 def _check_grids(name, grids, most):

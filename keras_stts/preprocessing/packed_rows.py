@@ -61,7 +61,7 @@ def _flatten(name, values, sizes, is_row):
 
 def join(lists, sizes):
     """The lists of each row's samples, one after the other."""
-    return [[item for x in row for item in x] for row in _rows(lists, sizes)]
+    return [[item for x in row for item in x] for row in by_row(lists, sizes)]
 
 
 def segments(lengths, sizes, row_length):
@@ -76,7 +76,7 @@ def segments(lengths, sizes, row_length):
         Int32 array (B, S); padding has the number of the row's last sample.
     """
     ids = np.zeros((len(sizes), row_length), "int32")
-    for row, parts in zip(ids, _rows(lengths, sizes)):
+    for row, parts in zip(ids, by_row(lengths, sizes)):
         which = np.repeat(np.arange(len(parts)), parts)
         row[: len(which)] = which
         row[len(which) :] = len(parts) - 1
@@ -101,7 +101,7 @@ def join_videos(arrays, sizes):
     shape = (len(sizes), *videos.shape[1:])
     frames, mask = np.zeros(shape, "uint8"), np.zeros(shape[:2], bool)
     samples = list(zip(videos, lengths))
-    for i, row in enumerate(_rows(samples, sizes)):
+    for i, row in enumerate(by_row(samples, sizes)):
         real = [video[:length] for video, length in row]
         total = sum(map(len, real))
         if total > shape[1]:
@@ -117,7 +117,7 @@ def join_videos(arrays, sizes):
     return {"videos": frames, "frame_mask": mask, "frame_segments": which}
 
 
-def _rows(samples, sizes):
+def by_row(samples, sizes):
     """Cut a list of samples into lists of these sizes."""
     ends = np.cumsum(sizes)
     return [samples[end - size : end] for end, size in zip(ends, sizes)]

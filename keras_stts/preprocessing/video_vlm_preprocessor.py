@@ -234,6 +234,11 @@ class VideoVLMPreprocessor(ChatPreprocessor):
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
 
+    def see_video(self, video):
+        """Inputs of a `SampledVideo` without text, a batch of one."""
+        converted = self.video_converter([video])
+        return {name: converted[name] for name in ("videos", "frame_mask")}
+
     def text_lengths(self, x):
         """Tokens that each sample's text takes, for `plan_rows`.
 

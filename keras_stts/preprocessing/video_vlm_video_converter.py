@@ -5,10 +5,10 @@ import keras_hub
 import numpy as np
 
 from keras_stts.data.resize import resize_frames
+from keras_stts.data.sampled import SampledVideo
 from keras_stts.data.sampling import RULES
 from keras_stts.data.sampling import sample_indices
 from keras_stts.data.source import is_media
-from keras_stts.data.video import SampledVideo
 from keras_stts.data.video import read_video
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.presets.preset_mixin import PresetMixin

@@ -402,10 +402,10 @@ def test_whatever_a_row_raises(
     )
     example = data._example
 
-    def fail(row, read):
+    def fail(row, read, bucket):
         if row["id"] == "row 1":
             raise RecursionError("too deep")
-        return example(row, read)
+        return example(row, read, bucket)
 
     monkeypatch.setattr(data, "_example", fail)
     with data:

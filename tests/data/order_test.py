@@ -28,7 +28,7 @@ def test_every_row_once_and_shards_of_one_shape(buckets, size, count, shuffle):
     shards = [plan(index) for index in range(count)]
     seen = []
     for batches in zip(*shards, strict=True):
-        assert len({batch.num_frames for batch in batches}) == 1
+        assert len({batch.bucket for batch in batches}) == 1
         for rows, num_frames in batches:
             assert len(rows) == size
             real = rows[rows >= 0]
@@ -50,4 +50,4 @@ def test_without_shuffling_rows_keep_their_order():
         [1, 3],
         [4, -1],
     ]
-    assert [batch.num_frames for batch in batches] == [4, 2, 4]
+    assert [batch.bucket for batch in batches] == [4, 2, 4]

@@ -7,7 +7,6 @@ import pytest
 from keras_stts.evaluation import answering
 from keras_stts.evaluation.answering import LEAST_LENGTH
 from keras_stts.evaluation.answering import Answerer
-from keras_stts.evaluation.answering import with_frames
 from tests.models import tiny
 
 
@@ -76,12 +75,12 @@ def test_text_parts_have_few_lengths_with_room_for_the_answer(answerer):
 
 def test_another_number_of_frames_is_another_preprocessor(answerer):
     one = answerer.preprocessor
-    other = with_frames(one, 2, "uniform_last_frame")
+    other = one.with_frames(2, "uniform_last_frame")
     assert other.num_frames == 2 and one.num_frames == tiny.NUM_FRAMES
     assert other.video_converter.sampling == "uniform_last_frame"
     assert other.tokenizer is one.tokenizer
     assert other.chat_template == one.chat_template
-    same = with_frames(one)
+    same = one.with_frames()
     inputs = {"videos": [tiny.video()], "prompts": ["what?"]}
     for value, wanted in zip(same(inputs).values(), one(inputs).values()):
         np.testing.assert_array_equal(value, wanted)

@@ -416,7 +416,7 @@ def test_a_model_needs_its_preprocessor(folder):
 
 def test_kept_shares_by_hand():
     kept = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 1, 1]], bool)
-    np.testing.assert_allclose(kept_by_row(kept), [3 / 6, 4 / 6])
+    np.testing.assert_allclose(kept_by_row(kept, (2, 2)), [3 / 6, 4 / 6])
     # Frames are shown from 0, 1/3 and 2/3 of the video on.
     np.testing.assert_allclose(kept_by_time(kept, 3), [1, 0.25, 0.5])
     np.testing.assert_allclose(

@@ -81,6 +81,7 @@ def test_compiled_gradients(policy, tolerance):
         functools.partial(loss_of, run, scorer),
         patches(),
         scorer.trainable_variables,
+        compile=True,
     )
     np.testing.assert_allclose(value, wanted, rtol=tolerance)
     assert np.isfinite(slope).all()

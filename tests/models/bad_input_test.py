@@ -13,7 +13,7 @@ from tests.models import tiny
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.compile_to_train(tiny.model())
+    return tiny.compile_to_train(tiny.shallow())
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +218,7 @@ def test_labels_and_weights_that_would_not_count(model, batch):
 
 
 def test_model_without_preprocessor(batch):
-    bare = tiny.compile_to_train(tiny.model())
+    bare = tiny.compile_to_train(tiny.shallow())
     bare.preprocessor = None
     with pytest.raises(ValueError, match="takes preprocessed inputs, a dict"):
         bare.fit(tiny.raw(), verbose=0)
@@ -270,7 +270,7 @@ def test_preprocessed_inputs(model, batch, name, change, message):
 
 def test_a_model_survives_bad_data(files):
     """Keras alone would leave it without weights, under JAX."""
-    model = tiny.compile_to_train(tiny.model(), rate=0.0)
+    model = tiny.compile_to_train(tiny.shallow(), rate=0.0)
     before = model.get_weights()
     good = tiny.raw((4, 4, 4))
     bad = {**good, "videos": [*good["videos"][:2], str(files / "text.mp4")]}
@@ -314,17 +314,17 @@ def test_weights_of_another_size(model, tmp_path):
 def test_words_that_are_none(name, value):
     x = {**tiny.raw(), name: [value] * len(tiny.raw()["prompts"])}
     with pytest.raises(ValueError, match=f'Each of "{name}" must be a str'):
-        tiny.model().preprocessor(x)
+        tiny.shallow().preprocessor(x)
 
 
 @pytest.mark.parametrize("length", [0, "x", 1.5])
 def test_lengths_of_answers(length):
     with pytest.raises(ValueError, match="`max_length` must be a number"):
-        tiny.model().generate(tiny.raw(responses=False), max_length=length)
+        tiny.shallow().generate(tiny.raw(responses=False), max_length=length)
 
 
 def test_samplers_and_lengths_that_there_are_not():
-    model = tiny.model()
+    model = tiny.shallow()
     with pytest.raises(ValueError, match="`sampler` must be .*'greddy'"):
         model.compile(sampler="greddy")
     parts = (model.preprocessor.tokenizer, model.preprocessor.video_converter)

@@ -17,7 +17,7 @@ LENGTHS = (4, 2, 3)
 @pytest.fixture(scope="module")
 def model():
     """One that trains at rate 0: its loss tells what it was given."""
-    return tiny.compile_to_train(tiny.model(sharp=True), rate=0.0)
+    return tiny.compile_to_train(tiny.shallow(sharp=True), rate=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -278,7 +278,7 @@ def test_the_bias_alone_trains_the_scorer():
 
 @pytest.mark.parametrize("pruning", ["random", "frame_similarity"])
 def test_other_rankings_train_without_the_scorer(pruning):
-    model = tiny.model(pruning=pruning)
+    model = tiny.shallow(pruning=pruning)
     assert not model.backbone.pruning.weights
     kernel = ops.convert_to_numpy(model.lm_head.kernel).copy()
     history = step(model)
@@ -287,7 +287,7 @@ def test_other_rankings_train_without_the_scorer(pruning):
 
 
 def test_random_pruning_draws_anew_each_time():
-    backbone = tiny.model(pruning="random", prune_ratio=0.3).backbone
+    backbone = tiny.shallow(pruning="random", prune_ratio=0.3).backbone
     kept = keras.Model(backbone.input, backbone.output["kept"])
     x = tiny.preprocessor()(tiny.raw((4,), responses=False))
     draws = [kept.predict(x, verbose=0) for _ in range(4)]
@@ -298,7 +298,7 @@ def test_random_pruning_draws_anew_each_time():
 def test_coefficient_as_a_schedule(tmp_path):
     schedule = keras.optimizers.schedules.PolynomialDecay(1.0, 2, 0.0)
     model = tiny.compile_to_train(
-        tiny.model(sharp=True, task={"aux_coefficient": schedule}), rate=0.0
+        tiny.shallow(sharp=True, task={"aux_coefficient": schedule}), rate=0.0
     )
     x = tiny.raw()
     history = model.fit(x, batch_size=3, epochs=3, verbose=0).history

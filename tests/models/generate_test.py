@@ -15,9 +15,14 @@ from tests.models import tiny
 PROMPTS = ["what?", "which way does it go?", "how many?"]
 
 
+def build(**kwargs):
+    """A model whose language model has two layers, each with a cache."""
+    return tiny.shallow(sharp=True, num_layers=2, **kwargs)
+
+
 @pytest.fixture(scope="module")
 def model():
-    model = tiny.model(sharp=True)
+    model = build()
     model.compile(sampler="greedy")
     return model
 
@@ -109,7 +114,7 @@ def by_hand(model):
 def test_greedy_equals_the_training_graph(model, raw, by_hand):
     """And preprocessed inputs need no preprocessor."""
     x = model.preprocessor.generate_preprocess(raw)
-    bare = tiny.model(sharp=True)
+    bare = build()
     bare.preprocessor = None
     bare.compile(sampler="greedy")
     outputs = bare.generate(x, stop_token_ids=None, strip_prompt=False)
@@ -185,19 +190,19 @@ def test_a_second_call_compiles_nothing(model, raw, monkeypatch):
     ],
 )
 def test_samplers(sampler, raw):
-    model = tiny.model(sharp=True)
+    model = build()
     model.compile(sampler=sampler)
     answers = model.generate(raw, max_length=21)
     assert len(answers) == 3 and all(type(a) is str for a in answers)
 
 
 def test_one_beam_is_greedy(model, raw, answers):
-    model = tiny.model(sharp=True)
+    model = build()
     model.compile(sampler=keras_hub.samplers.BeamSampler(num_beams=1))
     assert model.generate(raw) == answers
 
 
 def test_random_pruning_generates(raw):
-    model = tiny.model(sharp=True, pruning="random")
+    model = build(pruning="random")
     model.compile(sampler="greedy")
     assert len(model.generate(raw, max_length=21)) == 3

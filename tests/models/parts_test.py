@@ -29,7 +29,7 @@ def changes(model, **kwargs):
 
 
 def test_every_part_has_variables():
-    model = tiny.model()
+    model = tiny.shallow()
     assert {part_of(v) for v in model.weights} == set(PARTS)
     counted = sum(
         v.path.startswith("lm_head")
@@ -42,19 +42,19 @@ def test_every_part_has_variables():
 @pytest.mark.parametrize("parts", [("scorer", "connector"), ["scorer"]])
 def test_only_these_parts_are_trained(parts):
     moved = changes(
-        tiny.model(task={"trainable_parts": parts}), optimizer="adam"
+        tiny.shallow(task={"trainable_parts": parts}), optimizer="adam"
     )
     assert {part for part in PARTS if moved[part]} == set(parts)
 
 
 def test_an_idle_scorer_stays_frozen():
-    model = tiny.model(task={"trainable_parts": PARTS}, prune_ratio=0)
+    model = tiny.shallow(task={"trainable_parts": PARTS}, prune_ratio=0)
     assert "scorer" not in {part_of(v) for v in model.trainable_variables}
 
 
 def test_parts_are_an_argument_of_from_preset(tmp_path):
     path = str(tmp_path / "preset")
-    tiny.model(task={"trainable_parts": ["connector"]}).save_to_preset(path)
+    tiny.shallow(task={"trainable_parts": ["connector"]}).save_to_preset(path)
     loaded = VideoVLM.from_preset(path)
     assert loaded.trainable_parts == ["connector"]
     assert {part_of(v) for v in loaded.trainable_variables} == {"connector"}
@@ -65,13 +65,13 @@ def test_parts_are_an_argument_of_from_preset(tmp_path):
 @pytest.mark.parametrize("parts", ["scorer", ["score"]])
 def test_unknown_parts(parts):
     with pytest.raises(ValueError, match="must be a list of scorer, vision_"):
-        tiny.model(task={"trainable_parts": parts})
+        tiny.shallow(task={"trainable_parts": parts})
 
 
 def test_each_part_has_its_rate():
     rates = {"scorer": 10.0, "vision_encoder": 0.5, "connector": 0.0}
     moved = changes(
-        tiny.model(),
+        tiny.shallow(),
         optimizer=PartwiseAdamW(1e-3, rates, weight_decay=0.0, epsilon=1e-12),
     )
     # The first step of Adam is as long as the learning rate.

@@ -62,28 +62,61 @@ def reference(seed=0, *, tied=False):
     return model
 
 
-def model(*, num_blocks=BLOCKS, num_frames=FRAMES, tied=False, **arguments):
-    """Ours, random."""
+def model(
+    preprocessor=None,
+    *,
+    num_blocks=BLOCKS,
+    num_frames=FRAMES,
+    shallow=False,
+    text_layers=1,
+    tied=False,
+    **arguments,
+):
+    """Ours, random; for the inputs of a preprocessor, if there is one.
+
+    `shallow`, with so many `text_layers`, is compiled sooner, and not
+    transformers'.
+    """
     keras.utils.set_random_seed(0)
+    given = {"image_patch_id": IMAGE, "video_patch_id": VIDEO}
+    given |= {"pruning": None, "num_images": IMAGES}
+    vocabulary_size, image_blocks = DECODER["vocab_size"], None
+    if preprocessor is not None:
+        tokenizer = preprocessor.tokenizer
+        vocabulary_size = tokenizer.vocabulary_size()
+        num_blocks, num_frames = (
+            preprocessor.num_blocks,
+            preprocessor.num_frames,
+        )
+        image_blocks = preprocessor.num_image_blocks
+        given["image_patch_id"] = tokenizer.image_pad_token_id
+        given["video_patch_id"] = tokenizer.video_pad_token_id
+        for name in ("num_images", "num_segments"):
+            given[name] = getattr(preprocessor, name)
+    depth, layers = VISION["depth"], DECODER["num_hidden_layers"]
+    deepstack = VISION["deepstack_visual_indexes"]
+    if shallow:
+        depth, layers, deepstack = 3, text_layers, deepstack[:1]
     encoder = towers.Qwen3VLVisionEncoder(
-        VISION["depth"],
+        depth,
         VISION["hidden_size"],
         num_heads=VISION["num_heads"],
         intermediate_dim=VISION["intermediate_size"],
         num_blocks=num_blocks,
-        deepstack_layers=VISION["deepstack_visual_indexes"],
+        num_image_blocks=image_blocks,
+        deepstack_layers=deepstack,
         position_side=8,
         name="vision_encoder",
     )
     connector = towers.Qwen3VLConnector(
         VISION["hidden_size"],
         DECODER["hidden_size"],
-        num_additions=3,
+        num_additions=len(deepstack),
         name="connector",
     )
     decoder = language.LanguageModel(
-        DECODER["vocab_size"],
-        DECODER["num_hidden_layers"],
+        vocabulary_size,
+        layers,
         DECODER["hidden_size"],
         num_query_heads=DECODER["num_attention_heads"],
         num_key_value_heads=DECODER["num_key_value_heads"],
@@ -100,12 +133,10 @@ def model(*, num_blocks=BLOCKS, num_frames=FRAMES, tied=False, **arguments):
         connector,
         decoder,
         num_frames=num_frames,
-        image_patch_id=IMAGE,
-        video_patch_id=VIDEO,
         vision_token_ids=[],
-        **{"pruning": None, "num_images": IMAGES, **arguments},
+        **{**given, **arguments},
     )
-    return keras_stts.VideoVLM(backbone)
+    return keras_stts.VideoVLM(backbone, preprocessor)
 
 
 def pixels(number, seed=0):

@@ -27,6 +27,8 @@ SAMPLES = {
     "both": Sample((2, 3, 2), images=[(2, 2), (1, 3)], seed=3),
     "text": Sample(seed=4),
 }
+EVERY = list(SAMPLES.values())
+LENGTH = 60  # Of what precedes the texts: a shape is compiled once.
 METHODS = {
     "stts": lambda: pruning.STTS(0.5, layer=0),
     "frame_similarity": lambda: pruning.FrameSimilarity(0.5, layer=0),
@@ -100,18 +102,23 @@ def outputs_of(model):
     return outputs
 
 
-def outputs(model, samples, **kwargs):
-    x = qwen3_vl.inputs(samples, **kwargs)
-    x = {name: ops.convert_to_tensor(x[name]) for name in model.backbone.input}
+def inputs(model, samples=EVERY, *, vision_length=LENGTH, **kwargs):
+    x = qwen3_vl.inputs(samples, vision_length=vision_length, **kwargs)
+    return {name: x[name] for name in model.backbone.input}
+
+
+def outputs(model, samples=EVERY, changes=None, **kwargs):
+    x = {**inputs(model, samples, **kwargs), **(changes or {})}
+    x = {name: ops.convert_to_tensor(value) for name, value in x.items()}
     return to_numpy(outputs_of(model)(x))
 
 
-def logits(model, samples, **kwargs):
+def logits(model, samples=EVERY, **kwargs):
     return outputs(model, samples, **kwargs)["logits"]
 
 
 def test_logits_are_transformers(whole, wanted):
-    found = logits(whole, SAMPLES.values())
+    found = logits(whole)
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
@@ -126,18 +133,16 @@ def test_padding_does_not_matter(whole, wanted):
 @pytest.mark.parametrize("name", [*METHODS, "tome", *INSIDE])
 def test_each_alone_is_as_in_a_batch(pruned, name):
     model = pruned(name)
-    samples = list(SAMPLES.values())
-    together = logits(model, samples)
-    for sample, found in zip(samples, together):
+    for sample, found in zip(EVERY, logits(model)):
         # Of the same shape, which is compiled once.
-        alone = logits(model, [sample] * len(samples))
+        alone = logits(model, [sample] * len(EVERY))
         np.testing.assert_allclose(alone[0], found, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_budget(pruned, name):
-    kept = outputs(pruned(name), list(SAMPLES.values()))["kept"]
-    for row, sample in zip(kept, SAMPLES.values()):
+    kept = outputs(pruned(name))["kept"]
+    for row, sample in zip(kept, EVERY):
         frames, *grid = sample.video or (0, 0, 0)
         number, size = frames * int(np.prod(grid)), int(np.prod(grid))
         assert row.sum() == max(number - number // 2, size)
@@ -149,8 +154,7 @@ def test_budget(pruned, name):
 def test_packed_layers_are_layers_that_see_kept_patches_alone(pruned, name):
     model = pruned(name)
     tower, method = model.backbone.vision_encoder, model.backbone.pruning
-    x = qwen3_vl.inputs([SAMPLES["video"], SAMPLES["both"]])
-    x = {name: x[name] for name in model.backbone.input}
+    x = inputs(model, [SAMPLES["video"], SAMPLES["both"]])
 
     def encode(x):
         frames = frames_of(x)
@@ -188,10 +192,8 @@ def test_packed_layers_are_layers_that_see_kept_patches_alone(pruned, name):
 
 @pytest.mark.parametrize("name", [None, "stts", "evs", "stts and feather"])
 def test_prefill_and_steps_are_the_training_graph(pruned, name):
-    model, samples = pruned(name), list(SAMPLES.values())
-    graph = logits(model, samples)
-    x = qwen3_vl.inputs(samples)
-    x = {name: x[name] for name in model.backbone.input}
+    model = pruned(name)
+    graph, x = logits(model), inputs(model)
 
     def steps(x):
         hidden, prefix, cache = model.prefill(x)
@@ -209,9 +211,7 @@ def test_prefill_and_steps_are_the_training_graph(pruned, name):
 
 
 def training_batch(model):
-    samples = [SAMPLES["video"], SAMPLES["both"]]
-    x = qwen3_vl.inputs(samples)
-    x = {name: x[name] for name in model.backbone.input}
+    x = inputs(model, [SAMPLES["video"], SAMPLES["both"]])
     y = np.roll(x["token_ids"], -1, axis=1)
     return x, y, np.array([[0, 1, 1, 0]] * 2, "float32")
 
@@ -265,8 +265,8 @@ def test_gradients_are_transformers(reference, pruned):
         np.testing.assert_allclose(slope, wanted[name], atol=1e-3 * scale)
 
 
-def test_fit_trains_the_scorer_by_both_losses(pruned):
-    model = qwen3_vl.model(pruning=pruning.STTS(0.5, layer=0))
+def test_fit_trains_the_scorer_by_both_losses():
+    model = qwen3_vl.model(shallow=True, pruning=pruning.STTS(0.5, layer=0))
     tiny.compile_to_train(model, rate=0.01)
     x, y, weights = training_batch(model)
     scorer = model.backbone.pruning.scorer
@@ -284,10 +284,7 @@ def test_preset(pruned, tmp_path):
     model = pruned("stts")
     model.save_to_preset(tmp_path)
     again = keras_stts.VideoVLM.from_preset(str(tmp_path))
-    samples = list(SAMPLES.values())
-    np.testing.assert_allclose(
-        logits(again, samples), logits(model, samples), atol=1e-6
-    )
+    np.testing.assert_allclose(logits(again), logits(model), atol=1e-6)
     other = keras_stts.VideoVLM.from_preset(
         str(tmp_path), pruning="evs", prune_ratio=0.3
     )
@@ -311,32 +308,27 @@ def test_merging_does_not_see_padding(reference, pruned):
         num_blocks=6, num_images=0, pruning=pruning.ToMe(0.4)
     )
     qwen3_vl.load(small, reference)
-    x = qwen3_vl.inputs([sample], num_blocks=6)
-    x = {name: ops.convert_to_tensor(x[name]) for name in small.backbone.input}
-    wanted = to_numpy(outputs_of(small)(x))["logits"]
-    found = logits(pruned("tome"), [sample])
+    wanted = logits(small, [sample], num_blocks=6)[0]
+    found = logits(pruned("tome"))[list(SAMPLES).index("video")]
     np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 @pytest.mark.parametrize("name", BUCKETS)
 def test_a_smaller_bucket_is_the_same(pruned, name):
-    samples = [SAMPLES["video"], SAMPLES["both"]]
     model = pruned(name)
-    np.testing.assert_allclose(
-        logits(model, samples, num_blocks=6), logits(model, samples), atol=1e-4
-    )
+    small = logits(model, num_blocks=6, vision_length=LENGTH - 18)
+    np.testing.assert_allclose(small, logits(model), atol=1e-4)
 
 
 def test_random_keeps_real_blocks(pruned):
-    kept = outputs(pruned("random"), list(SAMPLES.values()))["kept"]
+    kept = outputs(pruned("random"))["kept"]
     assert kept[0].sum() == 9 and kept[1].sum() == 5
     assert kept[0, 0, :6].all() and not kept[0, :, 6:].any()
 
 
 def test_bad_inputs_are_refused(pruned):
-    model, samples = pruned("stts"), [SAMPLES["video"]]
-    x = qwen3_vl.inputs(samples)
-    x = {name: x[name] for name in model.backbone.input}
+    model = pruned("stts")
+    x = inputs(model, [SAMPLES["video"]])
     large = np.full_like(x["frame_grids"], 4)
     cases = {
         "at most 12 blocks": {"frame_grids": large},
@@ -353,23 +345,18 @@ def test_bad_inputs_are_refused(pruned):
 
 def test_kept_tokens_keep_their_positions(pruned):
     """Numbered anew they would lie elsewhere, and answers would differ."""
-    model, sample = pruned("stts"), SAMPLES["video"]
-    x = qwen3_vl.inputs([sample])
-    x = {name: x[name] for name in model.backbone.input}
-    kept = outputs(model, [sample])["kept"][0, :, :6]
+    model = pruned("stts")
+    x, plain = inputs(model), outputs(model)
+    kept = plain["kept"][0, :, :6]
     ids, mask = x["vision_token_ids"][0], x["vision_mask"][0].copy()
     mask[np.flatnonzero(ids == qwen3_vl.VIDEO)] = kept.ravel()
     _, prefix, _ = run(model, model.prefill, x)
     real = prefix["masks"][0][0]
     found = prefix["positions"][0][0][real]
     assert (found == x["vision_positions"][0][mask]).all()
-    start = x["vision_positions"][0].max() + 1
-    assert prefix["length"][0] == start
+    assert prefix["length"][0] == x["vision_positions"][0].max() + 1
     anew = x["vision_positions"].copy()
     anew[0, mask] = np.arange(mask.sum())[:, None]
     anew[0, ~mask] = 0
-    one, other = (
-        to_numpy(run(model, model, {**x, "vision_positions": places}))
-        for places in (x["vision_positions"], anew)
-    )
-    assert np.abs(one - other).max() > 0.01
+    other = outputs(model, changes={"vision_positions": anew})
+    assert np.abs(plain["logits"] - other["logits"])[0].max() > 0.01

@@ -167,7 +167,7 @@ def test_no_leak_between_the_samples_of_a_row():
     first = x["text_segments"][0] == 0
     changed["token_ids"][0, first] = 7
     before, after = (
-        tiny.run(packed, lambda x: packed(x), inputs) for inputs in (x, changed)
+        tiny.run(packed, packed, inputs) for inputs in (x, changed)
     )
     real = x["padding_mask"]
     others = real & (x["text_segments"] > 0)
@@ -187,7 +187,7 @@ def test_row_of_one_sample_is_an_unpacked_row():
     ):
         tiny.same(one, other)
     x = packed.preprocessor.shorten(x, tiny.NUM_FRAMES)
-    found = tiny.run(packed, lambda x: packed(x), x)
+    found = tiny.run(packed, packed, x)
     wanted = outputs()[0]["logits"]
     tiny.close(answers(found, weights), answers(wanted, batches()[0][2]))
     tiny.same(y[:, : tiny.LENGTH], batches()[0][1])
@@ -325,6 +325,6 @@ def test_preset_is_loaded_with_rows(tmp_path):
     twin = type(packed.backbone).from_config(packed.backbone.get_config())
     assert twin.num_segments == 3
     x, *_ = packed.preprocessor(in_rows(RAW))
-    got = tiny.run(packed, lambda x: packed(x), x)
+    got = tiny.run(packed, packed, x)
     real = x["padding_mask"]
     tiny.close(got[real], outputs()[1]["logits"][real])

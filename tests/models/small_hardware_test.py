@@ -16,7 +16,7 @@ def values(model):
     return [ops.convert_to_numpy(ops.cast(v, "float32")) for v in model.weights]
 
 
-def fit(model, epochs=6, rate=0.05):
+def fit(model, epochs=3, rate=0.05):
     """Losses of some epochs on one batch."""
     model.compile(
         optimizer=PartwiseAdamW(rate, {}),

@@ -1,5 +1,6 @@
 """The tiny model of `tests.tiny` with a tokenizer, and videos for it."""
 
+import functools
 import pathlib
 
 import keras
@@ -121,6 +122,12 @@ def close(one, other, atol=1e-4):
     )
 
 
+@functools.lru_cache(maxsize=4)
+def _compiled(model, function):
+    """Compiled once for calls that follow each other."""
+    return compiled(model, function)
+
+
 def run(model, function, *args):
     """`function` of tensors the quick way, as NumPy.
 
@@ -128,6 +135,6 @@ def run(model, function, *args):
     the others to compile takes longer than to run.
     """
     if keras.config.backend() == "jax":
-        function = compiled(model, function)
+        function = _compiled(model, function)
     args = keras.tree.map_structure(keras.ops.convert_to_tensor, args)
     return keras.tree.map_structure(keras.ops.convert_to_numpy, function(*args))

@@ -167,7 +167,6 @@ def test_train_step_of_a_pruned_model():
         patch_size=2,
         window=3,
         num_frames=3,
-        num_layers=1,
         prune_ratio=0.5,
         rematerialize=True,
         **SHALLOW,

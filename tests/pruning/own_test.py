@@ -150,12 +150,14 @@ def test_what_it_takes_inside_the_language_model_is_counted(monkeypatch):
 def test_merging_and_inside_the_language_model(method, tmp_path):
     inside = isinstance(method, Halved)
     processor = tiny.preprocessor(prompt_mask=inside)
-    model = tiny.shallow(sharp=True, processor=processor, pruning=method)
+    model = tiny.shallow(
+        sharp=True, processor=processor, pruning=method, num_layers=2
+    )
     model.compile(sampler="greedy")
     answers = model.generate(tiny.raw(responses=False))
     model.save_to_preset(tmp_path / "own")
     other = keras_stts.VideoVLM.from_preset(str(tmp_path / "own"))
     other.compile(sampler="greedy")
     assert other.generate(tiny.raw(responses=False)) == answers
-    wanted = tiny.shallow(pruning="tome").flops()["total"]
+    wanted = tiny.shallow(pruning="tome", num_layers=2).flops()["total"]
     assert (model.flops()["total"] == wanted + 7) != inside

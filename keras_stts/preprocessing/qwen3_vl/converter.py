@@ -6,9 +6,12 @@ import keras_hub
 import numpy as np
 
 from keras_stts.data.bicubic import resize_bicubic
+from keras_stts.data.sampled import ResizedVideo
+from keras_stts.data.sampled import SampledVideo
+from keras_stts.data.sampled import is_resized
 from keras_stts.data.source import is_media
-from keras_stts.data.video import SampledVideo
 from keras_stts.data.video import read_video
+from keras_stts.data.video import sampled_shape
 from keras_stts.preprocessing.examples import image_of
 from keras_stts.preprocessing.qwen3_vl.patches import cut_patches
 from keras_stts.preprocessing.qwen3_vl.patches import grid_of
@@ -169,7 +172,10 @@ class Qwen3VLVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
             `SampledVideo` (frames, times).
         """
         if isinstance(video, SampledVideo):
-            return SampledVideo(check_frames(video.frames), video.times)
+            frames = check_frames(video.frames)
+            if isinstance(video, ResizedVideo):
+                return ResizedVideo(frames, video.times, video.size)
+            return SampledVideo(frames, video.times)
         if is_media(video) or isinstance(video, (str, os.PathLike)):
             return read_video(
                 video,
@@ -189,10 +195,41 @@ class Qwen3VLVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         )
         return SampledVideo(frames[chosen], chosen / rate)
 
+    def video_shape(self, video, fps=None):
+        """What a bucket must hold of a file: its first frame is decoded alone.
+
+        Args:
+            video: A source that `keras_stts.data.read_video` reads.
+            fps: Optional number. See the call arguments.
+
+        Returns:
+            Tuple of ints: temporal patches, and blocks of each. See
+            `keras_stts.preprocessing.buckets.choose_buckets`.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is not a video, or is damaged or truncated.
+        """
+        rule = (self.num_frames, self.max_fps, self.sampling)
+        shape = sampled_shape(video, *rule, size=self.image_size, fps=fps)
+        return self.blocks_of(shape)
+
+    def blocks_of(self, shape):
+        """Temporal patches, and blocks of each.
+
+        Args:
+            shape: Ints (T, height, width), of frames in the size for all.
+        """
+        sizes = {"patch_size": self.patch_size}
+        sizes["temporal_size"] = self.temporal_patch_size
+        frames, rows, columns = grid_of(*shape, **sizes)
+        return frames, rows * columns // self.merge_size**2
+
     def _see_video(self, video, fps):
-        frames, times = self.read(video, fps, self.image_size)
-        if isinstance(video, (str, os.PathLike)) or is_media(video):
-            return self._seen(frames, times)  # Resized while it was read.
+        read = self.read(video, fps, self.image_size)
+        frames, times = read
+        if is_resized(read, self.image_size):  # While it was read, or before.
+            return self._seen(frames, times)
         limits = dataclasses.asdict(self.image_size)
         size = video_size(len(frames), *frames.shape[1:3], **limits)
         return self._seen(resize_bicubic(frames, size), times)

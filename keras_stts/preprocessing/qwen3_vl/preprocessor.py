@@ -6,14 +6,18 @@ from keras_stts.preprocessing.buckets import find_bucket
 from keras_stts.preprocessing.chat_preprocessor import ChatPreprocessor
 from keras_stts.preprocessing.examples import as_batch
 from keras_stts.preprocessing.input_layout import PatchLayout
+from keras_stts.preprocessing.packed_rows import by_row
+from keras_stts.preprocessing.packed_rows import segments
 from keras_stts.preprocessing.padded_rows import without_padding
 from keras_stts.preprocessing.qwen3_vl.converter import Qwen3VLVideoConverter
-from keras_stts.preprocessing.qwen3_vl.positions import rope_positions
 from keras_stts.preprocessing.qwen3_vl.prompt_tokenizer import CHAT_TEMPLATE
 from keras_stts.preprocessing.qwen3_vl.prompt_tokenizer import (
     Qwen3VLPromptTokenizer,
 )
 from keras_stts.preprocessing.qwen3_vl.sample import Sample
+from keras_stts.preprocessing.qwen3_vl.sample import bucket_of
+from keras_stts.preprocessing.qwen3_vl.sample import checked_buckets
+from keras_stts.preprocessing.qwen3_vl.sample import stacked
 from keras_stts.preprocessing.qwen3_vl.tokenizer import Qwen3VLTokenizer
 from keras_stts.preprocessing.sample_weights import weighted
 
@@ -40,14 +44,17 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         time_tokens: Int. Most tokens for the time of a frame, on average over
             the videos. Defaults to `10`, enough for a day.
         word_tokens: Int. Room for words, those of the template too, before
-            and between images and videos. Defaults to `64`.
-        num_images: Int. Most images of an example. Defaults to `0`.
+            and between images and videos of an example. Defaults to `64`.
+        num_images: Int. Most images of a row. Defaults to `0`.
         num_image_blocks: Optional int. Most blocks of an image. Defaults to
             as many as the converter's `image_max_pixels` has.
         num_videos: Int. Most videos of an example, whose frames share T.
         chat_template: Str, a Jinja template; or a dict of several, of which
             `"default"` is used. See `keras_stts.preprocessing.chat`.
-        num_segments: Int. Must be `1`.
+        num_segments: Int. Most samples in a row. Those of a row share its
+            bucket, so have up to T temporal patches together, and each is run
+            as if it were alone. `keras_stts.data.plan_rows` says which may
+            share one. Defaults to `1`.
         prompt_mask: Bool. Whether the inputs say where prompts end, for
             models with `language_pruning`. Defaults to `False`.
         stop_token_ids: Optional ints. Tokens at which `generate` stops.
@@ -59,7 +66,8 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         x: Dict of `"prompts"`, and optionally `"videos"`, `"images"`, `"fps"`
             and `"responses"`, as `VideoVLMPreprocessor` takes them. An
             example may be without video (`None`), or have a list of videos
-            (then `"fps"` may have a list for it, too).
+            (then `"fps"` may have a list for it, too). With `num_segments`
+            an entry may be a list of the samples of a row, in each of these.
 
     Returns:
         Tuple (x, y, sample_weight) as of `VideoVLMPreprocessor`; without
@@ -70,7 +78,10 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
           `"image_grids"`, int32 (B, I, 2), 0 of images that are missing;
         - `"vision_token_ids"`, `"vision_mask"` (B, S), `"vision_positions"`,
           int32 (B, S, 3): time, height, width;
-        - `"token_ids"`, `"padding_mask"` (B, S').
+        - `"token_ids"`, `"padding_mask"` (B, S');
+        - with `num_segments`, `"frame_segments"` (B, T), `"vision_segments"`
+          (B, S) and `"text_segments"` (B, S'): which sample of its row, from
+          0, each belongs to; then positions begin anew in each.
 
     Raises:
         ValueError: If no bucket holds a sample, a text or image does not fit
@@ -110,13 +121,8 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             special_tokens=special_tokens,
             **kwargs,
         )
-        if num_segments != 1:
-            raise ValueError(
-                "A row holds one sample with Qwen3-VL's inputs. Received: "
-                f"num_segments={num_segments}. Leave it at 1."
-            )
         self.video_converter = video_converter
-        self.buckets = _checked(buckets)
+        self.buckets = checked_buckets(buckets)
         self.time_tokens = time_tokens
         self.word_tokens = word_tokens
         self.num_images = num_images
@@ -177,11 +183,11 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
     def vision_length_of(self, bucket):
         """Length of the vision part of a sequence in a bucket (T, P)."""
         frames, blocks = bucket
-        length = self.word_tokens
+        length = self.num_segments * self.word_tokens
         length += self.num_images * (self.num_image_blocks + MARKS)
         if self.num_frames:
             length += frames * (blocks + self.time_tokens + MARKS)
-            length += self.num_videos * MARKS
+            length += self.num_segments * self.num_videos * MARKS
         return length
 
     def batch_specs(self, sequence_length=None):
@@ -200,21 +206,57 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
     def frame_sizes(self, num_frames):
         """Dict of the inputs whose length depends on the number of frames."""
         length = self.vision_length_of((num_frames, self.num_blocks))
-        names = ("vision_token_ids", "vision_mask", "vision_positions")
+        names = ["vision_token_ids", "vision_mask", "vision_positions"]
+        of_frames = ["videos", "frame_mask", "frame_grids"]
+        if self.num_segments > 1:
+            names.append("vision_segments")
+            of_frames.append("frame_segments")
         sizes = dict.fromkeys(names, length)
         if self.num_frames:
-            names = ("videos", "frame_mask", "frame_grids")
-            sizes |= dict.fromkeys(names, num_frames)
+            sizes |= dict.fromkeys(of_frames, num_frames)
         return sizes
 
     def shorten(self, inputs, num_frames):
         """Remove padding frames from a batch, see `VideoVLMPreprocessor`."""
         return without_padding(inputs, self.frame_sizes(num_frames), num_frames)
 
-    def preprocess(self, x, y=None, sample_weight=None, sequence_length=None):
-        """Arrays of a dict of raw samples, see `Qwen3VLPreprocessor`."""
+    def bucket_of(self, shape):
+        """The bucket that a video alone is padded to.
+
+        Args:
+            shape: Ints (T, height, width), of its sampled and resized frames,
+                as `keras_stts.data.sampled_shape` gives them.
+
+        Returns:
+            Tuple of ints, one of `buckets`.
+
+        Raises:
+            ValueError: If none holds it.
+        """
+        frames, blocks = self.video_converter.blocks_of(shape)
+        return tuple(self.buckets[find_bucket((frames, blocks), self.buckets)])
+
+    def preprocess(
+        self,
+        x,
+        y=None,
+        sample_weight=None,
+        sequence_length=None,
+        *,
+        bucket=None,
+    ):
+        """Arrays of a dict of raw samples, see `Qwen3VLPreprocessor`.
+
+        Args:
+            bucket: Optional pair of ints, to which the batch is padded.
+                Defaults to the smallest of `buckets` that holds it.
+        """
         x, sizes, single = as_batch(
-            x, self.num_frames, self.num_images, needs_video=False
+            x,
+            self.num_frames,
+            self.num_images,
+            self.num_segments,
+            needs_video=False,
         )
         if "subtitles" in x:
             raise ValueError(
@@ -222,17 +264,38 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
                 "prompts."
             )
         samples = self._see(x, single=single)
-        bucket = self._bucket(samples)
         rows = self.rows_of(sizes)
+        shared = [Sample.joined(row) for row in by_row(samples, sizes)]
+        bucket = bucket_of(shared, [bucket] if bucket else self.buckets)
         tokenizer = self.prompt_tokenizer
         shown = [each.shown() for each in samples]
         heads, tails = tokenizer(x["prompts"], shown)
-        batch = self._vision_part(rows, samples, heads, bucket)
+        batch = self._vision_part(rows, shared, heads, bucket)
+        batch |= self._places(rows, samples, heads, batch)
         length = sequence_length or self.sequence_length
         batch = self.with_text(batch, rows, tails, x.get("responses"), length)
         if single:
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
+
+    def see_video(self, video):
+        """Inputs of a `SampledVideo` without text, a batch of one."""
+        samples = self._see({"prompts": ["?"], "videos": [video]}, single=False)
+        bucket = bucket_of(samples, self.buckets)
+        return self._frames(samples, bucket)
+
+    def config_for_frames(self, config):
+        converter = config["video_converter"]
+        most = -(-converter.num_frames // converter.temporal_patch_size)
+        buckets = [b for b in config["buckets"] if b[0] <= most]
+        longest, blocks = max(config["buckets"])
+        if most > longest:
+            # All pixels of a video are limited: more frames are no larger.
+            buckets.append([most, blocks])
+        else:
+            larger = [b for b in config["buckets"] if b[0] > most]
+            buckets += [[most, max(blocks for _, blocks in larger)]] * bool(larger)
+        return {**config, "buckets": buckets}
 
     def text_lengths(self, x):
         """Tokens that each sample's text takes.
@@ -286,16 +349,8 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
                 f"{len(rates)} for {len(videos)} examples."
             )
 
-    def _bucket(self, samples):
-        """The smallest that holds all samples."""
-        grids = [each.frame_grids() for each in samples]
-        frames = max(map(len, grids))
-        blocks = np.concatenate(grids).prod(axis=1).max(initial=1)
-        place = find_bucket((max(frames, 1), blocks), self.buckets)
-        return self.buckets[place]
-
     def _vision_part(self, rows, samples, heads, bucket):
-        """All inputs but those of the text part."""
+        """What rows are shown, each as one of `samples`, and its tokens."""
         frames, blocks = bucket if self.num_frames else (0, 0)
         length = self.vision_length_of(bucket)
         part = rows.vision_part(
@@ -306,33 +361,38 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         )
         size, values = self.block_patches, self.patch_values
         if self.num_frames:
-            part |= _stacked(
+            part |= stacked(
                 each.video_row(frames, blocks * size, values)
                 for each in samples
             )
         if self.num_images:
             number = self.num_image_blocks * size
-            part |= _stacked(
+            part |= stacked(
                 each.image_row(self.num_images, number, values)
                 for each in samples
             )
-        positions = np.zeros((len(heads), length, 3), "int32")
-        for row, ids, sample in zip(positions, heads, samples):
-            row[: len(ids)] = self._positions(ids, sample)
-        return {**part, "vision_positions": positions}
+        return part
 
-    def _positions(self, ids, sample):
-        """Positions (s, 3) of the vision part of a sample."""
-        images, videos = sample.shown()
-        placed, _ = rope_positions(
-            np.array([ids], "int64"),
-            image_token_id=self.tokenizer.image_pad_token_id,
-            video_token_id=self.tokenizer.video_pad_token_id,
-            image_grids=images,
-            video_grids=[grid for grid, _ in videos],
-            merge_size=sample.merge_size,
-        )
-        return placed[:, 0].T
+    def _places(self, rows, samples, heads, part):
+        """Positions of the vision part, and which sample frames are of."""
+        ids = {"image_token_id": self.tokenizer.image_pad_token_id}
+        ids["video_token_id"] = self.tokenizer.video_pad_token_id
+        placed = [
+            sample.positions(head, **ids)
+            for sample, head in zip(samples, heads)
+        ]
+        shape = (*part["vision_mask"].shape, 3)
+        places = {"vision_positions": np.zeros(shape, "int32")}
+        for row, parts in zip(
+            places["vision_positions"], by_row(placed, rows.sizes)
+        ):
+            row[: sum(map(len, parts))] = np.concatenate(parts)
+        if self.num_segments > 1 and self.num_frames:
+            lengths = [len(each.frame_grids()) for each in samples]
+            length = part["frame_mask"].shape[1]
+            which = segments(lengths, rows.sizes, length)
+            places["frame_segments"] = which
+        return places
 
     def get_config(self):
         config = super().get_config()
@@ -349,11 +409,6 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         return config
 
 
-def _stacked(rows):
-    rows = list(rows)
-    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-
-
 def _as_list(videos):
     """The videos of one example as a list."""
     if videos is None:
@@ -361,15 +416,3 @@ def _as_list(videos):
     if isinstance(videos, list):
         return videos
     return [videos]
-
-
-def _checked(buckets):
-    """Buckets as lists of two ints."""
-    sizes = np.asarray(buckets)
-    good = sizes.ndim == 2 and sizes.shape[1:] == (2,) and sizes.size
-    if not good or sizes.dtype.kind != "i" or sizes.min() < 1:
-        raise ValueError(
-            "`buckets` must be pairs of positive ints: temporal patches, and "
-            f"blocks of a frame. Received: buckets={buckets!r}."
-        )
-    return sizes.tolist()

@@ -4,7 +4,9 @@ import dataclasses
 
 import numpy as np
 
+from keras_stts.preprocessing.buckets import find_bucket
 from keras_stts.preprocessing.qwen3_vl.positions import frame_grids
+from keras_stts.preprocessing.qwen3_vl.positions import rope_positions
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -19,6 +21,15 @@ class Sample:
     images: list
     videos: list
     merge_size: int
+
+    @classmethod
+    def joined(cls, samples):
+        """One with the images and videos of several."""
+        return cls(
+            images=[image for each in samples for image in each.images],
+            videos=[video for each in samples for video in each.videos],
+            merge_size=samples[0].merge_size,
+        )
 
     def shown(self):
         """What a prompt is told: grids of images; grids, times of videos."""
@@ -39,6 +50,19 @@ class Sample:
     def num_blocks(self):
         """Blocks of all videos."""
         return int(self.frame_grids().prod(axis=1).sum())
+
+    def positions(self, token_ids, *, image_token_id, video_token_id):
+        """Positions (s, 3) of the tokens of a vision part, from 0."""
+        images, videos = self.shown()
+        placed, _ = rope_positions(
+            np.array([token_ids], "int64"),
+            image_token_id=image_token_id,
+            video_token_id=video_token_id,
+            image_grids=images,
+            video_grids=[grid for grid, _ in videos],
+            merge_size=self.merge_size,
+        )
+        return placed[:, 0].T
 
     def video_row(self, num_frames, num_patches, values):
         """Patches of the videos as one row.
@@ -63,8 +87,14 @@ class Sample:
         """Dict of `"images"` (I, patches, values) and `"image_grids"` (I, 2).
 
         Raises:
-            ValueError: If an image has more patches.
+            ValueError: If there are more images, or one has more patches.
         """
+        if len(self.images) > num_images:
+            raise ValueError(
+                "The images of a row must be up to `num_images` together. "
+                f"Received: {len(self.images)} images, num_images="
+                f"{num_images}. Put fewer samples in a row."
+            )
         pixels = np.zeros((num_images, num_patches, values), "uint8")
         grids = np.zeros((num_images, 2), "int32")
         for i, image in enumerate(self.images):
@@ -79,3 +109,49 @@ class Sample:
             pixels[i, :size] = image.patches[0]
         grids[: len(self.images)] = self.image_grids()
         return {"images": pixels, "image_grids": grids}
+
+
+def bucket_of(samples, buckets):
+    """The smallest bucket (T, P) that holds each of these `Sample`s.
+
+    Args:
+        samples: List of what each row is shown.
+        buckets: Pairs of ints.
+
+    Raises:
+        ValueError: If none does.
+    """
+    grids = [each.frame_grids() for each in samples]
+    frames = max(map(len, grids))
+    blocks = np.concatenate(grids).prod(axis=1).max(initial=1)
+    try:
+        return buckets[find_bucket((max(frames, 1), blocks), buckets)]
+    except ValueError as error:
+        if all(len(each.videos) < 2 for each in samples):
+            raise
+        raise ValueError(
+            f"{error} The videos of a row share its temporal patches, see "
+            "`keras_stts.data.plan_rows`."
+        ) from None
+
+
+def stacked(rows):
+    """Dict of arrays with an entry for each row, of such dicts of rows."""
+    rows = list(rows)
+    return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
+def checked_buckets(buckets):
+    """Buckets as lists of two ints.
+
+    Raises:
+        ValueError: If they are not pairs of positive ints.
+    """
+    sizes = np.asarray(buckets)
+    good = sizes.ndim == 2 and sizes.shape[1:] == (2,) and sizes.size
+    if not good or sizes.dtype.kind != "i" or sizes.min() < 1:
+        raise ValueError(
+            "`buckets` must be pairs of positive ints: temporal patches, and "
+            f"blocks of a frame. Received: buckets={buckets!r}."
+        )
+    return sizes.tolist()
