@@ -93,6 +93,39 @@ def find_bucket(shape, buckets):
     return int(np.where(fits, volumes, volumes.max() + 1).argmin())
 
 
+def as_pairs(buckets):
+    """Buckets (T, P) as lists of two ints.
+
+    Raises:
+        ValueError: If they are none.
+    """
+    sizes = np.asarray(buckets)
+    good = sizes.ndim == 2 and sizes.shape[1:] == (2,) and sizes.size
+    if not good or sizes.dtype.kind != "i" or sizes.min() < 1:
+        raise ValueError(
+            "`buckets` must be pairs of positive ints: temporal patches, and "
+            f"blocks of a frame. Received: buckets={buckets!r}."
+        )
+    return sizes.tolist()
+
+
+def for_frames(buckets, most):
+    """Buckets for videos of up to so many temporal patches.
+
+    Args:
+        buckets: Pairs of ints (T, P).
+        most: Int.
+    """
+    buckets = sorted(map(list, buckets))
+    kept = [bucket for bucket in buckets if bucket[0] <= most]
+    if kept and kept[-1][0] == most:
+        return kept
+    # The next larger one holds them. All pixels of a video are limited, so
+    # that more frames than those of the largest are no larger.
+    larger = [blocks for frames, blocks in buckets if frames > most]
+    return [*kept, [most, max(larger or [kept[-1][1]])]]
+
+
 def _coarse(sizes, counts):
     """Few enough shapes to compare all pairs: sides rounded up together."""
     ratio = 1.02

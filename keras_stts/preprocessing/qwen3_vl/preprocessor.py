@@ -2,7 +2,9 @@ import keras
 import numpy as np
 
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.buckets import as_pairs
 from keras_stts.preprocessing.buckets import find_bucket
+from keras_stts.preprocessing.buckets import for_frames
 from keras_stts.preprocessing.chat_preprocessor import ChatPreprocessor
 from keras_stts.preprocessing.examples import as_batch
 from keras_stts.preprocessing.input_layout import PatchLayout
@@ -16,7 +18,7 @@ from keras_stts.preprocessing.qwen3_vl.prompt_tokenizer import (
 )
 from keras_stts.preprocessing.qwen3_vl.sample import Sample
 from keras_stts.preprocessing.qwen3_vl.sample import bucket_of
-from keras_stts.preprocessing.qwen3_vl.sample import checked_buckets
+from keras_stts.preprocessing.qwen3_vl.sample import check_counts
 from keras_stts.preprocessing.qwen3_vl.sample import stacked
 from keras_stts.preprocessing.qwen3_vl.tokenizer import Qwen3VLTokenizer
 from keras_stts.preprocessing.sample_weights import weighted
@@ -122,7 +124,7 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             **kwargs,
         )
         self.video_converter = video_converter
-        self.buckets = checked_buckets(buckets)
+        self.buckets = as_pairs(buckets)
         self.time_tokens = time_tokens
         self.word_tokens = word_tokens
         self.num_images = num_images
@@ -281,21 +283,20 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
     def see_video(self, video):
         """Inputs of a `SampledVideo` without text, a batch of one."""
         samples = self._see({"prompts": ["?"], "videos": [video]}, single=False)
-        bucket = bucket_of(samples, self.buckets)
-        return self._frames(samples, bucket)
+        return self._frames(samples, bucket_of(samples, self.buckets))
+
+    def _frames(self, samples, bucket):
+        """The frames of rows in a bucket."""
+        frames, blocks = bucket
+        size = blocks * self.block_patches
+        return stacked(
+            each.video_row(frames, size, self.patch_values) for each in samples
+        )
 
     def config_for_frames(self, config):
         converter = config["video_converter"]
         most = -(-converter.num_frames // converter.temporal_patch_size)
-        buckets = [b for b in config["buckets"] if b[0] <= most]
-        longest, blocks = max(config["buckets"])
-        if most > longest:
-            # All pixels of a video are limited: more frames are no larger.
-            buckets.append([most, blocks])
-        else:
-            larger = [b for b in config["buckets"] if b[0] > most]
-            buckets += [[most, max(blocks for _, blocks in larger)]] * bool(larger)
-        return {**config, "buckets": buckets}
+        return {**config, "buckets": for_frames(config["buckets"], most)}
 
     def text_lengths(self, x):
         """Tokens that each sample's text takes.
@@ -322,7 +323,11 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         rates = x.get("fps")
         if single or not isinstance(rates, (list, tuple, np.ndarray)):
             rates = [rates] * number
-        self._check_counts(videos, images, rates)
+        check_counts(
+            {"videos": videos, "images": images},
+            {"videos": self.num_videos, "images": self.num_images},
+            rates,
+        )
         return [
             Sample(
                 videos=self.video_converter(*pair) if pair[0] else [],
@@ -331,23 +336,6 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             )
             for *pair, pictures in zip(videos, rates, images)
         ]
-
-    def _check_counts(self, videos, images, rates):
-        for name, found, most in (
-            ("videos", videos, self.num_videos),
-            ("images", images, self.num_images),
-        ):
-            longest = max(map(len, found))
-            if longest > most:
-                raise ValueError(
-                    f"An example may have up to `num_{name}` {name}. Received: "
-                    f"{longest} {name}, num_{name}={most}."
-                )
-        if len(rates) != len(videos):
-            raise ValueError(
-                "`fps` must be a number, or one for each example. Received: "
-                f"{len(rates)} for {len(videos)} examples."
-            )
 
     def _vision_part(self, rows, samples, heads, bucket):
         """What rows are shown, each as one of `samples`, and its tokens."""
@@ -359,16 +347,12 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             length=length,
             room=length - frames * blocks,
         )
-        size, values = self.block_patches, self.patch_values
         if self.num_frames:
-            part |= stacked(
-                each.video_row(frames, blocks * size, values)
-                for each in samples
-            )
+            part |= self._frames(samples, bucket)
         if self.num_images:
-            number = self.num_image_blocks * size
+            number = self.num_image_blocks * self.block_patches
             part |= stacked(
-                each.image_row(self.num_images, number, values)
+                each.image_row(self.num_images, number, self.patch_values)
                 for each in samples
             )
         return part

@@ -141,17 +141,28 @@ def stacked(rows):
     return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
 
-def checked_buckets(buckets):
-    """Buckets as lists of two ints.
+def check_counts(found, most, rates):
+    """Raise if examples have more images or videos than they may.
+
+    Args:
+        found: Dict of `"videos"` and `"images"` to a list of lists, one for
+            each example.
+        most: Dict of the same names to ints.
+        rates: List, frames a second of the videos of each example.
 
     Raises:
-        ValueError: If they are not pairs of positive ints.
+        ValueError: If an example has more, or rates are of other examples.
     """
-    sizes = np.asarray(buckets)
-    good = sizes.ndim == 2 and sizes.shape[1:] == (2,) and sizes.size
-    if not good or sizes.dtype.kind != "i" or sizes.min() < 1:
+    for name, lists in found.items():
+        longest = max(map(len, lists))
+        if longest > most[name]:
+            raise ValueError(
+                f"An example may have up to `num_{name}` {name}. Received: "
+                f"{longest} {name}, num_{name}={most[name]}."
+            )
+    number = len(found["videos"])
+    if len(rates) != number:
         raise ValueError(
-            "`buckets` must be pairs of positive ints: temporal patches, and "
-            f"blocks of a frame. Received: buckets={buckets!r}."
+            "`fps` must be a number, or one for each example. Received: "
+            f"{len(rates)} for {number} examples."
         )
-    return sizes.tolist()
