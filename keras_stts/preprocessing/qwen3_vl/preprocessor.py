@@ -395,8 +395,6 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
 
 def _as_list(videos):
     """The videos of one example as a list."""
-    if videos is None:
-        return []
     if isinstance(videos, list):
         return videos
-    return [videos]
+    return [] if videos is None else [videos]
