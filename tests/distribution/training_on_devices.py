@@ -12,6 +12,8 @@ from keras_stts.callbacks import Backup
 from keras_stts.compiling import compiled
 from keras_stts.data import VideoDataset
 from tests.data.reading_test import write
+from tests.harness import to_numpy
+from tests.models import qwen3_vl
 from tests.models import tiny
 
 COUNT = 11  # Rows: eight, and three that eight devices do not divide.
@@ -208,3 +210,23 @@ def test_metrics_that_would_count_what_is_added():
     with distribution("data").scope():
         with pytest.raises(ValueError, match="3 rows for 8 devices.*metrics="):
             model.evaluate(data(), batch_size=3, verbose=0)
+
+
+@pytest.mark.parametrize("kind", ["fsdp", "both"])
+def test_a_tied_head(kind):
+    """Its gradient comes of both ends of the model."""
+
+    def trained():
+        model = qwen3_vl.model(tied=True, shallow=True, pruning=None)
+        x = qwen3_vl.inputs(
+            [qwen3_vl.Sample((3, 2, 3), seed=i) for i in (0, 1)]
+        )
+        x = {name: np.repeat(x[name], 4, axis=0) for name in model.input}
+        y = x["token_ids"]
+        model.compile(optimizer=keras.optimizers.SGD(0.5))
+        model.fit(x, y, batch_size=8, verbose=0)
+        return to_numpy(model.backbone.token_embedding.embeddings)
+
+    wanted = trained()
+    keras.distribution.set_distribution(distribution(kind))
+    np.testing.assert_allclose(trained(), wanted, atol=1e-5)
