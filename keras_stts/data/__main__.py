@@ -73,13 +73,24 @@ def _converter(options):
     preset = options.pop("preset")
     if preset is None and not given:
         return None
-    # This one knows models.
+    # These know models.
     from keras_stts.preprocessing.video_vlm_video_converter import (
         VideoVLMVideoConverter,
     )
+    from keras_stts.presets.load_task import preprocessor_class
+    from keras_stts.presets.preset_mixin import argument_names
+    from keras_stts.presets.preset_mixin import resolve_preset
 
     if preset is not None:
-        return VideoVLMVideoConverter.from_preset(preset, **given)
+        cls = preprocessor_class(resolve_preset(preset)).video_converter_cls
+        unknown = sorted(set(given) - argument_names(cls))
+        if unknown:
+            raise ValueError(
+                f"A {cls.__name__}, that of the preset, has rules of its own. "
+                f"Received: {', '.join(unknown)} beside --preset {preset}. "
+                "Leave them out."
+            )
+        return cls.from_preset(preset, **given)
     if not {"num_frames", "image_size"} <= set(given):
         raise ValueError(
             "Frames are chosen and resized by --preset, or by --num-frames and "

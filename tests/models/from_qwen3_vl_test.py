@@ -1,6 +1,8 @@
 """`from_preset` of a Qwen3-VL checkpoint that transformers saved."""
 
 import json
+import pathlib
+import re
 import shutil
 
 import keras
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 
 import keras_stts
+from keras_stts.data import __main__ as command
 from tests.harness import to_numpy
 from tests.models.files_qwen3_vl_test import saved  # noqa: F401
 from tests.models.tiny import run
@@ -167,6 +170,69 @@ def test_default_buckets_hold_every_video(saved):  # noqa: F811
             )
             blocks = height * width // 32**2
             find_bucket((-(-number // 2), blocks), buckets)
+
+
+@pytest.fixture
+def small(saved, tmp_path, monkeypatch):  # noqa: F811
+    """A tiny checkpoint, in a folder with a table of clips of three sizes."""
+    iio = pytest.importorskip("imageio.v3")
+    folder = tmp_path / "checkpoint"
+    shutil.copytree(saved[0], folder)
+    checkpoint(folder, tied=True)
+    monkeypatch.chdir(tmp_path)
+    rng, rows = np.random.default_rng(0), []
+    sizes = [(4, 64, 64), (6, 64, 128), (12, 96, 64)]
+    for i, size in enumerate(sizes * 2):
+        clip = rng.integers(0, 256, (*size, 3), dtype="uint8")
+        iio.imwrite(f"{i}.mp4", clip, fps=2, macro_block_size=16)
+        row = {"video": f"{i}.mp4", "prompt": QUESTION, "response": "left"}
+        rows.append(json.dumps(row))
+    (tmp_path / "train.jsonl").write_text("\n".join(rows))
+    return folder
+
+
+def test_data_set_of_the_docs(small):
+    text = pathlib.Path(__file__).parents[2] / "docs/data.md"
+    found = re.findall(r"^```python\n(.*?)^```", text.read_text(), re.S | re.M)
+    (block,) = [each for each in found if "choose_buckets" in each]
+    block = block.replace('"qwen3_vl_2b"', f"{str(small)!r}")
+    space = {}
+    exec(compile(block, str(text), "exec"), space)
+    model, shapes = space["model"], space["shapes"]
+    assert isinstance(model.backbone.pruning, keras_stts.pruning.EVS)
+    assert shapes == 2 * [(2, 4), (3, 3), (6, 2)]
+    assert sorted(model.preprocessor.buckets) == [[2, 4], [3, 3], [6, 2]]
+    assert int(model.optimizer.iterations) == 3
+
+
+def test_rows_of_short_samples(small):
+    model = keras_stts.VideoVLM.from_preset(
+        str(small), pruning=None, buckets=[(8, 8)], num_segments=3
+    )
+    x = {"videos": [["0.mp4", "1.mp4"]], "prompts": [[QUESTION] * 2]}
+    made = model.preprocessor(x)
+    assert made["frame_segments"].tolist() == [[0] * 2 + [1] * 6]
+    assert model.predict(x, verbose=0).shape[0] == 1
+
+
+def test_shards_of_frames(small, capsys):
+    start = ["shard", "train.jsonl", "frames", "--format", "tfrecord"]
+    start += ["--preset", str(small)]
+    assert command.main([*start, "--image-size", "28"]) == 2
+    assert "has rules of its own. Received: image_size" in (
+        capsys.readouterr().err
+    )
+    assert command.main(start) == 0
+    source = keras_stts.data.ShardSource("frames/rows.jsonl")
+    assert source[1]["video"].frames.shape == (6, 32, 96, 3)
+    preprocessor = keras_stts.Qwen3VLPreprocessor.from_preset(
+        str(small), buckets=BUCKETS
+    )
+    given = [
+        {"videos": [v], "prompts": ["a"]} for v in ("1.mp4", source[1]["video"])
+    ]
+    one, other = map(preprocessor, given)
+    np.testing.assert_array_equal(one["videos"], other["videos"])
 
 
 @pytest.mark.parametrize(
