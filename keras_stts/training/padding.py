@@ -64,18 +64,29 @@ def fill_up_inputs(backbone, x, missing):
     rows = {name: value[size:] for name, value in x.items()}
     rows["padding_mask"][:] = False
     if "videos" in rows:
-        rows["frame_mask"][:, 1:] = False
-        wanted = backbone.num_blocks
-        if "images" in rows:
-            tokens = (rows["image_pooling"] >= 0).any(-1)
-            wanted = wanted + tokens.sum(-1, keepdims=True)
-        mask = rows["vision_mask"].astype(bool)
-        patches = mask & (rows["vision_token_ids"] == backbone.image_patch_id)
-        rows["vision_mask"][:] = mask & (np.cumsum(patches, 1) <= wanted)
+        _keep_one_frame(backbone, rows)
     for name in rows:
         if name.endswith("_segments"):
             rows[name][:] = 0
     return x
+
+
+def _keep_one_frame(backbone, rows):
+    """Leave out all frames but the first, and what follows it."""
+    layout, format = backbone.input_layout, backbone.sequence_format
+    rows["frame_mask"][:, 1:] = False
+    wanted = rows["frame_mask"] * layout.blocks_of_frames(rows)
+    wanted = wanted[:, :1]
+    if "images" in rows and format.image_id is None:
+        tokens = layout.are_image_tokens(rows)
+        wanted = wanted + tokens.sum(-1, keepdims=True)
+    ids, mask = rows["vision_token_ids"], rows["vision_mask"].astype(bool)
+    patches = mask & (ids == format.placeholder_id)
+    mask = rows["vision_mask"][:] = mask & (np.cumsum(patches, 1) <= wanted)
+    if "image_grids" in rows:
+        tokens = (mask & (ids == format.image_id)).sum(-1, keepdims=True)
+        ends = rows["image_grids"].prod(-1).cumsum(-1)
+        rows["image_grids"][ends > tokens] = 0
 
 
 def spread(backbone, x):

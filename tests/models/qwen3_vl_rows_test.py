@@ -10,6 +10,8 @@ import keras_stts
 from keras_stts import pruning
 from keras_stts.data import SampledVideo
 from keras_stts.data import plan_rows
+from keras_stts.preprocessing.input_checks import check_inputs
+from keras_stts.training import padding
 from tests.models import qwen3_vl
 from tests.models import tiny
 from tests.models.segments_test import at_frames
@@ -201,6 +203,31 @@ def test_fit_evaluate_and_generate():
     assert packed.generate(questions, max_length=24) == answers
     with pytest.raises(ValueError, match="one sample a row. Received: rows of"):
         packed.generate(in_rows(questions, [[0, 1]]))
+
+
+@pytest.mark.once
+@pytest.mark.parametrize("packed", [False, True])
+def test_rows_that_fill_up_a_batch_do_not_count(packed):
+    model, batch = models("stts")[packed], batches()[packed]
+    tiny.compile_to_train(model)
+
+    def evaluate(x, y, weights):
+        options = {"batch_size": len(y), "verbose": 0, "return_dict": True}
+        return model.evaluate(x, y, sample_weight=weights, **options)
+
+    wanted = evaluate(*batch)
+    filled = padding.fill_up(model, batch, parts=4)
+    x, _, weights = filled
+    count = len(batch[1])
+    missing = -count % 4
+    assert len(weights) == count + missing and not weights[count:].any()
+    assert not x["padding_mask"][count:].any()
+    # One real frame, and its placeholders.
+    check_inputs(model.backbone, x)
+    assert x["frame_mask"][count:].sum(-1).tolist() == [1] * missing
+    found = evaluate(*filled)
+    for name, value in wanted.items():
+        np.testing.assert_allclose(found[name], value, rtol=1e-5)
 
 
 @pytest.mark.once
