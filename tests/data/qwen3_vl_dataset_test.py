@@ -140,8 +140,9 @@ def test_each_batch_is_in_a_bucket_and_each_row_once(rows, preprocessor):
 
 
 @pytest.mark.once
-def test_few_buckets_hold_all(rows):
-    preprocessor = make_preprocessor([(6, 8)])
+@pytest.mark.parametrize("num_segments", [1, 2])
+def test_few_buckets_hold_all(rows, num_segments):
+    preprocessor = make_preprocessor([(6, 8)], num_segments=num_segments)
     with VideoDataset(rows, preprocessor, 8, shuffle=False) as data:
         assert len(data) == 1
         same(data[0], preprocessor(raw(rows)))
