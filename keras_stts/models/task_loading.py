@@ -26,8 +26,8 @@ class Loading:
 
         Args:
             preset: Str. A built-in name (see `presets`), a handle such as
-                `"hf://org/model"`, or a local directory in Keras or Molmo2
-                format.
+                `"hf://org/model"`, or a local directory in the format of
+                Keras, or in that of Molmo2 or Qwen3-VL.
             load_weights: Bool. `False` leaves the weights random.
             distribution: What of the model and of a batch lies on which
                 device, under JAX: `"data"`, all weights on each; `"fsdp"`,

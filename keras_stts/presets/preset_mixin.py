@@ -167,7 +167,7 @@ def check_arguments(kwargs, known):
 
 
 class PresetMixin:
-    """`from_preset` for built-in names and for Molmo2's own format.
+    """`from_preset` for built-in names and for formats of others.
 
     Keras-format presets go to KerasHub's loader as they are.
     """
@@ -199,8 +199,8 @@ class PresetMixin:
 
         Args:
             preset: Str. A built-in name (see `presets`), a handle such as
-                `"hf://org/model"`, or a local directory in Keras or Molmo2
-                format.
+                `"hf://org/model"`, or a local directory in the format of
+                Keras, or in that of Molmo2 or Qwen3-VL.
             **kwargs: Arguments of the constructor to change.
 
         Raises:

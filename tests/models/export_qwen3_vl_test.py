@@ -217,6 +217,7 @@ def test_every_setting_comes_back(checkpoint, tmp_path):
     [
         {"pruning": "evs", "prune_ratio": 0.5, "sampler": "beam"},
         {"buckets": [[2, 4], [4, 9]], "sampler": "top_k"},
+        {"num_segments": 3},
         {"num_frames": 0, "num_images": 1, "num_image_blocks": 12},
         {"preprocessor": None, "num_frames": 5, "vision_num_blocks": 7},
         {"preprocessor": None, "num_images": 2, "vision_num_image_blocks": 5},

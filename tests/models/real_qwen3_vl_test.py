@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import tokenizers
 
+from keras_stts import VideoVLM
 from keras_stts.formats.qwen3_vl import loading
 from keras_stts.formats.qwen3_vl.config import model_config
 from keras_stts.formats.qwen3_vl.files import Files
+from keras_stts.presets.built_in import PRESETS
 from tests.models import hugging_face
 from tests.models.convert_qwen3_vl_test import CONVERTER
 from tests.models.convert_qwen3_vl_test import PUBLISHED
@@ -100,6 +102,23 @@ def test_larger_ones(name, sizes):
     found = model_config(config_of(name))
     names = ("hidden_dim", "num_layers", "vision_num_layers", "tie_embeddings")
     assert tuple(found[name] for name in names) == sizes
+
+
+@pytest.mark.parametrize("name", ["2b", "4b", "8b"])
+def test_counts(name, tmp_path):
+    """Weights that are not made: 2B's are its file of 4.26 GB."""
+    for path in GOLDEN.glob("*preprocessor_config.json"):
+        shutil.copy(path, tmp_path)
+    (tmp_path / "config.json").write_text(json.dumps(config_of(name)))
+    memory = VideoVLM.memory_of(
+        str(tmp_path), dtype="bfloat16", phase="generate", prune_ratio=0.0
+    )
+    # What scores blocks is in float32.
+    hidden = model_config(config_of(name))["vision_intermediate_dim"]
+    params = memory["weights"] / 2 - (hidden + 1)
+    assert params == PRESETS[f"qwen3_vl_{name}"]["metadata"]["params"]
+    # The largest batch of a video, not of most frames by most blocks.
+    assert memory["total"] < 2 * memory["weights"] + 2**34
 
 
 def test_same_prompts(folder):
