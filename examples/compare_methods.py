@@ -11,6 +11,8 @@ frames. Every result is a line of a file in the folder, so a run that was killed
 goes on. It ends with `compare_report.py`, which prints the tables and writes
 `compare_methods.json` and `compare_methods.png`. COMPARISON.md has the figures,
 and what they took.
+
+`--family qwen3_vl --worlds still` does the same with Qwen3-VL's architecture.
 """
 
 import argparse
@@ -26,6 +28,7 @@ import sys
 import compare_report
 import keras
 import numpy as np
+import shapes_models
 import train_shapes
 from keras import ops
 from train_shapes import Clips
@@ -35,6 +38,7 @@ from train_shapes import log
 import keras_stts
 from keras_stts import pruning
 from keras_stts.datasets import shapes
+from keras_stts.models.encoding import frames_of
 
 RATIOS = (0.3, 0.5, 0.8)
 LONG = 2 * shapes.NUM_FRAMES
@@ -72,7 +76,14 @@ Run = collections.namedtuple("Run", "world method ratio tuned frames")
 
 
 def plan(args):
-    """All runs and their numbers of seeds, what matters most first."""
+    """All runs of the worlds asked for and their numbers of seeds, what
+    matters most first."""
+    for run, seeds in plan_all(args):
+        if run.world in args.worlds:
+            yield run, seeds
+
+
+def plan_all(args):
     eight, few, many = shapes.NUM_FRAMES, args.other_seeds, args.seeds
     yield Run("still", "unpruned", 0.0, True, eight), many
     for ratio in (0.5, 0.8):
@@ -96,9 +107,9 @@ def plan(args):
         yield Run("still", name, 0.3, True, eight), 1
 
 
-def feather(ratio):
+def feather(ratio, num_frames=shapes.NUM_FRAMES):
     """FEATHER whose stages on average drop a share of the tokens."""
-    tokens, grid = shapes.NUM_FRAMES * shapes.CELLS**2, (shapes.CELLS,) * 2
+    tokens, grid = num_frames * shapes.CELLS**2, (shapes.CELLS,) * 2
 
     def miss(tried):
         _, *kept = pruning.Feather(STAGES, tried).counts(tokens, grid)
@@ -107,37 +118,42 @@ def feather(ratio):
     return pruning.Feather(STAGES, min(np.arange(0.05, 0.99, 0.005), key=miss))
 
 
-def settings(method, ratio):
-    """Arguments of `from_preset`."""
+def settings(method, ratio, num_frames=shapes.NUM_FRAMES):
+    """Arguments of `from_preset`.
+
+    Args:
+        num_frames: Int, of the model; Qwen3-VL's are two of a clip.
+    """
     if method == "unpruned":
         return {"pruning": None}
     if method == "FEATHER":
-        return {"pruning": feather(ratio)}
+        return {"pruning": feather(ratio, num_frames)}
     if method in INSIDE:
         rope = method == "FastV"
         return {"pruning": pruning.FastV(STAGES[0], ratio, rope=rope)}
     return {"pruning": RANKINGS[method], "prune_ratio": ratio}
 
 
-def open_preset(path, world, **kwargs):
-    # No more than these questions and times need.
-    kwargs = {"sequence_length": 16, "time_tokens": 5} | kwargs
+def open_preset(family, path, world, **kwargs):
+    kwargs = family.tight | kwargs
     if world == "long":
         # Seconds of two digits need more tokens.
         kwargs |= {"num_frames": LONG, "time_tokens": 7}
     return keras_stts.VideoVLM.from_preset(str(path), **kwargs)
 
 
-def load_model(preset, run, steps):
+def load_model(family, preset, run, steps):
+    num_frames = shapes.NUM_FRAMES // family.frames_together
     coefficients = {"STTS" + KEPT: 0.5, "STTS" + NONE: 0.0}
     return open_preset(
+        family,
         preset,
         run.world,
         aux_coefficient=coefficients.get(
             run.method, train_shapes.falling(steps)
         ),
         stop_gradient_target=True,
-        **settings(run.method, run.ratio),
+        **settings(run.method, run.ratio, num_frames),
     )
 
 
@@ -153,8 +169,11 @@ class Study:
     def data(self, world, split):
         """Clips of a world, and all their questions as tokens."""
         if (world, split) not in self._worlds:
-            model = open_preset(self.folder / "whole", world, pruning=None)
-            data = train_shapes.encode(model, self.raw(world, split))
+            family = self.args.family
+            whole = self.folder / "whole"
+            model = open_preset(family, whole, world, pruning=None)
+            raw = self.raw(world, split)
+            data = train_shapes.encode(family, model, raw)
             self._worlds[world, split] = data
         return self._worlds[world, split]
 
@@ -173,11 +192,12 @@ class Study:
         """Make the presets that runs start from, those that are not there."""
         if not (self.folder / "whole").exists():
             self._train_whole()
-        for world in ("moving", "long"):
+        for world in set(self.args.worlds) - {"still"}:
             if not (self.folder / world / "whole").exists():
                 log(f"whole videos of the world {world!r}")
                 run = Run(world, "unpruned", 0.0, True, shapes.NUM_FRAMES)
-                model = load_model(self.folder / "whole", run, 1)
+                whole = self.folder / "whole"
+                model = load_model(self.args.family, whole, run, 1)
                 clips = self.clips(run, model, seed=100)
                 train_shapes.fine_tune(model, clips, self.args.world_steps)
                 save(model, self.folder / world / "whole")
@@ -186,15 +206,20 @@ class Study:
         args, data = self.args, self.raw("still", "train")
         texts = sum(data["questions"] + data["answers"], [])
         keras.utils.set_random_seed(0)
-        model = train_shapes.build_model(train_shapes.build_tokenizer(texts))
-        data = train_shapes.encode(model, data)
+        model = train_shapes.build_model(args.family, texts)
+        data = train_shapes.encode(args.family, model, data)
         train_shapes.train_unpruned(
-            model, data, self.folder, args.vision_steps, args.language_steps
+            args.family,
+            model,
+            data,
+            self.folder,
+            args.vision_steps,
+            args.language_steps,
         )
         save(model, self.folder / "no_scorer")
 
         def scorer():
-            train_shapes.start_scorer(model, data["videos"])
+            train_shapes.start_scorer(model, data)
 
         train_shapes.stage(model, self.folder / "scorer.weights.h5", scorer)
         save(model, self.folder / "whole")
@@ -245,7 +270,8 @@ class Study:
                     variable.assign(value)
                 self._train(run, trainer, seed)
             else:
-                other = open_preset(self.start_of(run, seed), run.world)
+                start = self.start_of(run, seed)
+                other = open_preset(self.args.family, start, run.world)
                 train_shapes.copy_weights(other, model)
             for ratio, frames, other, asking in asked:
                 if other is not model:
@@ -258,7 +284,7 @@ class Study:
 
     def model_of(self, run, seeds):
         start = self.start_of(run, seeds[0])
-        return load_model(start, run, self.args.steps)
+        return load_model(self.args.family, start, run, self.args.steps)
 
     def _train(self, run, trainer, seed):
         clips = self.clips(run, trainer.model, seed)
@@ -280,7 +306,7 @@ class Study:
         right, kept = ask(asking, test)
         row |= {
             "right": np.packbits(right, axis=1).tobytes().hex(),
-            "kept_rows": kept_rows(kept, test, model),
+            "kept_rows": kept_rows(kept),
         }
         with open(self.results, "a", encoding="utf-8") as file:
             file.write(json.dumps(row) + "\n")
@@ -307,7 +333,7 @@ def frame_choice(data, model, index):
         {"videos": [video], "prompts": ["?"]}
     )
     x = model.preprocessor.shorten(x, len(index))
-    return {name: x[name] for name in train_shapes.SHARED}
+    return train_shapes.shared(x)
 
 
 def with_frames(data, model, frames):
@@ -317,7 +343,7 @@ def with_frames(data, model, frames):
         return data
     index = np.arange(frames) * length // frames
     shared = frame_choice(data, model, index)
-    return {**data, "videos": data["videos"][:, index], **shared}
+    return {**data, "vision": data["vision"][:, index], "shared": shared}
 
 
 class SomeFrames(Clips):
@@ -349,15 +375,16 @@ class Asked(Questions):
 
     def call(self, x):
         encode = self.model.backbone.encode_video
-        frames = keras_stts.ops.Frames(x["frame_mask"])
-        vision = encode(x["vision"], frames)
+        vision = encode(x["vision"], frames_of(x))
         hidden, prefix = self.read(x, vision)
         tokens = ops.argmax(self.model.lm_head(hidden), axis=-1)
         tokens = ops.reshape(tokens, ops.shape(x["token_ids"]))
-        kept = ops.where(prefix["masks"][-1], prefix["positions"][-1], -1)
+        found = {"tokens": tokens}
+        if "places" in prefix:
+            found["places"] = prefix["places"]
         if "selection" in vision:
-            kept = vision["selection"].kept
-        return {"tokens": tokens, "kept": kept}
+            found["kept"] = vision["selection"].kept
+        return found
 
 
 def ask(asking, data, batch_size=20):
@@ -369,16 +396,26 @@ def ask(asking, data, batch_size=20):
         found = asking.predict_on_batch(x)
         hit = (found["tokens"] == labels) | (weights == 0)
         right.append(hit.all(-1))
-        kept.append(found["kept"])
+        kept.append(kept_of(found, data))
     return np.concatenate(right), np.concatenate(kept)
 
 
-def kept_rows(kept, data, model):
+def kept_of(found, data):
+    """Which blocks stay to the end, bool (rows, T, P)."""
+    rows, frames = len(found["tokens"]), data["shared"]["frame_mask"].shape[1]
+    if "kept" in found:
+        return found["kept"]
+    kept = np.ones((rows, frames * shapes.CELLS**2), bool)
+    if "places" in found:
+        # Each question decides for itself.
+        places = found["places"]
+        number = kept.shape[1]
+        kept = np.stack([np.isin(np.arange(number), row) for row in places])
+    return kept.reshape(len(kept), frames, -1)
+
+
+def kept_rows(kept):
     """Share of the blocks after frame 0 that stay, by row of the image."""
-    if kept.dtype != bool:
-        tokens = data["vision_token_ids"][0]
-        place = np.flatnonzero(tokens == model.backbone.image_patch_id)
-        kept = np.stack([np.isin(place, row) for row in kept])
     kept = kept.reshape(len(kept), -1, shapes.CELLS, shapes.CELLS)
     return kept[:, 1:].mean((0, 1, 3)).tolist()
 
@@ -424,6 +461,10 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--folder", default="shapes_data", type=pathlib.Path)
     parser.add_argument("--output", default=".", type=pathlib.Path)
+    families = shapes_models.FAMILIES
+    parser.add_argument("--family", default="molmo2", choices=families)
+    worlds = ("still", "moving", "long")
+    parser.add_argument("--worlds", nargs="+", default=worlds, choices=worlds)
     parser.add_argument("--processes", type=int, default=os.cpu_count())
     parser.add_argument("--part", help="places in the plan; of one process")
     parser.add_argument("--seeds", type=int, default=3)
@@ -435,6 +476,12 @@ def main():
     parser.add_argument("--world-steps", type=int, default=250)
     parser.add_argument("--steps", type=int, default=200)
     args = parser.parse_args()
+    args.family = families[args.family]
+    if args.family.frames_together > 1 and set(args.worlds) != {"still"}:
+        parser.error(
+            "Worlds of other frames are for models that see frames one by "
+            f"one. Received: {args.family.preset}. Pass --worlds still."
+        )
     if args.part:
         return work(args)
     study = Study(args)
@@ -443,7 +490,7 @@ def main():
 
     def load(world, method, ratio):
         run = Run(world, method, ratio, False, shapes.NUM_FRAMES)
-        return load_model(args.folder / "whole", run, 1)
+        return load_model(args.family, args.folder / "whole", run, 1)
 
     compare_report.main(study, METHODS, UNTRAINED, RATIOS, FRAMES_ASKED, load)
 

@@ -65,6 +65,8 @@ class Molmo2:
 
     preset = "shapes_tiny"
     frames_together = 1
+    # No more than these questions and times need.
+    tight = {"sequence_length": 16, "time_tokens": 5}
 
     @staticmethod
     def tokenizer(texts):
@@ -111,8 +113,7 @@ class Molmo2:
             tokenizer,
             converter,
             num_blocks=shapes.CELLS**2,
-            sequence_length=16,
-            time_tokens=5,
+            **Molmo2.tight,
             chat_template=PLAIN_TEMPLATE,
         )
         return keras_stts.VideoVLM(backbone, preprocessor)
@@ -139,6 +140,7 @@ class Qwen3VL:
 
     preset = "shapes_tiny_qwen3vl"
     frames_together = 2
+    tight = {"sequence_length": 16, "word_tokens": 2}
 
     @staticmethod
     def tokenizer(texts):
@@ -203,8 +205,7 @@ class Qwen3VL:
             tokenizer,
             converter,
             buckets=[(num_pairs, shapes.CELLS**2)],
-            sequence_length=16,
-            word_tokens=2,
+            **cls.tight,
             chat_template=PLAIN_TEMPLATE,
         )
         return keras_stts.VideoVLM(backbone, preprocessor)

@@ -142,12 +142,14 @@ def plot_comparison(
     return figure
 
 
-def write_annotated(path, frames, kept, scores=None, *, fps=2.0, scale=None):
+def write_annotated(
+    path, frames, kept, scores=None, *, fps=2.0, scale=None, grid=None
+):
     """Writes a video with pruned blocks dimmed, beside its scores if given.
 
     Args:
         path: str or path-like, ending in `.mp4` or `.gif`.
-        frames, kept, scores: see the top of this module; P is a square.
+        frames, kept, scores, grid: see the top of this module.
         fps: float. Frames a second.
         scale: int. Enlarges pixels; default: to 360 a side or more.
 
@@ -161,7 +163,7 @@ def write_annotated(path, frames, kept, scores=None, *, fps=2.0, scale=None):
     rule = "`path` must end in .mp4 or .gif, and `fps` be positive."
     good = ending in (".mp4", ".gif") and fps > 0
     _require(good, rule, f"path={path}, fps={fps}", "Change it.")
-    frames, kept, scores, grid = _check(frames, kept, scores, None)
+    frames, kept, scores, grid = _check(frames, kept, scores, grid)
     scale = scale or math.ceil(360 / max(frames.shape[1:3]))
     video = overlay(frames, kept, grid, scale=scale)
     if scores is not None:

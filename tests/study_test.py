@@ -16,6 +16,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "examples"))
 
 import compare_methods as study  # noqa: E402
 import compare_report as report  # noqa: E402
+import shapes_models  # noqa: E402
 import train_shapes  # noqa: E402
 
 pytestmark = pytest.mark.once
@@ -24,6 +25,7 @@ METHODS = ("STTS", "random", "ToMe", "FastV", "FEATHER")
 
 class Args:
     seeds, other_seeds, steps, test, processes = 3, 2, 200, 200, 2
+    worlds = ("still", "moving", "long")
 
 
 def test_every_method_is_tried_once_at_each_ratio():
@@ -94,12 +96,14 @@ def test_frames_are_chosen_with_their_times():
     )
     clips = [shapes.render("test", i, num_frames=16) for i in range(2)]
     data = train_shapes.encode(
+        shapes_models.Molmo2,
         model,
         {
             "videos": np.stack([clip.frames for clip in clips]),
             "questions": [[q["question"] for q in c.questions] for c in clips],
             "answers": [[q["answer"] for q in c.questions] for c in clips],
             "informative": np.stack([clip.informative for clip in clips]),
+            "labels": np.stack([clip.labels for clip in clips]),
         },
     )
     assert data["token_ids"].shape[:2] == (2, 8)
@@ -108,8 +112,9 @@ def test_frames_are_chosen_with_their_times():
     first = data["weights"].argmax(-1)
     assert (ends == first + 1).all() and first.min() > 0
     few = study.with_frames(data, model, 8)
-    np.testing.assert_array_equal(few["videos"], data["videos"][:, ::2])
-    ids = few["vision_token_ids"][0][few["vision_mask"][0]]
+    np.testing.assert_array_equal(few["vision"], data["vision"][:, ::2])
+    shared = few["shared"]
+    ids = shared["vision_token_ids"][0][shared["vision_mask"][0]]
     tokenizer = model.preprocessor.tokenizer
     assert (ids == tokenizer.image_patch_token_id).sum() == 8 * 16
     text = tokenizer.detokenize([int(i) for i in ids])
@@ -118,7 +123,7 @@ def test_frames_are_chosen_with_their_times():
     some.batch_size = 2
     x, *_ = some[0]
     assert x["vision"].shape[1] == 8 and x["frame_mask"].shape == (2, 8)
-    assert any((x["vision"][0, 0] == video[0]).all() for video in few["videos"])
+    assert any((x["vision"][0, 0] == video[0]).all() for video in few["vision"])
 
 
 @pytest.fixture
@@ -200,7 +205,10 @@ def test_tables_and_picture(results, tmp_path, capsys, monkeypatch):
 
     def load(world, method, ratio):
         return study.open_preset(
-            "shapes_tiny", world, **study.settings(method, ratio)
+            shapes_models.Molmo2,
+            "shapes_tiny",
+            world,
+            **study.settings(method, ratio),
         )
 
     report.main(
