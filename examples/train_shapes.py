@@ -102,7 +102,9 @@ def copy_weights(source, target):
     values = {variable.path: variable for variable in source.weights}
     for variable in target.weights:
         if variable.path in values and variable.name != "iterations":
-            variable.assign(values[variable.path])
+            # By way of NumPy, as JAX' train step frees what it is given.
+            value = ops.convert_to_numpy(values[variable.path])
+            variable.assign(value)
 
 
 def encode(family, model, data):

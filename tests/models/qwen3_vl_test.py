@@ -360,3 +360,40 @@ def test_kept_tokens_keep_their_positions(pruned):
     anew[0, ~mask] = 0
     other = outputs(model, changes={"vision_positions": anew})
     assert np.abs(plain["logits"] - other["logits"])[0].max() > 0.01
+
+
+def as_published(embeddings, ratio):
+    """Which blocks EVS keeps of a video (T, P, D), as vLLM defines it."""
+    frames, blocks = embeddings.shape[:2]
+    count = max(blocks, int(frames * blocks * (1 - ratio)))
+    norm = np.linalg.norm(embeddings, axis=-1, keepdims=True)
+    unit = embeddings / norm
+    change = 1 - (unit[1:] * unit[:-1]).sum(-1)
+    # The first frame comes before all others.
+    scores = np.concatenate([np.full((1, blocks), 255.0), change]).ravel()
+    kept = np.zeros(scores.size, bool)
+    kept[np.argsort(-scores, kind="stable")[:count]] = True
+    return kept.reshape(frames, blocks)
+
+
+@pytest.mark.parametrize("ratio", [0.5, 0.3])
+def test_evs_keeps_what_vllm_does(reference, whole, ratio):
+    """Of the mergers' output, whatever else is in the batch."""
+    model = qwen3_vl.model(pruning=pruning.EVS(ratio))
+    qwen3_vl.load(model, reference)
+    kept = outputs(model)["kept"]
+    x = {n: ops.convert_to_tensor(v) for n, v in inputs(whole).items()}
+    seen = whole.backbone.vision_encoder(x["videos"], frames_of(x))
+    embeddings, *_ = whole.backbone.connector(seen["features"])
+    embeddings = ops.convert_to_numpy(embeddings)
+    for row, sample in enumerate(EVERY):
+        if sample.video is None:
+            continue
+        number, *grid = sample.video
+        each = embeddings[row].reshape(len(kept[row]), -1, 48)
+        each = each[:number, : np.prod(grid)]
+        wanted, found = as_published(each, ratio), kept[row]
+        found = found[:number, : np.prod(grid)]
+        # The budget here may have one block more.
+        assert 0 <= found.sum() - wanted.sum() <= 1
+        assert found[wanted].all() and kept[row].sum() == found.sum()
