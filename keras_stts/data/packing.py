@@ -16,7 +16,8 @@ def plan_rows(
     room for it. The result depends on the sizes alone.
 
     Args:
-        num_frames: Ints, frames of each sample.
+        num_frames: Ints, frames of each sample; with Qwen3-VL temporal
+            patches, the first that `video_shape` of its converter gives.
         max_frames: Int. Most frames in a row, the model's `num_frames`.
         max_segments: Int. Most samples in a row, the model's `num_segments`.
         num_tokens: Optional ints, tokens of each sample's text, with template
