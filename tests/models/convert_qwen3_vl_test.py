@@ -277,3 +277,20 @@ def test_limits_of_files_without_any(tmp_path):
         limits = (found[f"{prefix}min_pixels"], found[f"{prefix}max_pixels"])
         assert limits == (size["shortest_edge"], size["longest_edge"])
     assert np.isfinite(found["max_fps"])
+
+
+def test_one_file_for_images_and_videos(tmp_path):
+    from tests.models import hugging_face
+
+    assert hugging_face
+    transformers = pytest.importorskip("transformers")
+    config = {**IMAGES, "min_pixels": 70_000}
+    preset = write(tmp_path, preprocessor_config=config)
+    found = processor.load(preset, SIZES)
+    size = transformers.Qwen3VLVideoProcessor.from_pretrained(preset).size
+    limits = (size["shortest_edge"], size["longest_edge"])
+    assert (found["min_pixels"], found["max_pixels"]) == limits
+    assert limits == (65536, 16777216)
+    assert found["image_min_pixels"] == 70_000
+    for name in ("max_fps", "num_frames", "max_frame_blocks"):
+        assert found[name] == CONVERTER[name]

@@ -1,13 +1,14 @@
 """Settings of a Qwen3-VL checkpoint's processor for videos and images.
 
 As in transformers, a section of `processor_config.json` precedes a file of its
-own.
+own, and without one the file for images is that for videos, too.
 """
 
 import collections
 
 from keras_stts.formats import fields
 from keras_stts.formats.qwen3_vl.settings import TABLES
+from keras_stts.presets import files as preset_files
 
 PROCESSOR = "processor_config.json"
 IMAGES = "preprocessor_config.json"
@@ -70,8 +71,21 @@ def _section(preset, top, name, file):
         return Section(values, f"{name}.", f"{PROCESSOR} of {preset}")
     values = fields.read_file(preset, file, tables=TABLES)
     if values is None:
-        values = fields.parse({}, file, preset=preset, tables=TABLES)
+        return _without_file(preset, file)
     return Section(values, "", f"{file} of {preset}")
+
+
+def _without_file(preset, file):
+    """A section of the fields for images that it has, too, or of none."""
+    given, where = {}, f"{file} of {preset}"
+    if preset_files.has(preset, IMAGES):
+        given = preset_files.read_json(preset, IMAGES)
+        where = f"{IMAGES} of {preset}"
+        given = {k: given[k] for k in given if k in TABLES[file][""]}
+    values = fields.parse(
+        given, file, preset=preset, where=where, tables=TABLES
+    )
+    return Section(values, "", where)
 
 
 def _require(section, name, good, rule):
