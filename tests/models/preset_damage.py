@@ -38,12 +38,13 @@ OUTSIDE = (
     "",
     7,
 )
-# Other people's checkpoints may lack these, and then mean Molmo2's own.
+# Other people's checkpoints may lack these, and then mean their family's own.
 OPTIONAL = (
     "chat_template.jinja",
     "generation_config.json",
     "processor_config.json",
     "tokenizer_config.json",
+    "video_preprocessor_config.json",
 )
 # Configs that a class or function makes something of.
 CALLS = (

@@ -17,10 +17,13 @@ import warnings
 
 import keras
 import numpy as np
+import torch
 
 from keras_stts import VideoVLM
 from tests.models import preset_damage
+from tests.models import qwen3_vl
 from tests.models import tiny
+from tests.preprocessing.qwen3_vl_preprocessor_test import make
 
 SECONDS = 20  # A load that takes longer hangs.
 MEMORY = 3 * 2**30  # More than this process has.
@@ -42,6 +45,10 @@ def save_bases(folder):
     model.save_to_preset(str(bases["shards"]), max_shard_size=5e-5)
     model.export_to_transformers(bases["molmo2"])
     model.export_to_transformers(bases["parts"], max_shard_size=50_000)
+    bases["qwen3_vl"] = folder / "qwen3_vl"
+    processor = make(buckets=[(4, 4)], time_tokens=16)
+    model = qwen3_vl.model(processor, shallow=True, tied=True)
+    model.export_to_transformers(bases["qwen3_vl"])
     for name in list(bases):
         bare = folder / f"bare {name}"
         shutil.copytree(bases[name], bare)
@@ -129,6 +136,7 @@ def in_child(function):
     child = os.fork()
     if child == 0:
         os.close(reader)
+        torch.set_num_threads(1)  # More of them do not survive a fork.
         try:
             resource.setrlimit(resource.RLIMIT_AS, (resident() + MEMORY,) * 2)
             signal.alarm(SECONDS)
