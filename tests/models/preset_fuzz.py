@@ -77,7 +77,7 @@ def cases(bases, number, seed=0):
 
 def numbers(model):
     """What a model answers: logits, and what its preprocessor makes."""
-    x = model.preprocessor(tiny.raw(responses=False))
+    x = model.preprocessor({**tiny.raw(responses=False), "fps": 2.0})
     logits = model(keras.tree.map_structure(keras.ops.convert_to_tensor, x))
     return keras.ops.convert_to_numpy(logits), x
 
