@@ -1,4 +1,4 @@
-"""What `compare_methods.py` found: tables, claims, a picture."""
+"""Tables, claims and a picture of the results of `compare_methods.py`."""
 
 import datetime
 import json
@@ -31,7 +31,7 @@ BRIEF = ("shape", "first", "where", "count")
 
 
 class Results:
-    """Right answers of all runs, bool (seeds, clips, questions) each."""
+    """Whether each answer was right, bool (seeds, clips, questions) a run."""
 
     def __init__(self, path):
         rows = map(json.loads, path.read_text(encoding="utf-8").splitlines())
@@ -46,7 +46,7 @@ class Results:
         return key in self.right
 
     def of(self, key, kinds=shapes.KINDS, seeds=None):
-        """Shares (seeds, clips) of the questions of some kinds."""
+        """Shares (seeds, clips) of right answers to some kinds of question."""
         asked = [row["kind"] for row in shapes.render("test", 0).questions]
         wanted = np.isin(asked, kinds)
         found = self.right[key]
@@ -58,13 +58,13 @@ class Results:
         )
 
     def differences(self, one, other, kinds=shapes.KINDS):
-        """Of two methods, by the seeds that both were run with."""
+        """Differences (seeds, clips) of two methods, of seeds both have."""
         seeds = set(self.right[one]) & set(self.right[other])
         ours, theirs = (self.of(key, kinds, seeds) for key in (one, other))
         return ours - theirs
 
     def seeds(self):
-        """Number of seeds by world, method, and whether it was trained."""
+        """Dict of world, method and training to the number of seeds."""
         counts = {}
         for key, found in self.right.items():
             world, method, tuned, ratio, asked, frames, _ = key
@@ -88,7 +88,7 @@ def _key(
     ratio_asked=None,
     **_,
 ):
-    """What results of several seeds have in common."""
+    """Settings of a run but for its seed."""
     if ratio_asked is None:
         ratio_asked = ratio
     return (world, method, tuned, ratio, ratio_asked, frames, frames_asked)
@@ -99,9 +99,9 @@ def _long(method, ratio, frames, frames_asked):
 
 
 def estimate(values):
-    """Mean of (seeds, clips) and half its 95% interval, in points.
+    """Mean of values (seeds, clips), and half its 95% interval, in points.
 
-    Clips and seeds are both drawn by lot.
+    The interval counts that both clips and seeds are samples.
     """
     values = 100 * np.asarray(values)
     variance = values.mean(0).var(ddof=1) / values.shape[1]
@@ -115,11 +115,17 @@ def shown(found):
 
 
 def costs(load, cases, rounds=25, clips=8):
-    """How many times less a prefill takes than the first, and operations allow.
+    """How much faster than the first case a prefill is, timed and counted.
 
     Args:
-        load: Function of a world, a method and a ratio: a model.
-        cases: List of world, method, ratio and number of frames.
+        load: Function of a world, a method and a ratio that returns a model.
+        cases: List of tuples (world, method, ratio, number of frames).
+        rounds: Int. How often each case is timed, in turns.
+        clips: Int. Number of clips in the batch.
+
+    Returns:
+        Dict of each case to a dict of `"speedup"`, by the median time, and
+        `"allowed"`, by the number of operations.
     """
     runs, operations = {}, {}
     for world, method, ratio, frames in cases:
@@ -192,7 +198,7 @@ def kinds_table(results, ratio, names, tuned):
 
 
 def claims(results):
-    """What was expected, and what was found: dicts."""
+    """List of dicts: what was expected, and what was found."""
 
     def less(one, other, kinds=shapes.KINDS):
         if one in results and other in results:
@@ -277,7 +283,7 @@ def other_ratio(results):
 
 
 def long_cases(results, frames_asked):
-    """Methods, ratios and frames of training that were tried on long clips."""
+    """Dict of a title to the runs on long clips, one a number of frames."""
     cases = [
         (method, ratio, frames)
         for method, ratio in (("unpruned", 0.0), ("STTS", 0.5))
@@ -293,7 +299,7 @@ def long_cases(results, frames_asked):
 
 
 def long_table(results, frames_asked, spent):
-    """Rows of a Markdown table: brief events, by frames that are shown."""
+    """Rows of a Markdown table: brief events, by number of frames shown."""
     head = " | ".join(f"{frames} frames" for frames in frames_asked)
     lines = [f"| right answers, %, brief events | {head} |"]
     lines.append("|---|" + "---|" * len(frames_asked))
@@ -311,7 +317,8 @@ def long_table(results, frames_asked, spent):
 
 
 def draw(results, ratios, names, frames_asked, spent):
-    """Accuracy of what was tuned, of more frames, and what of rows stays."""
+    """Picture of three parts: accuracy of trained methods, of more frames,
+    and how much of each row of the image stays."""
     figure = matplotlib.figure.Figure((17, 5.6), dpi=110, layout="compressed")
     axes = figure.subplots(1, 3, width_ratios=(1.4, 1, 0.8))
     _draw_accuracy(axes[0], results, ratios, names)
@@ -396,7 +403,7 @@ def _commit():
 
 
 def main(study, methods, untrained, ratios, frames_asked, load):
-    """Print and write what was found; see `compare_methods.py`."""
+    """Print the tables and write them with the picture."""
     args, results = study.args, Results(study.results)
     cases = [("unpruned", 0.0)] + [(n, r) for n in methods for r in ratios]
     eight = shapes.NUM_FRAMES

@@ -1,4 +1,4 @@
-"""Counting the operations of a model from its sizes, without running it."""
+"""The floating point operations of a model, counted from its sizes."""
 
 from keras_stts.models import sizes
 from keras_stts.ops import merge_schedule
@@ -23,28 +23,30 @@ def count_flops(
     layout="packed",
     padding=None,
 ):
-    """Floating point operations of the prefill of one video, or of a row.
+    """Floating point operations of the prefill of one row, such as a video.
 
-    A multiplication and an addition count as two; norms, activations and the
-    softmax are left out. A train step costs three times a forward pass.
+    A multiplication and an addition are two operations. Norms, activations and
+    softmax are left out. A train step takes three times as many.
 
     Args:
         backbone: A `VideoVLMBackbone`.
-        num_frames: Int. Defaults to the backbone's.
+        num_frames: Int. Frames of the row. Defaults to the backbone's.
         prune_ratio: Float. Defaults to the backbone's.
-        text_length: Int. Tokens of the text part.
+        text_length: Int. Tokens of the text.
         num_blocks: Optional int. Blocks of a frame, of a model whose frames
             differ in size. Defaults to the most.
-        time_tokens: Int. Tokens of a frame's time.
-        layout: `"packed"` counts what this package runs, padding of attention
-            groups included; `"padded"` also `padding`; `"ideal"` a kernel
-            that needs no padding, on frames that keep equally many patches.
-        padding: Dict of part to what kernels run beside.
+        time_tokens: Int. Tokens of the time before each frame.
+        layout: Str. `"packed"` counts what this package runs, with the padding
+            of attention groups; `"padded"` adds `padding`; `"ideal"` counts a
+            kernel without padding, on frames that keep equally many patches.
+        padding: Dict of a part's name to operations that its kernels spend on
+            padding.
 
     Returns:
-        Dict of `"vision_encoder"` (of which `"scorer"`, what the method of
-        pruning takes itself), `"connector"`, `"language_model"` (the output
-        head and what ranks tokens inside it included) and `"total"`.
+        Dict of operations of `"vision_encoder"`, `"connector"`,
+        `"language_model"` and `"total"`. The vision encoder includes
+        `"scorer"`, which is the method of pruning; the language model includes
+        its output head and a method that prunes inside of it.
     """
     if layout not in LAYOUTS:
         raise ValueError(
@@ -62,7 +64,7 @@ def count_flops(
     if not method.prunes_blocks:
         vision = _merging_encoder(backbone, num_frames, prune_ratio)
     else:
-        # With refill all blocks run on whole frames.
+        # With refill all layers run on whole frames.
         run = 0.0 if backbone.refill else inside
         vision = _vision_encoder(backbone, num_frames, run, layout)
     scorer = _ranking(backbone, method, num_frames, prune_ratio)
@@ -99,7 +101,7 @@ def _sized(backbone, num_blocks):
 
 
 def _ranking(backbone, method, num_frames, prune_ratio):
-    """What a method says that it takes itself."""
+    """Operations of the method of pruning itself."""
     if not prune_ratio:
         return 0
     width = backbone.hidden_dim
@@ -109,10 +111,10 @@ def _ranking(backbone, method, num_frames, prune_ratio):
 
 
 def _ranking_inside(backbone, lengths, num_frames):
-    """What the language model takes to rank the tokens of the prefix.
+    """Operations that rank the tokens of the prefix in the language model.
 
-    Each stage projects one query and compares it with all keys, which are
-    projected anew where they are wanted without rotary embedding.
+    Each stage projects one query and compares it with all keys. A method that
+    ranks without rotary embedding projects the keys once more.
     """
     method = backbone.language_pruning
     if method is None:
@@ -127,13 +129,13 @@ def _ranking_inside(backbone, lengths, num_frames):
 
 
 def prunes_inside(method):
-    """Whether blocks leave in the vision encoder."""
+    """Whether blocks are dropped inside the vision encoder."""
     return method.prunes_blocks and method.place == "vision_encoder"
 
 
 def count_blocks(backbone, num_frames, prune_ratio):
-    """Tuple of blocks of a row that the vision encoder ends with, and of those
-    that the language model begins with."""
+    """Tuple of the blocks of a row after the vision encoder, and of those that
+    the language model gets."""
     method = backbone.pruning
     shown = prune_ratio if method.prunes_blocks else 0.0
     inside = shown if prunes_inside(method) else 0.0
@@ -147,7 +149,8 @@ def count_blocks(backbone, num_frames, prune_ratio):
 
 
 def block_flops(width, inner, intermediate, num_tokens, pairs):
-    """A vision block: linear layers on tokens, attention on pairs of them."""
+    """Operations of a vision layer: linear on `num_tokens` tokens, attention
+    on `pairs` of query and key."""
     linear = 4 * width * inner + 2 * width * intermediate
     return 2 * (linear * num_tokens + 2 * inner * pairs)
 
@@ -162,7 +165,7 @@ def _vision_sizes(backbone):
 
 
 def packed_pairs(num_frames, num_blocks, num_kept, patches, layout="packed"):
-    """Query-key pairs of one packed attention."""
+    """Pairs of query and key in one layer of packed attention."""
     if layout == "ideal":
         return num_frames * (num_kept * patches / num_frames) ** 2
     groups = plan_groups(num_frames, num_blocks, num_kept)
@@ -194,7 +197,7 @@ def _vision_encoder(backbone, num_frames, prune_ratio, layout):
 
 
 def _merging_encoder(backbone, num_frames, prune_ratio):
-    """If blocks merge: attention before it, the MLP after it."""
+    """Operations where layers merge tokens between attention and MLP."""
     width, inner, hidden = _vision_sizes(backbone)
     tokens = backbone.frame_patches
     total = 2 * backbone.pixels * width * tokens
@@ -210,11 +213,11 @@ def _merging_encoder(backbone, num_frames, prune_ratio):
 
 
 def prefix_lengths(backbone, vision_length, num_shown):
-    """Tokens of the vision part that each block of the language model sees.
+    """Length of the prefix in each layer of the language model, a list.
 
     Args:
         backbone: A `VideoVLMBackbone`.
-        vision_length: Int. Tokens that the first block sees.
+        vision_length: Int. Tokens of the prefix in the first layer.
         num_shown: Int. How many of them are blocks of frames.
     """
     lengths = [vision_length] * backbone.num_layers
@@ -233,9 +236,9 @@ def _language_model(backbone, vision_lengths, text_length):
     keys = backbone.num_key_value_heads * backbone.head_dim
     token = 2 * width * (2 * queries + 2 * keys + 3 * backbone.intermediate_dim)
     pairs = 4 * queries
-    # Where all attention is causal, half of the pairs are not seen.
+    # Causal attention throughout sees half of the pairs.
     seen = 1 if backbone.vision_token_ids else 0.5
-    # The last block computes only keys and values of the vision part.
+    # Of the prefix the last layer computes only keys and values.
     vision = sum(n * (token + pairs * seen * n) for n in vision_lengths[:-1])
     vision += vision_lengths[-1] * 2 * width * 2 * keys
     text = sum(

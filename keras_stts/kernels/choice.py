@@ -7,19 +7,19 @@ import keras
 from keras_stts import config
 from keras_stts.kernels import notes
 
-# Of NVIDIA's GPUs, for fused attention.
+# The least compute capability of an NVIDIA GPU that cuDNN's kernels run on.
 LEAST_CAPABILITY = 8.0
-# What JAX calls the devices that kernels are for.
+# Of kernels for one kind of device: JAX' name of the device, and ours.
 DEVICES = {"pallas": ("tpu", "a TPU"), "cudnn": ("gpu", "an NVIDIA GPU")}
 
 _said = set()
 
 
 def chosen_kernel():
-    """The name, of `keras_stts.config.ATTENTION` but `"auto"`.
+    """Name of the kernel to run: one of `config.ATTENTION`, never `"auto"`.
 
     Raises:
-        ValueError: If the one that was chosen has no device here.
+        ValueError: If the chosen kernel does not run on the devices here.
     """
     name = config.attention()
     if name == "auto":
@@ -71,7 +71,7 @@ def _for_jax():
 
 
 def _is_enough(capability):
-    """AMD's GPUs have a name instead, such as "gfx942"."""
+    """Whether a GPU is new enough; AMD's have a name, such as "gfx942"."""
     try:
         return float(capability) >= LEAST_CAPABILITY
     except (TypeError, ValueError):
@@ -79,7 +79,7 @@ def _is_enough(capability):
 
 
 def say_once(message):
-    """Log that something else runs than was to be expected."""
+    """Log, once a message, why another kernel runs than one would expect."""
     notes.because(message)
     if message not in _said:
         _said.add(message)

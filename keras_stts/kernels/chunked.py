@@ -1,4 +1,4 @@
-"""Attention a chunk of queries at a time: memory linear in length."""
+"""Attention in chunks of queries: its memory grows linearly with length."""
 
 import keras
 from keras import ops
@@ -8,10 +8,10 @@ from keras_stts.kernels.plain import plain_attention
 from keras_stts.ops.reach import Reach
 from keras_stts.ops.reach import reach_mask
 
-# Most bytes of float32 logits that there are at once, and most queries.
+# Limits of a chunk: bytes of its float32 logits, and queries.
 MOST_BYTES = 2**26
 MOST_QUERIES = 512
-# Of a number of rows that is not known.
+# The limit of one row's logits where the number of rows is not known.
 MOST_BYTES_OF_A_ROW = 2**20
 
 
@@ -27,14 +27,16 @@ def chunked_attention(
     sizes=None,
     name="chunked",
 ):
-    """See `keras_stts.ops.attention`; exact, and short ones are run at once.
+    """See `keras_stts.ops.attention`. Exact; short inputs run in one chunk.
 
-    The logits of a chunk are made again for its gradient.
+    The backward pass computes the logits of a chunk again, to keep none.
 
     Args:
-        run: Function of query, key, value, mask and bias that runs a chunk.
-        sizes: Function that says how large a chunk is, as `chunk_sizes` does.
-        name: Str, what that is called in `keras_stts.config.ATTENTION`.
+        run: Function of query, key, value, mask and bias, called on each
+            chunk.
+        sizes: Function that returns the size of a chunk, as `chunk_sizes`
+            does.
+        name: Str. Name of the kernel in `keras_stts.config.ATTENTION`.
     """
     sizes = sizes or chunk_sizes
     given = {"mask": mask, "bias": bias, **(reach or Reach())._asdict()}
@@ -55,7 +57,7 @@ def chunked_attention(
     rows, queries = sizes((own_rows, length, heads), key.shape[1])
     note(name, query.shape, key.shape[1], queries)
     if not known and num_rows is not None:
-        rows = None  # A symbol of JAX, which no loop can run over.
+        rows = None  # JAX exports a symbol here: no loop can run over it.
     if queries == length and rows == own_rows:
         return chunk(*tensors)
     chunk = rematerialized(chunk)
@@ -69,14 +71,14 @@ def chunked_attention(
 
 
 def _row_parts(num_rows):
-    """How many parts of the rows lie on devices of their own."""
+    """Number of devices that the rows are split over."""
     distribution = keras.distribution.distribution()
     parts = getattr(distribution, "num_model_replicas", 1)
     return parts if num_rows % parts == 0 else 1
 
 
 def chunk_sizes(shape, num_keys):
-    """How many rows and queries are run at once.
+    """Number of rows and of queries in a chunk.
 
     Args:
         shape: Tuple (B, S, heads) of the queries; B may be `None`.
@@ -105,7 +107,7 @@ def chunk_sizes(shape, num_keys):
 
 
 def even_chunk(length, most):
-    """How long chunks of nearly the same length are, at most `most`."""
+    """Length of chunks that differ little in length, at most `most`."""
     return -(-length // -(-length // most))
 
 
@@ -126,7 +128,7 @@ def _run(run, query, key, value, given):
 
 
 def rematerialized(run):
-    """`keras.remat` that watches floats alone, as TensorFlow wants it."""
+    """`keras.remat` of float arguments alone: TensorFlow takes no others."""
 
     def remat(*tensors):
         floats = [i for i, x in enumerate(tensors) if _is_float(x)]
@@ -151,18 +153,19 @@ def map_pieces(run, tensors, axes, size, parts=1):
     """Run a function on pieces of its arguments, one piece after the other.
 
     Args:
-        run: Function of tensors that returns one, which has the axis of the
-            first.
+        run: Function of tensors that returns one tensor. Its output is joined
+            along the axis along which the first tensor is cut.
         tensors: Tensors.
-        axes: For each of them the axis that is cut, or `None`; the first is.
-        size: Int, how long a piece is. If it does not divide the axis, zeros
-            are added, and what they give is left out.
-        parts: Int. The axis lies on so many devices, each of which has a part
-            of it and cuts pieces of its own, all at the same time. It divides
-            the axis, and `size` the part.
+        axes: List of the axis to cut each tensor along; `None` for a tensor
+            that every piece gets whole. The first must be cut.
+        size: Int. Length of a piece. Zeros fill up the last piece, and what
+            comes of them is left out.
+        parts: Int. Number of devices that the axis is split over. Each device
+            cuts its own part into pieces, all at the same time. It must
+            divide the axis, and `size` must divide a part.
 
     Returns:
-        What `run` would return of whole tensors.
+        Tensor, what `run` would return of the whole tensors.
     """
     axis, length = axes[0], tensors[0].shape[axes[0]]
     if length == size * parts:
@@ -185,9 +188,10 @@ def map_pieces(run, tensors, axes, size, parts=1):
 
 
 def _map_torch(piece, tensors, size):
-    """The same in fewer operations; the last piece may be shorter.
+    """`map_pieces` in PyTorch; the last piece may be shorter.
 
-    Each slice of its own would have a gradient as large as the whole.
+    `split` makes all pieces at once. The gradient of a slice would be as large
+    as the whole tensor, once for each piece.
     """
     import torch
 
@@ -215,7 +219,7 @@ def _joined(x, axis, size, parts):
 
 
 def padded(x, axis, multiple):
-    """With zeros (of masks: False) up to a length that it divides."""
+    """`x` with zeros, False in masks, up to a multiple along an axis."""
     if x.shape[axis] is None or x.shape[axis] % multiple == 0:
         return x
     more = [(0, 0)] * len(x.shape)

@@ -1,4 +1,4 @@
-"""Fused attention of NVIDIA GPUs, as JAX offers it (cuDNN)."""
+"""cuDNN's fused attention for NVIDIA GPUs, which JAX calls."""
 
 import keras
 from keras import ops
@@ -16,18 +16,18 @@ from keras_stts.ops.reach import reach_mask
 # Lengths and widths that have both a forward and a backward kernel.
 MULTIPLE = 8
 WIDEST = 128
-# Of a chunk, where each query sees something else.
+# Most queries of a chunk, where queries see different keys.
 MOST_QUERIES = 1024
-# Of a key: float16 holds it times the root of the widest head.
+# Bias of a hidden key. float16 still holds it times sqrt(WIDEST).
 NOT_SEEN = -3e3
 
 
 def cudnn_attention(query, key, value, *, mask=None, bias=None, reach=None):
     """See `keras_stts.ops.attention`.
 
-    Rows whose first keys are real are run by lengths; a key's bias, and
-    whether it is seen at all, is a feature of it. Where each query sees
-    something else, chunks of queries get masks of their own.
+    Where the real keys of a row come first, the kernel is told their number.
+    A bias of keys, and which keys are hidden, becomes a feature of the keys.
+    Where queries see different keys, each chunk of queries gets a mask.
     """
     given = {"mask": mask, "bias": bias, "reach": reach}
     by_query = mask is not None or differs_by_query(reach)
@@ -47,7 +47,8 @@ def cudnn_attention(query, key, value, *, mask=None, bias=None, reach=None):
 
 
 def _of_keys(bias, reach, num_rows, num_keys):
-    """What all queries of a row see: tuple (bias, lengths), one or both."""
+    """Tuple (bias, lengths) of what all queries of a row see; either may be
+    `None`."""
     if reach.marked is None and reach.start is None:
         stop = num_keys if reach.stop is None else reach.stop[:, 0]
         return bias, ops.broadcast_to(stop, (num_rows,))
@@ -58,7 +59,7 @@ def _of_keys(bias, reach, num_rows, num_keys):
 
 
 def _unfit(query, bias):
-    """Why cuDNN has no kernel, or `None`."""
+    """Str, why cuDNN has no kernel for these; `None` if it has one."""
     dtype = keras.backend.standardize_dtype(query.dtype)
     if dtype not in ("bfloat16", "float16"):
         return f"the fused kernel takes float16 and bfloat16, not {dtype}"
@@ -71,7 +72,7 @@ def _unfit(query, bias):
 
 
 def _chunks(shape, num_keys):
-    """No logits are made, so chunks are as long as their masks allow."""
+    """The kernel keeps no logits: only the mask limits a chunk."""
     num_rows, length, _ = shape
     return num_rows, even_chunk(length, MOST_QUERIES)
 

@@ -1,4 +1,8 @@
-"""What runs attention, noted by what decides it and read by reports."""
+"""Notes of which kernel ran attention, for reports.
+
+The code that chooses a kernel calls `note`; a report collects the notes inside
+`taken`.
+"""
 
 import contextlib
 import math
@@ -22,26 +26,26 @@ Run = namedtuple(
 Run.__doc__ = """One call of attention.
 
 Attributes:
-    kernel: Str, of `keras_stts.config.ATTENTION`.
-    rows: Int, sequences of their own.
-    heads: Int, of queries.
-    width: Int, of a head.
+    kernel: Str. A name of `keras_stts.config.ATTENTION`.
+    rows: Int. Number of rows; a row sees nothing of the others.
+    heads: Int. Number of query heads.
+    width: Int. Width of a head.
     queries: Int. Queries of a row.
     keys: Int. Keys of a row.
-    pieces: Int. Pieces of the queries that are run one after the other.
-    run_queries: Int. Queries of a row with the padding of pieces.
-    run_keys: Int. Keys of a row with padding, or those about that a kernel
-        runs for each query where it leaves others out.
-    reason: Str, why not the kernel that was to be expected, or `None`.
+    pieces: Int. Number of pieces of the queries, run one after the other.
+    run_queries: Int. Queries of a row, padding of the pieces included.
+    run_keys: Int. Keys of a row, padding included; of a kernel that skips
+        hidden keys, about how many it runs for each query.
+    reason: Str, why another kernel ran than one would expect; or `None`.
 """
 
-_lists = []  # Those that take notes, the innermost last.
-_reasons = []  # Of what runs next.
+_lists = []  # Lists that collect notes, the innermost last.
+_reasons = []  # Of the next note.
 
 
 @contextlib.contextmanager
 def taken():
-    """Gives a list that takes a `Run` for each call of attention inside."""
+    """Context with a list that gets a `Run` for each call of attention."""
     runs = []
     _lists.append(runs)
     try:
@@ -52,15 +56,15 @@ def taken():
 
 
 def note(kernel, shape, num_keys, piece=None, *, run_keys=None, reason=None):
-    """Note what runs attention; nothing, if nobody asks.
+    """Note which kernel runs attention, if somebody collects notes.
 
     Args:
         kernel: Str.
         shape: Tuple (B, S, heads, width) of the queries; B may be a tuple.
         num_keys: Int.
-        piece: Int. Queries that are run at once. Defaults to all.
+        piece: Int. Queries of a piece. Defaults to all.
         run_keys: Int, see `Run`. Defaults to `num_keys`.
-        reason: Str, see `Run`. Defaults to what was said before.
+        reason: Str, see `Run`. Defaults to what `because` was told.
     """
     if not _lists:
         return
@@ -84,7 +88,7 @@ def note(kernel, shape, num_keys, piece=None, *, run_keys=None, reason=None):
 
 
 def padded_to(piece, keys):
-    """Note to what lengths the last one pads a piece of queries and keys."""
+    """Add to the last note to what lengths it pads queries and keys."""
     if _lists and _lists[-1]:
         last = _lists[-1][-1]
         _lists[-1][-1] = last._replace(
@@ -93,6 +97,6 @@ def padded_to(piece, keys):
 
 
 def because(reason):
-    """Note why what is noted next is not what was to be expected."""
+    """Say in advance the `reason` of the next note."""
     if _lists:
         _reasons[:] = [reason]

@@ -1,13 +1,13 @@
-"""Attention as it is written down, with float32 logits of all keys."""
+"""Attention by its formula, with float32 logits of all queries and keys."""
 
 import keras
 from keras import ops
 
 
 def plain_attention(query, key, value, mask=None, bias=None):
-    """See `keras_stts.ops.attention`; memory grows with S * S2.
+    """See `keras_stts.ops.attention`. Its memory grows with S * S2.
 
-    PyTorch runs what it finds best for its device.
+    PyTorch chooses a kernel of its own.
     """
     if keras.config.backend() == "torch":
         return _torch_attention(query, key, value, mask, bias)
@@ -42,7 +42,7 @@ def grouped_logits(query, key):
 
 def hide(logits, mask):
     if keras.config.backend() == "torch":
-        # A number needs no copy to the device, as a tensor of it does.
+        # A Python number: a tensor would be copied to the device.
         return logits.masked_fill(~mask, -1e30)
     return ops.where(mask, logits, ops.cast(-1e30, logits.dtype))
 
@@ -61,7 +61,7 @@ def _torch_attention(query, key, value, mask, bias):
     head_dim = query.shape[-1]
     extra = None
     if bias is not None and bias.shape[1] == bias.shape[2] == 1:
-        # As a feature of the keys: its gradient needs no square of logits.
+        # As a feature of the keys, whose gradient needs no (S, S2) array.
         query, key, value = with_key_bias(query, key, value, bias)
         bias = None
     if bias is not None:
@@ -80,20 +80,19 @@ def _torch_attention(query, key, value, mask, bias):
 
 
 def with_key_bias(query, key, value, bias):
-    """Give a bias of each key to a kernel that takes none.
+    """Add a bias of keys to the logits of a kernel that takes no bias.
 
-    Queries get a feature of ones and keys one of their bias, so that their
-    products hold it; values get zeros. The width stays a multiple of 8.
+    Queries get one more feature, which is 1, and keys one that is the bias:
+    it is in their product. Values get zeros. The new width is a multiple of 8.
 
     Args:
         query: Tensor (B, S, heads, head_dim).
         key: Tensor (B, S2, key_heads, head_dim).
         value: Tensor of the shape of `key`.
-        bias: Tensor (B or 1, 1, 1, S2), what the logits scaled by
-            `head_dim**-0.5` get.
+        bias: Tensor (B or 1, 1, 1, S2), added to the scaled logits.
 
     Returns:
-        Tuple of the three, with more than `head_dim` features.
+        Tuple (query, key, value) of more than `head_dim` features.
     """
     head_dim, dtype = query.shape[-1], query.dtype
     bias = ops.cast(ops.transpose(bias, (0, 3, 1, 2)), "float32")

@@ -1,13 +1,13 @@
-"""Values that a compiler makes as they are written."""
+"""A barrier for XLA, which otherwise reorders what is written."""
 
 import keras
 
 
 def settled(x):
-    """The same tensor, made before what takes it.
+    """The same tensor, which XLA computes before it is used.
 
-    XLA moves reshapes up to what was added before: a residual stream whose
-    features are reshaped would be kept as all the parts of its sum.
+    XLA would move a reshape in front of the sum that made the tensor. Of a
+    residual stream it would then keep all terms of the sum, not the sum.
     """
     if keras.config.backend() != "jax":
         return x

@@ -1,4 +1,4 @@
-"""Fused attention as PyTorch chooses it for its device."""
+"""PyTorch's fused attention."""
 
 from keras_stts.kernels.chunked import MOST_QUERIES
 from keras_stts.kernels.chunked import chunked_attention
@@ -9,8 +9,8 @@ from keras_stts.ops.reach import differs_by_query
 def torch_attention(query, key, value, *, mask=None, bias=None, reach=None):
     """See `keras_stts.ops.attention`.
 
-    `scaled_dot_product_attention` makes no logits, but where each query sees
-    something else it wants a square mask, so these are run in chunks.
+    `scaled_dot_product_attention` keeps no logits. Where queries see different
+    keys it needs a mask (S, S2); then it runs in chunks, to keep masks small.
     """
     return chunked_attention(
         query,

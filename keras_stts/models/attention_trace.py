@@ -1,4 +1,4 @@
-"""Tracing what runs attention in a model, and what that is beyond the count."""
+"""Which kernels run attention in a model, found by tracing a twin of it."""
 
 import contextlib
 import math
@@ -30,11 +30,12 @@ def report_of(
 
 
 def padding_flops(model, num_frames=None, prune_ratio=None, text_length=None):
-    """Operations of a prefill that `count_flops` does not count.
+    """Operations that kernels spend on padding, which `count_flops` leaves out.
 
     Returns:
-        Dict of part to int: what runs, less the lengths without padding; less
-        than 0 where a kernel leaves out what groups of frames pad.
+        Dict of a part's name to an int: operations that run less those that
+        `count_flops` counts. Negative where a kernel skips padding that is
+        counted, that of groups of frames.
     """
     twin = _twin(model.backbone, num_frames, prune_ratio)
     found = {}
@@ -50,7 +51,7 @@ def padding_flops(model, num_frames=None, prune_ratio=None, text_length=None):
 
 
 def _counted_pairs(backbone, row):
-    """Pairs of queries and keys of a layer, as `count_flops` has them."""
+    """Pairs of query and key in a layer, as `count_flops` counts them."""
     if row["kind"] == "packed":
         return packed_pairs(
             backbone.num_frames,
@@ -90,7 +91,7 @@ def _check_size(name, size):
 
 
 def _twin(backbone, num_frames, prune_ratio):
-    """A backbone of other sizes, whose weights hold nothing."""
+    """The backbone with other sizes, and weights without values."""
     changes = {"num_frames": num_frames, "prune_ratio": prune_ratio}
     changes = {name: x for name, x in changes.items() if x is not None}
     with _holding_nothing():
@@ -100,7 +101,7 @@ def _twin(backbone, num_frames, prune_ratio):
 
 @contextlib.contextmanager
 def _holding_nothing():
-    """Variables that are made here have no value, and no seed is drawn."""
+    """Context whose new variables get no values; random states stay."""
     waiting = list(hub.global_state.get_global_attribute(WAITING, []))
     state = random.getstate()
     try:

@@ -1,13 +1,14 @@
-"""Limits of a backbone's arguments: what no model has is no model's config.
+"""Limits of a backbone's arguments, wide enough for any real model.
 
-Checked before anything is made of them: a config is data that may be wrong.
+A config from a file may be wrong, or made to exhaust memory: it is checked
+before layers are made.
 """
 
 import math
 import numbers
 
-# Least and most, for each argument that is an int. That some must not be
-# negative is said where they are used.
+# Least and most of each int. Some have negative bounds: where they are used, a
+# better message says that they must not be negative.
 INTS = {
     "vocabulary_size": (1, 2**24),
     "additional_vocabulary_size": (0, 2**24),
@@ -36,7 +37,7 @@ INTS = {
     "image_patch_id": (0, 2**25),
     "prune_layer": (0, 2**10),
 }
-# What `least_weights` needs.
+# Sizes that `least_weights` counts from.
 SIZES = set(INTS) - {
     "image_patch_id",
     "max_crops",
@@ -46,8 +47,7 @@ SIZES = set(INTS) - {
     "prune_layer",
     "window",
 }
-# Of preprocessors and video converters. Their own classes say what must not
-# be negative.
+# The same of preprocessors and video converters.
 PREPROCESSOR_INTS = {
     "sequence_length": (1, 2**24),
     "time_tokens": (-(2**12), 2**12),
@@ -58,7 +58,7 @@ PREPROCESSOR_INTS = {
     "max_crops": INTS["max_crops"],
     "patch_size": INTS["patch_size"],
 }
-# Least and most, for each that is a number.
+# Least and most of each float.
 NUMBERS = {
     "prune_ratio": (-1e3, 1e3),
     "rescale_min": (0.0, 1.0),
@@ -68,7 +68,7 @@ NUMBERS = {
     "pixel_mean": (-1e3, 1e3),
     "pixel_std": (1e-6, 1e6),
 }
-# May be one for each color.
+# Floats that may be three, one for each color.
 CHANNELS = ("pixel_mean", "pixel_std")
 FLAGS = (
     "refill",
@@ -77,7 +77,7 @@ FLAGS = (
     "rematerialize",
     "tie_embeddings",
 )
-# Least and most of what is in it, for each that is a list of ints.
+# Least and most of the ints in each list.
 LISTS = {
     "vision_feature_layers": (0, 2**10),
     "vision_token_ids": (0, 2**25),
@@ -85,7 +85,7 @@ LISTS = {
 }
 OPTIONAL = ("rope_scaling_layers",)
 MAX_LENGTH = 2**10
-# Weights that all layers together may have.
+# Most weights of all layers together.
 MAX_WEIGHTS = 2**42
 
 
@@ -93,13 +93,13 @@ def check_backbone(config, where=None):
     """Raise unless the arguments of a `VideoVLMBackbone` can be a model's.
 
     Args:
-        config: Dict of arguments; those that are missing or of other kinds
-            than numbers and bools are not looked at.
-        where: Optional str, the file that they are from.
+        config: Dict of arguments. Only numbers, bools and lists of ints are
+            checked; any may be missing.
+        where: Optional str. Name of the file they are from.
 
     Raises:
-        ValueError: If one is of another type, or too small or large, or all
-            together make more weights than any model has.
+        ValueError: If one has a wrong type, or is too small or too large, or
+            if together they make more weights than any model has.
     """
     for name in INTS.keys() & config.keys():
         _check(config, name, is_int(config[name], *INTS[name]), INTS, where)

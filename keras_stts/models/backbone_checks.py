@@ -22,7 +22,7 @@ def check_arguments(backbone):
 
 
 def check_kwargs(kwargs):
-    """Keras swallows arguments it does not know; a typo must not pass."""
+    """Raise if there are unknown arguments, which Keras would ignore."""
     unknown = sorted(set(kwargs) - {"name", "trainable"})
     if unknown:
         raise TypeError(
@@ -33,10 +33,10 @@ def check_kwargs(kwargs):
 
 
 def _check_segments(backbone):
-    """Raise if samples of a row could not be told apart."""
+    """Raise if the samples of a row could not be told apart."""
     number, num_images = backbone.num_segments, backbone.num_images
-    # Images and videos share placeholders, so which is which is a matter of
-    # how many of a row come first.
+    # Where images and videos share a placeholder, the first ones of a row are
+    # taken for the image's: with several samples a row that would be wrong.
     shared = num_images and backbone.video_patch_id is None
     if number < 1 or (number > 1 and shared):
         raise ValueError(

@@ -2,15 +2,15 @@
 
 
 def build_parts(backbone):
-    """Make the weights, without videos and images, too: what weights a model
-    has does not depend on what it is shown."""
+    """Make all weights, also those of vision in a model that gets text alone:
+    so every model of these sizes has the same weights."""
     tower = backbone.vision_encoder
     tower.build()
     backbone.connector.build((None, None, *tower.features_shape))
     for method in (backbone.pruning, backbone.language_pruning):
         _check_free(method)
     backbone.language_model.build()
-    # Last, so that another method leaves the others' random weights as is.
+    # Last, so that the random weights of the rest do not depend on the method.
     backbone.pruning.attach(
         tower,
         backbone.hidden_dim,

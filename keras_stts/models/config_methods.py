@@ -1,4 +1,4 @@
-"""What a flat or whole config of a backbone says of methods of pruning."""
+"""The methods of pruning in a backbone's config, flat or by parts."""
 
 from keras_stts import pruning
 from keras_stts.ops import RESCALE_MIN
@@ -7,7 +7,7 @@ from keras_stts.pruning.method import LAYER
 from keras_stts.pruning.method import RATIO
 from keras_stts.pruning.method import PruningMethod
 
-# Names here, the settings of a method that they are, and their defaults.
+# Names in a flat config to tuples: the method's name of the setting, default.
 METHOD = {
     "prune_ratio": ("ratio", RATIO),
     "prune_layer": ("layer", LAYER),
@@ -19,14 +19,14 @@ DOORS = {"pruning": "stts", "language_pruning": None}
 
 
 def changed_methods(saved, changes):
-    """What prunes instead of a method and one inside the language model.
+    """The methods of a config after changes to it.
 
     Args:
-        saved: Tuple of these, see `methods_of`.
-        changes: Dict of names of `METHOD` and `DOORS`.
+        saved: Tuple of the methods before, as `methods_of` returns.
+        changes: Dict of names in `METHOD` and `DOORS` to new values.
 
     Returns:
-        Tuple as `saved`.
+        Tuple of the methods after, as `methods_of` returns.
 
     Raises:
         ValueError: If the changes contradict each other.
@@ -63,14 +63,14 @@ def _check_ratio(method, given, changes):
 
 
 def _with_settings(method, given):
-    """The same method with other settings."""
+    """A method of the same class with some settings changed."""
     config = method.get_config()
     given = {name: given[name] for name in given if name in config}
     return type(method).from_config({**config, **given})
 
 
 def _in_place_of(old, method, given, changes):
-    """Another method; what it leaves open is as it was."""
+    """The new method; settings that it leaves open are the old method's."""
     _check_settings(method, given)
     method.settle(**given)
     if method.ratio is None and old.ratio == 0:
@@ -85,7 +85,7 @@ def _in_place_of(old, method, given, changes):
 
 
 def _inside(inside, config):
-    """The one method inside the language model."""
+    """The method inside the language model, which may be given twice."""
     other = language.get(config.get("language_pruning"))
     if inside is not None and other is not None:
         raise ValueError(
@@ -97,7 +97,7 @@ def _inside(inside, config):
 
 
 def _check_known(method, given):
-    """Raise if a method has no such setting; a `layer` is taken by all."""
+    """Raise if a method lacks a setting; `layer` may be given to all."""
     if type(method) is PruningMethod:
         return
     unknown = [n for n, value in given.items() if value and n != "layer"]
@@ -111,7 +111,7 @@ def _check_known(method, given):
 
 
 def _check_settings(method, given):
-    """Raise if a method, unless it keeps everything, has others already."""
+    """Raise if a method already has another value of a setting."""
     if type(method) is PruningMethod:
         return
     for name, value in given.items():
@@ -125,7 +125,7 @@ def _check_settings(method, given):
 
 
 def _copies(given):
-    """As `pruning.split`, without weights, and nobody else's to settle."""
+    """As `pruning.split`, but new methods: ours to change, without weights."""
     return tuple(
         each and type(each).from_config(each.get_config())
         for each in pruning.split(given)
@@ -133,10 +133,10 @@ def _copies(given):
 
 
 def methods_of(config):
-    """What prunes before the language model, and inside of it.
+    """The methods that prune before the language model and inside of it.
 
     Args:
-        config: Dict, whole or flat.
+        config: Dict, the config of a backbone, flat or by parts.
 
     Returns:
         Tuple (method, language pruning or `None`).

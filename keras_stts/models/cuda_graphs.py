@@ -1,9 +1,9 @@
-"""Functions recorded once and replayed, under PyTorch on NVIDIA GPUs.
+"""Functions recorded as CUDA graphs and replayed, under PyTorch.
 
-PyTorch starts operations one by one. A step of decoding is thousands of them,
-each of which takes longer to start than to run: of the 240 ms that a token of
-Molmo2-4B took on an H200, the GPU worked for 14. A CUDA graph starts them all
-at once. Nothing on the way may wait for the GPU, and all shapes are fixed.
+PyTorch starts operations one by one. A step of decoding has thousands, and each
+takes longer to start than to run: of the 240 ms of a token of Molmo2-4B on an
+H200, the GPU worked for 14 ms. A CUDA graph starts all of them at once. For
+that, shapes must be fixed, and no operation may wait for the GPU.
 """
 
 import logging
@@ -18,7 +18,7 @@ _said = set()
 
 
 def wanted(model):
-    """Whether what a model infers is recorded here."""
+    """Whether inference with a model is recorded on this device."""
     if keras.config.backend() != "torch" or not config.cuda_graphs():
         return False
     if getattr(model, "run_eagerly", False):
@@ -27,17 +27,17 @@ def wanted(model):
 
 
 def _device_of(model):
-    """Where its weights lie: a GPU that is not used records nothing."""
+    """Kind of device that holds the weights, such as "cuda"; or `None`."""
     return model.variables[0].value.device.type if model.variables else None
 
 
 def recorded(model, function):
-    """`function`, a `Recorder` where that can be, else as it is."""
+    """A `Recorder` of `function` if it is `wanted`, else `function`."""
     return Recorder(model, function) if wanted(model) else function
 
 
 def program(model, name, function):
-    """The same; the model keeps it under a name until `release`."""
+    """As `recorded`; the model keeps the recorder by name until `release`."""
     if not wanted(model):
         return function
     held = vars(model).setdefault("_recorders", {})
@@ -47,35 +47,35 @@ def program(model, name, function):
 
 
 def release(model):
-    """Give the memory of a model's recordings back."""
+    """Free the memory of a model's recordings."""
     vars(model).pop("_recorders", None)
 
 
 class Recorder:
-    """Runs a function as it ran when tensors of these shapes came before.
+    """Records a function for one set of shapes and replays it.
 
-    The first shapes are recorded at once, others when they come twice in a
-    row: to record takes as long as several calls. The recording of the last
-    shapes is kept, and so is the memory that it takes. Its outputs are
-    overwritten by the next call. Weights are read where they lie; if others
-    lie there, the function is recorded anew.
+    The first shapes are recorded in the first call. Other shapes are recorded
+    when they come twice in a row, for recording takes as long as several
+    calls. Only the last recording is kept, with the memory that it needs.
+    Each call overwrites the outputs of the call before. The recording reads
+    weights at their addresses, and is made anew if these change.
 
     Args:
         model: The model or layer whose weights the function reads.
-        function: Function of tensors, in any structure. No gradients are
-            kept of it.
+        function: Function of tensors, in any structure. It runs without
+            gradients.
 
     Call arguments:
-        *args: Tensors or arrays. The recording has copies of its own.
-        prefix: Optional structure of tensors that the recording reads where
-            they lie, given to `function` as the keyword.
+        *args: Structures of tensors or arrays, copied into the recording.
+        prefix: Optional structure of tensors, passed to `function` as
+            `prefix` and read at their addresses, without a copy.
     """
 
     def __init__(self, model, function):
         self._model = model
         self._function = function
-        # A recording is `None` if there is none yet, and `False` if there
-        # cannot be one.
+        # The recording is `None` if there is none yet, `False` if the function
+        # cannot be recorded.
         self._key = self._recording = self._prefix = None
 
     def __call__(self, *args, prefix=None):
@@ -111,7 +111,7 @@ class Recorder:
 
 
 def _lie(tensors):
-    """What tells whether a recording finds tensors where they were."""
+    """Addresses, shapes and dtypes: a recording is good while they stay."""
     tensors = [x for x in tensors if x is not None]
     return [(x.data_ptr(), x.shape, x.dtype) for x in tensors]
 
@@ -129,7 +129,7 @@ def _record(function, args, tensors, options):
                 "by one, which is slower; `keras_stts.config."
                 f"set_cuda_graphs(False)` does not try. {text}"
             )
-    # What a broken recording took is nobody's.
+    # Free what the failed recording had allocated.
     import torch
 
     torch.cuda.empty_cache()
@@ -137,16 +137,16 @@ def _record(function, args, tensors, options):
 
 
 class Recording:
-    """A CUDA graph, and the tensors that it reads and writes.
+    """A CUDA graph with the tensors that it reads and writes.
 
     Args:
         function: Function of `*args` and `**options`.
         args: Structures of tensors or arrays.
-        tensors: List of these, flat.
-        options: Dict of structures of tensors, read where they lie.
+        tensors: List of the tensors in `args`, flat.
+        options: Dict of structures of tensors, read without a copy.
 
     Call arguments:
-        tensors: List of others of the same shapes and dtypes.
+        tensors: List of tensors of the same shapes and dtypes.
     """
 
     def __init__(self, function, args, tensors, options):
@@ -158,12 +158,12 @@ class Recording:
         self._constants = constants_once()
         stream = torch.cuda.Stream()
         stream.wait_stream(torch.cuda.current_stream())
-        # Other threads may go on, to read videos for example.
+        # Other threads, which read videos, may use the GPU meanwhile.
         graph = torch.cuda.graph(
             self._graph, stream=stream, capture_error_mode="thread_local"
         )
         with self._constants:
-            # The first run chooses kernels and makes constants.
+            # Run once before: that chooses kernels and makes constants.
             with torch.cuda.stream(stream):
                 function(*args, **options)
             with graph:
@@ -179,10 +179,10 @@ class Recording:
 
 
 def constants_once():
-    """A context in which the constants of a function are made once.
+    """Context that makes each constant of a function once.
 
-    Keras makes a tensor on the host of each number that an operation is
-    given, and copies it to the GPU. A graph may not: it takes those of the
+    Keras turns each Python number into a tensor on the host and copies it to
+    the GPU. A graph cannot record such a copy, so it uses the constants of the
     run before.
     """
     import torch

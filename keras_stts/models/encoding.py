@@ -1,4 +1,4 @@
-"""The forward pass: what a batch becomes, from pixels to hidden states."""
+"""The forward pass of a batch, from pixels to hidden states."""
 
 import keras
 from keras import ops
@@ -22,10 +22,9 @@ def frames_of(inputs):
 class Encoding:
     """See `VideoVLMBackbone`.
 
-    Training, `predict`, `VideoVLM.prefill` and each step of decoding run what
-    is here: `encode_vision`, then `encode` for whole sequences or `decode`
-    for texts after a prefix, both of which walk through the layers by
-    `LanguageModel.run`.
+    Training, `predict`, `VideoVLM.prefill` and each step of decoding run these
+    methods: `encode_vision`, then `encode` for whole sequences or `decode`
+    for texts after a prefix. Both run the layers by `LanguageModel.run`.
     """
 
     def outputs_of(self, inputs):
@@ -39,7 +38,7 @@ class Encoding:
         return outputs
 
     def symbols_of(self, inputs):
-        """`outputs_of` for symbols."""
+        """Symbolic outputs for a dict of symbolic inputs."""
         shape = (*inputs["token_ids"].shape, self.hidden_dim)
         dtype = self.language_model.compute_dtype
         outputs = {"hidden_states": keras.KerasTensor(shape, dtype)}
@@ -52,11 +51,11 @@ class Encoding:
         return outputs
 
     def encode_vision(self, inputs):
-        """What the language model is shown of a dict of the model's inputs.
+        """Embeddings of the videos and images in a dict of inputs.
 
         Returns:
-            Dict for `encode_prefix`: that of `encode_video`, and
-            `"image_embeddings"` and `"num_image_tokens"` of images.
+            Dict for `encode_prefix`: what `encode_video` and `encode_images`
+            return, together.
         """
         vision = {}
         if "videos" in inputs:
@@ -66,7 +65,7 @@ class Encoding:
         return vision
 
     def encode_images(self, inputs):
-        """Images to language model embeddings of their tokens.
+        """Embeddings of the tokens of images, for the language model.
 
         Args:
             inputs: Dict of the model's inputs.
@@ -81,16 +80,16 @@ class Encoding:
         return {**vision, "num_image_tokens": count}
 
     def encode_video(self, videos, frames):
-        """Frames to language model embeddings of the kept blocks.
+        """Embeddings of the blocks that are kept, for the language model.
 
         Args:
             videos: Uint8 tensor (B, T, H, W, 3).
             frames: `keras_stts.ops.Frames`, with a mask.
 
         Returns:
-            The dict of `keras_stts.towers.VisionTower`, with `"embeddings"`
-            (B, K, hidden_dim) in the place of `"features"`; and, if frames
-            have blocks of their own, that of `without_padding`.
+            Dict of what `keras_stts.towers.VisionTower` returns, with
+            `"embeddings"` (B, K, hidden_dim) in place of `"features"`. If
+            frames differ in size, `without_padding` adds its keys.
         """
         vision = self.vision_encoder(
             videos, frames=frames, pruning=self.pruning
@@ -117,7 +116,8 @@ class Encoding:
         return without_padding(vision, frames)
 
     def _connected(self, patches, mask):
-        """Dict of `"embeddings"` and perhaps `"additions"` of blocks."""
+        """Dict of `"embeddings"`, and of `"additions"` if the connector makes
+        embeddings that are added after the first layers."""
         made = self.connector(patches, patch_mask=mask)
         if not isinstance(made, (tuple, list)):
             return {"embeddings": made}
@@ -133,7 +133,7 @@ class Encoding:
 
         Returns:
             Tuple (hidden states (B, S', hidden_dim) of the text part, prefix,
-            cache), the latter two as `decode` takes them.
+            cache); prefix and cache are arguments of `decode`.
         """
         vision = self.encode_vision(inputs) if vision is None else vision
         prefix, seen = self._prefix(
@@ -154,22 +154,23 @@ class Encoding:
     def encode_prefix(
         self, token_ids, mask, vision, segments=None, places=None
     ):
-        """Run the vision part for the keys and values of every block.
+        """Run the vision part, for the keys and values of every layer.
 
         Args:
             token_ids: Int tensor (B, S).
             mask: Bool tensor (B, S), False for padding.
             vision: What `encode_vision` returned.
-            segments: Optional int tensor (B, S), samples of a row.
+            segments: Optional int tensor (B, S), the sample of its row that
+                each token belongs to.
             places: Optional int tensor (B, S, 3), positions in time, height
                 and width.
 
         Returns:
-            Dict of `"layers"`, a list of (key, value), one a block;
-            `"masks"`, a list of bool tensors (B, S'), which of these are
-            real; `"positions"`, a list of int32 tensors (B, S'); `"segments"`,
-            an int32 tensor (B, S'); `"length"`, an int32 tensor (B,), or
-            (B, M) with `segments`, where the text begins.
+            Dict of lists with one entry a layer: `"layers"`, tuples (key,
+            value); `"masks"`, bool tensors (B, S'), True at real tokens;
+            `"positions"`, int32 tensors (B, S'). Also of `"segments"`, an
+            int32 tensor (B, S'), and of `"length"`, the position at which the
+            text begins: an int32 tensor (B,), with `segments` (B, M).
 
         Raises:
             ValueError: If the model has `language_pruning`.
@@ -187,14 +188,15 @@ class Encoding:
         """Run the text part after a prefix.
 
         Args:
-            token_ids: Int tensor (B * R, S), R texts a prefix, those of one
-                prefix side by side.
-            prefix: What `encode_prefix` or `encode` returned.
-            cache: Optional list of (key, value), what `decode` returned for
-                a longer text, into which those of these tokens are written.
-            index: Int scalar tensor, where in that text the tokens stand.
-            segments: Optional int tensor (B, S), which samples of their row
-                whole texts are of. By default a prefix is of one.
+            token_ids: Int tensor (B * R, S). R texts share a prefix; they are
+                next to each other.
+            prefix: Dict that `encode_prefix` or `encode` returned.
+            cache: Optional list of (key, value) of a longer text, which
+                `decode` returned. Keys and values of these tokens are
+                written into it.
+            index: Int scalar tensor. Place of the tokens in that text.
+            segments: Optional int tensor (B, S), the sample of its row that
+                each token belongs to. By default a row is one sample.
 
         Returns:
             Tuple (hidden states (B * R, S, hidden_dim), cache).
@@ -208,7 +210,8 @@ class Encoding:
         return hidden, cache
 
     def _prefix(self, token_ids, mask, vision, segments=None, places=None):
-        """The vision part before the first layer, and what is known of it."""
+        """Tuple (`Prefix`, dict of its segments and length) of a vision part,
+        before the first layer."""
         format = self.sequence_format
         sequence, length = format.vision_part(
             token_ids, mask, vision, segments, places
@@ -227,7 +230,7 @@ class Encoding:
         return Prefix(x, sequence, reach, spread[1:]), seen
 
     def _text(self, token_ids, prefix, cache=None, index=None, segments=None):
-        """The text part before the first layer."""
+        """`Text` of a text part, before the first layer."""
         start, seen = prefix["length"], None
         if segments is not None:
             positions, mask, seen = packed_text_places(
@@ -248,7 +251,8 @@ class Encoding:
         return Text(x, positions, mask, seen)
 
     def _pruning_of_tokens(self, inputs, vision):
-        """What prunes inside the language model, after which layers."""
+        """Dict of a layer's number to the function that prunes after it, or
+        `None` if nothing prunes inside the language model."""
         if self.language_pruning is None:
             return None
         selection, index = vision.get("selection"), vision.get("order")
@@ -266,8 +270,8 @@ class Encoding:
 
 
 def _shown(vision):
-    """Embeddings (B, M + K, D) of images and blocks, and what is added to them
-    after each of the first layers."""
+    """List of embeddings (B, M + K, D) of images and blocks, and of what is
+    added to them after each of the first layers."""
     parts = [
         [vision[f"{of}embeddings"], *vision.get(f"{of}additions", ())]
         for of in ("image_", "")

@@ -2,20 +2,21 @@ import keras
 
 
 class Forward(keras.layers.Layer):
-    """The whole forward pass of a backbone, one layer of Keras' graph.
+    """The whole forward pass of a backbone as one layer of Keras' graph.
 
-    So what runs is the same method whether Keras calls the model or `prefill`
-    does, and no part needs a symbolic form of its own.
+    So Keras and `prefill` run the same method, and parts need no symbolic form
+    of their own.
 
     Args:
-        run: Function of the dict of inputs.
-        spec: Function of their symbols, to those of what `run` returns.
-        parts: Dict of name to layer, those that `run` calls, or `None`.
+        run: Function of a dict of inputs.
+        spec: Function of a dict of symbolic inputs that returns the symbolic
+            outputs of `run`.
+        parts: Dict of name to layer or `None`: the layers that `run` calls.
     """
 
     def __init__(self, run, spec, parts, **kwargs):
         super().__init__(name="forward", **kwargs)
-        # Methods: Keras' saving would walk from an object back to the model.
+        # Methods, not the backbone: saving would follow it back to the model.
         self._run = run
         self._spec = spec
         for name, part in parts.items():

@@ -12,19 +12,19 @@ from keras_stts.ops.sequence import vision_reach
 
 @dataclasses.dataclass(frozen=True)
 class SequenceFormat:
-    """What the tokens of a vision part stand for.
+    """What the tokens of a vision part mean.
 
     Attributes:
-        placeholder_id: Int. Id of the token that stands for a block, or for
-            a token of an image.
-        vision_token_ids: Ints. Tokens that see each other both ways.
-        positions: `"consecutive"` or `"original"`, see
+        placeholder_id: Int. Id of the token in whose place a block is shown,
+            or a token of an image.
+        vision_token_ids: Tuple of ints. Tokens that see each other both ways.
+        positions: Str. `"consecutive"` or `"original"`, see
             `keras_stts.ops.sequence.prune_sequence`.
-        image_room: Int. Tokens that images of an example can have.
+        image_room: Int. Most tokens of the images of an example.
         num_segments: Int. Most samples of a row.
-        grid: Tuple of ints, rows and columns of the blocks of a frame.
-        image_id: Optional int. Id of the token that stands for a token of an
-            image, if it is another one.
+        grid: Tuple of ints. Rows and columns of the blocks of a frame.
+        image_id: Optional int. Id of the token in whose place a token of an
+            image is shown, if that is not `placeholder_id`.
     """
 
     placeholder_id: int
@@ -48,17 +48,17 @@ class SequenceFormat:
         Args:
             token_ids: Int tensor (B, S).
             mask: Bool tensor (B, S), False for padding.
-            vision: Dict of which `"selection"`, a `keras_stts.ops.Selection`,
-                and `"num_image_tokens"`, an int tensor (B,), are used.
-            segments: Optional int tensor (B, S): which of several samples
-                that share a row a token belongs to.
+            vision: Dict. Its `"selection"`, a `keras_stts.ops.Selection`, and
+                `"num_image_tokens"`, an int tensor (B,), are used if there.
+            segments: Optional int tensor (B, S), the sample of its row that
+                each token belongs to.
             places: Optional int tensor (B, S, 3), positions of the tokens in
-                time, height and width, which they keep.
+                time, height and width. Tokens that stay keep theirs.
 
         Returns:
-            Tuple (sequence, length): the `keras_stts.ops.sequence.Sequence`,
-            and the int32 tensor (B,), with `segments` (B, num_segments), of
-            the position at which what follows begins.
+            Tuple (sequence, length): a `keras_stts.ops.sequence.Sequence`, and
+            the position at which the text begins, an int32 tensor (B,), with
+            `segments` (B, num_segments).
         """
         sequence = prune_sequence(
             token_ids,
@@ -85,27 +85,27 @@ class SequenceFormat:
         return sequence, segment_sizes(of_whole, whole, self.num_segments)
 
     def reach(self, sequence, *, packed=False):
-        """Who sees whom: `keras_stts.ops.sequence.vision_reach`."""
+        """Which tokens see which: `keras_stts.ops.sequence.vision_reach`."""
         number = self.num_segments if packed else 1
         return vision_reach(sequence, self.vision_token_ids, number)
 
     def is_shown(self, sequence):
-        """Bool (B, S): whether a token is one of the video or of an image."""
+        """Bool (B, S): whether a token is a block or of an image."""
         shown = sequence.token_ids == self.placeholder_id
         if self.image_id is not None:
             shown = shown | (sequence.token_ids == self.image_id)
         return sequence.mask & shown
 
     def is_video(self, sequence):
-        """Bool (B, S): whether a token is one of the video."""
+        """Bool (B, S): whether a token is a block of the video."""
         real = sequence.mask & (sequence.token_ids == self.placeholder_id)
         return real & (sequence.block >= self.image_room)
 
     def places(self, sequence, index=None):
-        """Int (B, S): the place of each token of the video among its T * P.
+        """Int (B, S): which of the T * P blocks of the video each token is.
 
         Args:
-            sequence: A `Sequence`.
+            sequence: A `keras_stts.ops.sequence.Sequence`.
             index: Optional int tensor (B, K), the places of the kept blocks.
         """
         place = ops.maximum(sequence.block - self.image_room, 0)
@@ -116,7 +116,8 @@ class SequenceFormat:
 
 
 def _of_real_blocks(vision):
-    """The selection, with padding after the real blocks of all frames."""
+    """The selection, reordered so that the real blocks of all frames come
+    before padding."""
     selection, order = vision.get("selection"), vision.get("order")
     if selection is None or order is None:
         return selection

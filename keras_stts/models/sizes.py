@@ -1,7 +1,7 @@
-"""Arguments of all parts of a backbone by names of their own, flat.
+"""The flat config: arguments of all parts of a backbone in one dict.
 
-What `from_preset` changes, what files of other formats say and what memory is
-counted from. Presets of version 0.1 hold their config so.
+`from_preset` changes arguments by these names, other formats are read into
+them, and memory is counted from them. Presets of version 0.1 are saved so.
 """
 
 import inspect
@@ -27,7 +27,7 @@ CLASSES = {
     "connector": Connector,
     "language_model": LanguageModel,
 }
-# Names here, and the arguments of a part that they are.
+# Of each part: names in the flat config to names of the part's arguments.
 PARTS = {
     "vision_encoder": {
         "image_size": "image_size",
@@ -60,7 +60,7 @@ PARTS = {
     },
 }
 NEEDED = inspect.Parameter.empty
-# Arguments of the backbone itself, and their defaults.
+# Arguments of the backbone itself to their defaults.
 OWN = {
     "num_frames": NEEDED,
     "image_patch_id": NEEDED,
@@ -71,7 +71,7 @@ OWN = {
     "num_segments": 1,
     "video_patch_id": None,
 }
-# Arguments of parts of other families than Molmo2's.
+# The same as `PARTS`, of arguments that Molmo2's parts do not have.
 OTHERS = {
     "vision_encoder": {
         "vision_num_blocks": "num_blocks",
@@ -84,12 +84,12 @@ NAMES = frozenset(
 
 
 def defaults_of_own():
-    """Dict of the backbone's own arguments that have defaults to these."""
+    """Dict of arguments of the backbone itself to their defaults."""
     return {name: value for name, value in OWN.items() if value is not NEEDED}
 
 
 def defaults():
-    """Dict of names to their defaults; methods know those of their own."""
+    """Dict of names to their defaults, but for settings of methods."""
     found = defaults_of_own()
     for part, names in PARTS.items():
         parameters = inspect.signature(CLASSES[part].__init__).parameters
@@ -100,15 +100,16 @@ def defaults():
 
 
 def needed():
-    """Sorted names that have no default."""
+    """Sorted list of names without a default."""
     others = set().union(*OTHERS.values())
     return sorted(NAMES - set(METHOD) - set(defaults()) - others)
 
 
 def of_backbone(backbone):
-    """Dict of all names to what a `VideoVLMBackbone` has; methods as they are.
+    """The flat config of a `VideoVLMBackbone`, with what `counted` adds.
 
-    A part of a user's own class may not have all of them.
+    Methods of pruning are the objects themselves. A part of a user's own class
+    may lack some names.
     """
     found = {name: getattr(backbone, name) for name in OWN}
     for part, names in PARTS.items():
@@ -126,7 +127,7 @@ def of_backbone(backbone):
 
 
 def _sizes_of_blocks(backbone):
-    """Those of blocks, images and the connector, see `counted`."""
+    """Dict of what `counted` adds on blocks, images and the connector."""
     found = {"grid": backbone.grid, "num_blocks": backbone.num_blocks}
     layout = backbone.input_layout
     found["num_image_tokens"] = layout.num_image_tokens
@@ -138,21 +139,22 @@ def _sizes_of_blocks(backbone):
 
 
 def is_counted(config):
-    """Whether a config has what `counted` adds, as that of a model has."""
+    """Whether a flat config has what `counted` adds."""
     return "num_image_tokens" in config
 
 
 def counted(config):
-    """What operations and memory are counted by, of a flat config.
+    """A flat config with all sizes that operations and memory are counted from.
 
     Args:
-        config: Dict of the names of this module, that of `of_backbone` or of
-            Molmo2's own parts.
+        config: Dict. A flat config of Molmo2's parts, or what `of_backbone`
+            returned, which has these sizes already.
 
     Returns:
-        The dict with `VisionTower.sizes`, and `"grid"`, rows and columns of
-        blocks; `"num_blocks"`; `"num_image_tokens"` and `"image_patches"` of
-        all images of a row; `"connector_costs"`, see `Connector.costs`.
+        The dict with those of `VisionTower.sizes`; with `"grid"`, rows and
+        columns of the blocks of a frame, and their number, `"num_blocks"`; with
+        `"num_image_tokens"` and `"image_patches"` of all images of a row; and
+        with `"connector_costs"`, see `Connector.costs`.
     """
     if is_counted(config):
         return config
@@ -193,16 +195,17 @@ def has_other_parts(config):
 
 
 def of_parts(config):
-    """As `of_backbone`, of a whole config: without weights.
+    """As `of_backbone`, of a config by parts: no weights are made.
 
     Args:
-        config: Dict.
+        config: Dict, the config of a backbone by parts.
 
     Returns:
-        Dict, with `"shapes"`, those of the weights of tower and connector.
+        Dict as of `of_backbone`, with `"shapes"` of the weights of the vision
+        tower and of the connector.
 
     Raises:
-        ValueError: If a part does not tell them.
+        ValueError: If a part has no `weight_shapes`.
     """
     backbone = Unbuilt({**defaults_of_own(), **with_parts(config)})
     found, shapes = of_backbone(backbone), {}
@@ -220,13 +223,13 @@ def of_parts(config):
 
 
 def in_bucket(config, buckets, num_frames=None):
-    """What is counted by of the largest batch of a model with buckets.
+    """The flat config with the sizes of one bucket, by default the largest.
 
     Args:
-        config: Dict, see `of_backbone`.
-        buckets: Pairs (T, P): frames, and blocks of the largest one.
-        num_frames: Optional int. Then the smallest bucket that holds so many
-            frames is taken.
+        config: Dict that `of_backbone` returned.
+        buckets: List of tuples (T, P): frames, and blocks of the largest one.
+        num_frames: Optional int. With it, the smallest bucket that holds so
+            many frames is taken.
     """
     fitting = [pair for pair in buckets if pair[0] >= (num_frames or 0)]
     if num_frames is None or not fitting:
@@ -244,7 +247,7 @@ def in_bucket(config, buckets, num_frames=None):
 
 
 def named(backbone):
-    """`of_backbone` as attributes."""
+    """What `of_backbone` returns, as attributes of an object."""
     return types.SimpleNamespace(**of_backbone(backbone))
 
 

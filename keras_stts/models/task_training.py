@@ -24,7 +24,8 @@ from keras_stts.training.variables import keep_variables
 class Training:
     """See `VideoVLM`."""
 
-    takes_chunks = False  # Of logits, in training and testing.
+    # Whether training and testing make the logits of some tokens at a time.
+    takes_chunks = False
 
     def compile(self, optimizer="auto", loss="auto", **kwargs):
         """See `keras_hub.models.CausalLM.compile`.
@@ -79,7 +80,7 @@ class Training:
         return text_loss.chunk_length(labels.shape, vocabulary_size)
 
     def _in_chunks(self, data):
-        """A scope for a step in which there are never all logits at once."""
+        """Context for a step that never makes all logits at once."""
         labels = keras.utils.unpack_x_y_sample_weight(data)[1]
         if not self.takes_chunks or labels is None or len(labels.shape) != 2:
             return text_loss.labelled(None)
@@ -119,7 +120,7 @@ class Training:
         return distributing.by_rows((logits, padding.real_rows(x))), state
 
     def _keep_auxiliary_loss(self):
-        """Put a number in the place of what a train or test step traced."""
+        """Replace a traced tensor, which a step left here, by its number."""
         if self.auxiliary_loss is not None:
             self.auxiliary_loss.value = self.aux_tracker.result()
             self.auxiliary_loss.last = (None, None)
@@ -291,9 +292,9 @@ class Training:
 
 
 def _check_optimizer(optimizer, variables):
-    """Raise if Keras' Adam would stand still.
+    """Raise if Keras' Adam could not learn in the dtype of the weights.
 
-    It computes 1 - beta_2 in the dtype of the weights, where 0.999 may be 1.
+    It computes 1 - beta_2 in that dtype, in which 0.999 may be rounded to 1.
     """
     beta = getattr(optimizer, "beta_2", None)
     dtypes = {v.dtype for v in variables} & {"bfloat16", "float16"}
@@ -309,7 +310,7 @@ def _check_optimizer(optimizer, variables):
 
 
 def _check_sampler(sampler):
-    """KerasHub takes any str for a sampler, and fails at the first answer."""
+    """Raise if there is no such sampler; KerasHub fails at the first answer."""
     if not callable(keras_hub.samplers.get(sampler)):
         raise ValueError(
             "`sampler` must be the name of a sampler of KerasHub, such as "
@@ -318,7 +319,7 @@ def _check_sampler(sampler):
 
 
 def _first_batch(model, callbacks, data, initial_epoch):
-    """Tuple (epoch, batch) at which training begins: after a backup, if any."""
+    """Tuple (epoch, batch) to begin at, that of a backup if there is one."""
     backups = [c for c in callbacks if isinstance(c, Backup)]
     if not backups:
         return initial_epoch, 0

@@ -1,7 +1,8 @@
-"""Signs in a media file that it is truncated or damaged.
+"""Signs that a media file is truncated or damaged.
 
-Nothing is decoded here: sizes, counters and checksums of containers show the
-damage. Durations and numbers of frames in headers are no proof, and not used.
+Nothing is decoded here: sizes, counters and checksums of the container show
+the damage. Headers are often wrong about durations and numbers of frames, so
+these are not used.
 """
 
 from keras_stts.data.containers import boxes
@@ -28,7 +29,7 @@ def find_damage(file):
         file: Binary file object.
 
     Returns:
-        Str, the end of a sentence about the file; `None` without signs.
+        Str, the end of a sentence about the file; `None` if there is no sign.
     """
     view = View(file)
     start = view.read(0, 16)

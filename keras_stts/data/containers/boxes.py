@@ -1,9 +1,9 @@
-"""MP4, MOV and their kin: boxes of a size and a type."""
+"""MP4, MOV and formats like them: boxes, each of a size and a type."""
 
 from keras_stts.data.containers.view import damaged
 
 LONGEST_NAME = 2**16  # Bytes of the name of another file.
-# Those that a file begins with or consists of.
+# Types of boxes that a file begins with.
 FIRST = (b"ftyp", b"moov", b"mdat", b"free", b"skip", b"wide", b"styp")
 KNOWN = {
     *FIRST, b"pnot", b"uuid", b"moof", b"mfra", b"sidx", b"ssix", b"meta",
@@ -20,7 +20,7 @@ def find_damage(view):
     while at < view.size:
         kind, head, length = _box(view, at, view.size)
         if kind not in KNOWN:
-            # Behind a movie, anything may follow; fragments must be whole.
+            # Anything may follow a movie, but nothing else its fragments.
             if is_fragmented and _is_odd(kind, head, length):
                 return damaged(at, "there is no box")
             if not _is_odd(kind, head, length) and at + length <= view.size:
@@ -40,7 +40,7 @@ def find_damage(view):
 
 
 def _is_filled(view, at, end, inner):
-    """Whether boxes fill up a part, and within those of a type again."""
+    """Whether boxes fill a part, and boxes fill those of type `inner`."""
     while at < end:
         kind, head, length = _box(view, at, end)
         if _is_odd(kind, head, length) or at + length > end:
@@ -52,7 +52,7 @@ def _is_filled(view, at, end, inner):
 
 
 def count_in_fragments(view, track):
-    """Frames of a track that fragments speak of."""
+    """Number of a track's frames in all fragments."""
     count = 0
     for at, end in _inside(view, 0, view.size, (b"moof", b"traf")):
         heads = _inside(view, at, end, (b"tfhd",))
@@ -65,7 +65,7 @@ def count_in_fragments(view, track):
 
 
 def is_external(view):
-    """Whether a track of pictures is in another file."""
+    """Whether the frames of a video track are in another file."""
     return any(
         _names_a_file(view, at, end)
         for track, track_end in _inside(view, 0, view.size, (b"moov", b"trak"))

@@ -21,7 +21,7 @@ def find_damage(view):
         if at + length > view.size:
             return view.beyond("a tag", at, length)
         size = int.from_bytes(view.read(at + length, 4), "big")
-        # Some writers leave it out, or count without the head.
+        # Some writers leave the size out, or do not count the head.
         if size not in (length, length - 11, 0):
             return damaged(at, "a tag is not of the size that follows it")
         at += length + 4

@@ -1,4 +1,4 @@
-"""GIF: blocks, and a mark at the end."""
+"""GIF: blocks, and a byte that ends the file."""
 
 from keras_stts.data.containers.view import View
 from keras_stts.data.containers.view import damaged
@@ -6,7 +6,7 @@ from keras_stts.data.containers.view import damaged
 EXTENSION, IMAGE, END = 0x21, 0x2C, 0x3B
 # Bytes of pixels that are looked at, and that may stand behind a picture's.
 MOST_CHECKED, MOST_SPARE = 2**22, 16
-MOST_BITS = 12  # Of an LZW code.
+MOST_BITS = 12  # Bits of the longest LZW code.
 CUT = "is truncated: the mark at its end is missing."
 
 
@@ -25,7 +25,7 @@ def find_damage(view):
 
 
 def _blocks(data):
-    """Kind of each block, where it is, and where it ends."""
+    """Tuples (kind, begin, end) of the blocks."""
     if len(data) < 13:
         return
     at = 13 + _colours(data[10])
@@ -56,7 +56,7 @@ def _colours(flags):
 
 
 def _skip_blocks(data, at):
-    """The place behind data in pieces of up to 255 bytes."""
+    """The place after data that are stored in pieces of up to 255 bytes."""
     while at < len(data):
         if not data[at]:
             return at + 1
@@ -87,7 +87,7 @@ def is_strange(file):
 
 
 def _joined(data):
-    """Data without the sizes of its pieces."""
+    """Bytes of data, without the sizes of their pieces."""
     pieces, at = [], 0
     while at < len(data):
         pieces.append(data[at + 1 : at + 1 + data[at]])
@@ -96,7 +96,7 @@ def _joined(data):
 
 
 def _codes_fit(data, least, pixels):
-    """Whether LZW codes give so many pixels, and end where the data do."""
+    """Whether LZW codes make as many pixels and end with the data."""
     clear, end = 1 << least, (1 << least) + 1
     literals = [1] * clear + [0, 0]
     lengths, width, last, total = list(literals), least + 1, None, 0

@@ -19,9 +19,9 @@ SIMPLE_BLOCK, GROUP, BLOCK = 0xA3, 0xA0, 0xA1
 # Timestamp, Position, PrevSize, SilentTracks, EncryptedBlock.
 IN_CLUSTER = {0xE7, 0xA7, 0xAB, 0x5854, 0xAF, SIMPLE_BLOCK, GROUP, VOID, CRC}
 TRACK, NUMBER, TYPE, PICTURES, LACING = 0xAE, 0xD7, 0x83, 1, 6
-DEEPEST = 8  # Parts within parts.
-LARGEST = 2**28  # Bytes of a part that is read at once.
-AT_ONCE = 2**16  # Bytes of a block that are looked at.
+DEEPEST = 8  # Most levels of elements.
+LARGEST = 2**28  # Most bytes of an element, for its checksum.
+AT_ONCE = 2**16  # Bytes of a block that are read.
 
 
 def is_mine(start):
@@ -49,7 +49,7 @@ def find_damage(view):
 
 
 def _walk(view, at, end):
-    """Look through the parts of a segment."""
+    """Find damage in the elements of a segment."""
     tracks = {}
     while at < end:
         kind, head, length = _element(view.read(at, 12), 0)
@@ -74,7 +74,7 @@ def _walk(view, at, end):
 
 
 def _check(kind, data, start, tracks):
-    """What is wrong with a whole part."""
+    """Str, what is wrong with a complete element, or `None`."""
     first, head, length = _element(data, 0)
     rest = head + 4
     if first == CRC and length == 4 and len(data) >= rest:
@@ -101,7 +101,7 @@ def _check(kind, data, start, tracks):
 
 
 def _is_nested(data, depth=0):
-    """Whether elements fill up what they are in."""
+    """Whether elements fill the one that holds them."""
     at = 0
     if depth > DEEPEST:
         return False
@@ -117,7 +117,7 @@ def _is_nested(data, depth=0):
 
 
 def _walk_open_cluster(view, at, end, tracks):
-    """Look through a cluster of unknown size; where it ends, what is wrong."""
+    """Tuple (end, damage) of a cluster of unknown size."""
     while at < end:
         kind, head, length = _element(view.read(at, 12), 0)
         if kind in PARTS and kind not in IN_CLUSTER:
@@ -152,13 +152,13 @@ def _is_block(kind, data, tracks):
     number, after = _number(data, 0, keep_mark=False)
     if number is None or tracks and number not in tracks:
         return False
-    # Frames of sound may share a block, pictures do not.
+    # Frames of sound may share a block, those of a video do not.
     shared = data[after + 2] & LACING if len(data) > after + 2 else 0
     return not (shared and tracks.get(number))
 
 
 def _tracks(data):
-    """Dict of numbers, by which blocks name tracks, to whether of pictures."""
+    """Dict of a track's number to whether it is of a video."""
     tracks, number, at = {}, None, 0
     while at < len(data):
         kind, head, length = _element(data, at)
@@ -178,7 +178,7 @@ def _tracks(data):
 
 
 def _element(data, at):
-    """Id, bytes of the head, bytes of the content or `None` if not known."""
+    """Tuple (id, bytes of the head, bytes of the content or `None`)."""
     kind, after = _number(data, at, keep_mark=True)
     if kind is None or after - at > 4:
         return None, 0, None

@@ -37,7 +37,7 @@ def find_damage(view):
 
 
 def _checksum(page):
-    """A page's CRC-32, which is that of zlib with all bits turned around."""
+    """CRC-32 of a page: zlib's, with the order of all bits reversed."""
     page = page[:22] + bytes(4) + page[26:]
     turned = zlib.crc32(page.translate(TURNED), 0xFFFFFFFF) ^ 0xFFFFFFFF
     return turned.to_bytes(4, "big").translate(TURNED)

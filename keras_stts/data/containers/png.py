@@ -4,7 +4,7 @@ import zlib
 
 from keras_stts.data.containers.view import damaged
 
-LARGEST = 2**28  # Bytes of a chunk that is read at once.
+LARGEST = 2**28  # Most bytes of a chunk, for its checksum.
 
 
 def is_mine(start):

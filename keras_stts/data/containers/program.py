@@ -31,13 +31,13 @@ def find_damage(view):
 
 
 def has_end(view):
-    """Whether the mark of the end is there."""
+    """Whether the file has its end code."""
     last = view.read(max(view.size - SECTOR, 0), SECTOR)
     return last.rstrip(b"\0\xff").endswith(b"\0\0\1\xb9")
 
 
 def _length(start):
-    """Bytes of a packet or of a head of packets."""
+    """Bytes of a packet or of a pack header; `None` if it is neither."""
     kind = start[3]
     if kind == END:
         return 4
@@ -51,7 +51,7 @@ def _length(start):
 
 
 def _skip_padding(view, at):
-    """Zeros may fill up a sector, or the rest of the file."""
+    """Skip zeros, which may fill a sector or the rest of the file."""
     end = min(-(-(at + 1) // SECTOR) * SECTOR, view.size)
     if view.read(at, end - at).strip(b"\0"):
         mark = view.read(at, end - at + 3).find(b"\0\0\1")

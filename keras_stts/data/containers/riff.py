@@ -4,11 +4,11 @@ import re
 
 from keras_stts.data.containers.view import damaged
 
-# Of streams, indices, padding and lists.
+# Types of chunks: streams, indices, padding, lists.
 CHUNK = re.compile(rb"\d\d[\w ]{2}|ix\d\d|JUNK|LIST|idx1|rec |[A-Za-z]{4}")
-LISTS = 16  # Chunks before those of frames, at most.
-DEEPEST = 3  # Lists within lists.
-SLOPPY = 16  # Bytes that a RIFF may count too many.
+LISTS = 16  # Most chunks before the frames.
+DEEPEST = 3  # Most levels of lists.
+SLOPPY = 16  # Bytes that the size of a RIFF may be too large by.
 
 
 def is_mine(start):
@@ -25,7 +25,7 @@ def find_damage(view):
             return None if at else damaged(at, "there is no RIFF")
         if at + 8 + length > view.size + SLOPPY:
             return view.beyond("its RIFF", at, length + 8)
-        # Recorders that were stopped leave no size.
+        # A recorder that was stopped wrote no size.
         end = min(at + 8 + length, view.size) if length else view.size
         found = _walk(view, at + 12, end, [])
         if found:
@@ -35,13 +35,13 @@ def find_damage(view):
 
 
 def _walk(view, at, end, places, depth=0):
-    """Look through the lists and chunks of a RIFF or of a list of frames.
+    """Find damage in the chunks of a RIFF, or of a list of frames in it.
 
     Args:
         view: `View`.
-        at, end: Ints.
-        places: List of places of chunks in lists of frames: added to.
-        depth: Int. How many lists it is in.
+        at, end: Ints. Where the chunks begin and end.
+        places: List that gets the place of each chunk of frames.
+        depth: Int. Number of lists around these chunks.
     """
     while at + 8 <= end:
         kind, length = _head(view, at)
@@ -73,13 +73,13 @@ def _walk(view, at, end, places, depth=0):
 
 
 def _is_wrong(index, places):
-    """Whether an index names some of the chunks, and not others."""
+    """Whether an index names some chunks rightly and others not."""
     starts = [
         int.from_bytes(index[i + 8 : i + 12], "little")
         for i in range(0, len(index) - 15, 16)
     ]
     known = set(places)
-    # They count from the file's beginning, or from that of a list of frames.
+    # Places count from the beginning of the file or of a list of frames.
     bases = {0} | {place - 4 for place in places[:LISTS]}
     hits = max(sum(start + base in known for start in starts) for base in bases)
     rises = all(a < b for a, b in zip(starts, starts[1:]))

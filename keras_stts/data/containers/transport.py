@@ -1,4 +1,4 @@
-"""MPEG-TS: packets of one size, counted by stream."""
+"""MPEG-TS: packets of one size, with a counter for each stream."""
 
 import numpy as np
 
@@ -10,7 +10,7 @@ TABLE, NO_STREAM = 0, 0x1FFF
 FIRST_BYTES, MARKS = 2**12, 8
 # Packets before and after the first table of a file until all streams began.
 FEW, NEAR = 8, 64
-PACKETS = 2**15  # That are looked at together.
+PACKETS = 2**15  # Packets that are read at once.
 
 
 def is_mine(start):
@@ -43,7 +43,7 @@ def find_damage(view):
 
 
 def _layout(view):
-    """Bytes of a packet, and where the first is."""
+    """Tuple (bytes of a packet, place of the first); (`None`, 0) if none."""
     start = np.frombuffer(view.read(0, FIRST_BYTES), "uint8") == SYNC
     for size in SIZES:
         count = min(MARKS, view.size // size)
@@ -90,18 +90,18 @@ def _find_jump(packets, last):
 
 
 def _is_joint(place, restarts):
-    """Whether a file that was added to another begins near a packet."""
+    """Whether two files were joined near a packet."""
     return any(-FEW <= place - start <= NEAR for start in restarts)
 
 
 def ends_in_full_packet(view, stream):
-    """Whether nothing fills up the last packet of a stream."""
+    """Whether data fill the last packet of a stream, without padding."""
     mine = [packet for name, packet in _last_packets(view) if name == stream]
     return bool(mine) and mine[-1][3] & 0x20 == 0
 
 
 def ends_in_a_frame(view):
-    """Whether a stream says that its last frame goes on."""
+    """Whether the last frame of a stream is shorter than its header says."""
     promised, there = {}, {}
     for name, packet in _last_packets(view):
         more = packet[3] & 0x20

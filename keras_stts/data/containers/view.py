@@ -1,13 +1,13 @@
-"""Bytes of a file by their place."""
+"""Reading any bytes of a file."""
 
 import os
 
 
 class View:
-    """Reads a binary file object anywhere.
+    """Reads a binary file object at any place.
 
     Attributes:
-        size: Int, bytes.
+        size: Int. Bytes of the file.
     """
 
     def __init__(self, file):
@@ -22,7 +22,7 @@ class View:
         return self._file.read(count)
 
     def beyond(self, what, at, length):
-        """Str, of a part that ends where no file is any more."""
+        """Str, the message for a part that ends after the end of the file."""
         missing = at + length - self.size
         return (
             f"is truncated: {what} at byte {at} goes on for {missing} bytes "
@@ -31,5 +31,5 @@ class View:
 
 
 def damaged(at, what):
-    """Str, of a place where something else must be."""
+    """Str, the message for a place where something is wrong."""
     return f"is damaged: at byte {at} {what}."

@@ -1,4 +1,4 @@
-"""ASF, of which are WMV files: packets of one size."""
+"""ASF, the container of WMV files: packets of one size."""
 
 from keras_stts.data.containers.view import damaged
 
@@ -44,12 +44,12 @@ def _find_in_packets(view, at, start, properties):
 
 
 def _find_in_payloads(packet, last):
-    """What is wrong with a packet.
+    """Str, what is wrong with a packet, or `None`.
 
     Args:
         packet: Bytes.
-        last: Dict of streams to the last object of theirs, how much of it was
-            there, and its size; kept from call to call.
+        last: Dict of each stream to its last object: tuple (number, bytes
+            read, size). Changed by each call.
     """
     take = _Numbers(packet)
     if packet[0] & 0x80:
@@ -111,7 +111,7 @@ class _Numbers:
 
 
 def _properties(view, end):
-    """Flags and bytes of a packet, of the header."""
+    """Dict of the header's flags and of the size of packets in bytes."""
     at = 30
     while at + 24 <= end:
         start = view.read(at, 104)
