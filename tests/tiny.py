@@ -5,12 +5,21 @@ import numpy as np
 import keras_stts
 
 PATCH_ID = 42
-# Compiled sooner: one layer of the vision transformer whole, one pruned, and
-# one of the language model.
+# Compiled sooner: one layer of the language model, and two of the vision
+# transformer, of which the second gets the bias of scores. Tests of what vision
+# tokens see of each other take two layers of the language model: what the last
+# one makes of them is not used.
 SHALLOW = {
     "num_layers": 1,
     "vision_num_layers": 2,
     "vision_feature_layers": [1, 0],
+    "prune_layer": 0,
+}
+# With a third layer of the vision transformer, the first that runs packed.
+PACKED = {
+    "num_layers": 2,
+    "vision_num_layers": 3,
+    "vision_feature_layers": [2, 1],
     "prune_layer": 0,
 }
 

@@ -182,7 +182,7 @@ def test_raising_is_the_default(rows, preprocessor, tmp_path):
 
 
 def test_fit(rows, tmp_path):
-    model = tiny.compile_to_train(tiny.model(sharp=True))
+    model = tiny.compile_to_train(tiny.shallow(sharp=True))
     spoil(rows, tmp_path)
     data = VideoDataset(
         rows, model.preprocessor, 2, on_error="skip", cache=tmp_path / "cache"
@@ -239,7 +239,7 @@ def test_buckets_of_unreadable_videos(rows, preprocessor, tmp_path):
 
 
 def test_fit_on_buckets_compiles_once_a_bucket(rows):
-    model = tiny.model(sharp=True)
+    model = tiny.shallow(sharp=True)
     graph = keras.config.backend() == "tensorflow"
     options = {"run_eagerly": False, "jit_compile": False} if graph else {}
     tiny.compile_to_train(model, **options)
@@ -315,7 +315,7 @@ def test_fit_from_a_manifest(rows, tmp_path, format):
     pytest.importorskip("tensorflow" if format == "tf" else format)
     path = tmp_path / "rows.jsonl"
     path.write_text("\n".join(json.dumps(row) for row in rows[:2]))
-    model = tiny.compile_to_train(tiny.model(sharp=True))
+    model = tiny.compile_to_train(tiny.shallow(sharp=True))
     data = video_dataset_from_manifest(path, model.preprocessor, 2, format)
     history = model.fit(data, epochs=2, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]

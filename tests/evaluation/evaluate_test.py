@@ -38,7 +38,7 @@ class Slow(test.Stub):
         return super().__call__(examples)
 
 runner.Answerer = Slow
-test.run(tiny.model(), sys.argv[1], output=sys.argv[2])
+test.run(tiny.shallow(), sys.argv[1], output=sys.argv[2])
 """
 
 
@@ -92,7 +92,7 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.model(sharp=True)
+    return tiny.shallow(sharp=True)
 
 
 @pytest.fixture
@@ -137,7 +137,7 @@ def test_one_set_of_weights_at_several_numbers_of_frames(
     rows = lines(tmp_path, "mine_2_frames/predictions.jsonl")
     said = {row["id"]: row["prediction"] for row in rows}
     questions = MINE.load(folder)
-    built = generate(tiny.model(sharp=True, num_frames=2), questions, 2)
+    built = generate(tiny.shallow(sharp=True, num_frames=2), questions, 2)
     for question, text in zip(questions, built):
         # It may be longer there, where it has room to the end.
         assert text.startswith(said[question.id])
@@ -215,7 +215,7 @@ def test_goes_on_after_kill_9(folder, model, stub, tmp_path):
     process.wait()
     before = lines(tmp_path)
     assert 2 <= len(before) < 6
-    result = run(tiny.model(), folder, output=tmp_path)
+    result = run(tiny.shallow(), folder, output=tmp_path)
     after = lines(tmp_path)
     assert after[: len(before)] == before
     assert sorted(line["id"] for line in after) == list("01234") + ["again"]
@@ -259,7 +259,7 @@ def test_other_settings_are_refused(
 def test_other_weights_and_questions_are_refused(folder, model, stub, tmp_path):
     run(model, folder, output=tmp_path)
     with pytest.raises(ValueError, match="{'weights': "):
-        run(tiny.model(), folder, output=tmp_path)
+        run(tiny.shallow(), folder, output=tmp_path)
     other = Benchmark("mine", read, "Hm. {question}", max_new_tokens=3)
     with pytest.raises(ValueError, match="{'questions': "):
         run(model, folder, other, output=tmp_path)

@@ -9,6 +9,7 @@ from keras_stts.pruning import FastV
 from keras_stts.pruning import ranking
 from keras_stts.visualize import overlay
 from tests.models import tiny
+from tests.tiny import PACKED
 from tests.tiny import tiny_batch
 from tests.tiny import tiny_model
 
@@ -19,7 +20,7 @@ FRAMES = 3
 def model_of(side, **kwargs):
     keras.utils.set_random_seed(0)
     sizes = {"image_size": 2 * side, "patch_size": 2, "window": 3}
-    return tiny_model(num_frames=FRAMES, **sizes, **kwargs)
+    return tiny_model(num_frames=FRAMES, **sizes, **PACKED, **kwargs)
 
 
 def inputs_of(model):

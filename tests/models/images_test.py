@@ -18,7 +18,8 @@ def model_with(num_images, num_frames=4):
     processor = tiny.preprocessor(
         num_frames, num_blocks=64, sequence_length=32, **settings
     )
-    return tiny.shallow(True, processor, num_frames=num_frames, **settings)
+    settings |= {"num_frames": num_frames, "num_layers": 2}
+    return tiny.shallow(True, processor, **settings)
 
 
 def image(seed):

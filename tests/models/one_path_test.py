@@ -13,7 +13,7 @@ PROMPTS = ["what?", "which way does it go?", "how many?"]
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.model(sharp=True)
+    return tiny.packed(sharp=True)
 
 
 @pytest.fixture(scope="module")
@@ -97,8 +97,8 @@ def test_each_video_of_a_batch_alone(model, inputs, logits):
 
 @pytest.mark.parametrize("positions", ["consecutive", "original"])
 def test_padding_frames_change_nothing(positions):
-    padded = tiny.model(sharp=True, positions=positions)
-    short = tiny.model(sharp=True, positions=positions, num_frames=2)
+    padded = tiny.packed(sharp=True, positions=positions)
+    short = tiny.packed(sharp=True, positions=positions, num_frames=2)
     short.set_weights(padded.get_weights())
     x = tiny.raw((2,), responses=False)
     outputs = [
@@ -138,7 +138,7 @@ def test_padding_after_a_text_changes_nothing(model, inputs, logits):
 
 
 def test_zero_ratio_keeps_all_and_needs_no_scorer(inputs):
-    whole = tiny.model(sharp=True, prune_ratio=0)
+    whole = tiny.packed(sharp=True, prune_ratio=0)
     again = type(whole.backbone).from_config(whole.backbone.get_config())
     assert not again.pruning.trainable_variables
     before = tiny.run(whole, whole.backbone, inputs)
@@ -151,8 +151,8 @@ def test_zero_ratio_keeps_all_and_needs_no_scorer(inputs):
 
 def test_ratio_too_small_to_prune_keeps_all(inputs):
     """The same as ratio 0, but for the bias of the scores."""
-    whole = tiny.model(sharp=True, prune_ratio=0)
-    none = tiny.model(sharp=True, prune_ratio=0.01, pruning="random")
+    whole = tiny.packed(sharp=True, prune_ratio=0)
+    none = tiny.packed(sharp=True, prune_ratio=0.01, pruning="random")
     got, wanted = (tiny.run(m, m.backbone, inputs) for m in (none, whole))
     real_blocks = np.repeat(inputs["frame_mask"][..., None], 4, axis=-1)
     tiny.same(got["kept"], real_blocks)
@@ -167,7 +167,7 @@ def test_budget_of_each_video(model, inputs):
 
 def test_original_positions(inputs, logits):
     """Other positions than consecutive ones, decoded as they are trained."""
-    m = tiny.model(sharp=True, positions="original")
+    m = tiny.packed(sharp=True, positions="original")
     graph = forward(m)(inputs)
     tiny.close(
         real(decode_step_by_step(m, inputs), inputs), real(graph, inputs)

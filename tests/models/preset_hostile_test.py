@@ -27,7 +27,7 @@ pytestmark = pytest.mark.once
 
 @pytest.fixture(scope="module")
 def model():
-    return tiny.model(sharp=True)
+    return tiny.shallow(sharp=True, num_layers=2)
 
 
 @pytest.fixture(scope="module")

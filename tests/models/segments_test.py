@@ -28,6 +28,7 @@ def in_rows(x, rows=ROWS):
 @functools.cache
 def models(sharp=True, **kwargs):
     """A model of one sample a row, and one of several, same weights."""
+    kwargs = {"num_layers": 2, **kwargs}
     apart = tiny.shallow(sharp, **kwargs)
     processor = tiny.preprocessor(
         ROOM["num_frames"], num_segments=3, sequence_length=72

@@ -9,6 +9,7 @@ import numpy as np
 import keras_stts
 from keras_stts.compiling import compiled
 from keras_stts.preprocessing.chat import PLAIN_TEMPLATE
+from tests.tiny import PACKED
 from tests.tiny import SHALLOW
 from tests.tiny import tiny_model
 
@@ -75,6 +76,11 @@ def model(sharp=False, processor=None, task=None, **kwargs):
 def shallow(*args, **kwargs):
     """`model` with fewer layers, for tests of what is not about them."""
     return model(*args, **{**SHALLOW, **kwargs})
+
+
+def packed(*args, **kwargs):
+    """`model` with as few layers as can be of which one runs packed."""
+    return model(*args, **{**PACKED, **kwargs})
 
 
 def compile_to_train(model, rate=0.1, **kwargs):

@@ -1,5 +1,7 @@
 """Frames with blocks of their own, padded to P."""
 
+import functools
+
 import numpy as np
 import pytest
 from keras import ops as K
@@ -29,6 +31,16 @@ def alone(array, row):
     return array[row : row + 1, : LENGTHS[row], : np.prod(GRIDS[row])]
 
 
+@functools.cache
+def select(prune_ratio):
+    """`select_blocks` of scores, compiled once a shape."""
+
+    def run(scores, mask=None, number=None):
+        return ops.select_blocks(scores, prune_ratio, mask, frame_blocks=number)
+
+    return compiled(run)
+
+
 def test_real():
     scores, mask, grids = videos()
     frames = ops.Frames(mask, grids=grids)
@@ -44,16 +56,12 @@ def test_real():
 @pytest.mark.parametrize("seed", range(3))
 def test_each_video_keeps_what_it_keeps_alone(prune_ratio, seed):
     scores, mask, grids = videos(seed)
-    selection = compiled(
-        lambda scores, mask, number: ops.select_blocks(
-            scores, prune_ratio, mask, frame_blocks=number
-        )
-    )(scores, mask, grids.prod(-1))
+    selection = select(prune_ratio)(scores, mask, grids.prod(-1))
     assert selection.index.shape[1] == ops.num_kept_blocks(P, T, prune_ratio)
     for row, (length, grid) in enumerate(zip(LENGTHS, GRIDS)):
         size, kept = np.prod(grid), selection.kept[row]
         ratio = min(prune_ratio, (length - 1) / length)  # Frame 0 stays.
-        wanted = to_numpy(ops.select_blocks(alone(scores, row), ratio)).kept
+        wanted = select(ratio)(alone(scores, row)).kept
         assert (kept[:length, :size] == wanted[0]).all()
         assert kept.sum() == wanted.sum() == selection.mask[row].sum()
         found = selection.index[row][selection.mask[row]]
@@ -66,14 +74,14 @@ def test_videos_of_a_row_keep_what_they_keep_alone():
     segments = np.repeat(np.arange(len(GRIDS)), LENGTHS)[None].astype("int32")
     number = grids.prod(-1)[mask][None]
     whole = np.ones(segments.shape, bool)
-    packed = to_numpy(
-        ops.select_blocks(
+
+    def of_rows(row, whole, segments, number):
+        return ops.select_blocks(
             row, 0.5, whole, segments, len(GRIDS), frame_blocks=number
         )
-    )
-    each = to_numpy(
-        ops.select_blocks(scores, 0.5, mask, frame_blocks=grids.prod(-1))
-    )
+
+    packed = compiled(of_rows)(row, whole, segments, number)
+    each = select(0.5)(scores, mask, grids.prod(-1))
     assert (packed.kept[0] == each.kept[mask]).all()
     assert packed.mask.sum() == packed.kept.sum()
 

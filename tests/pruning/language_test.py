@@ -45,7 +45,7 @@ def pruning_model(language_pruning=FEATHER, **kwargs):
         prompt_mask=language_pruning is not None,
     )
     config = {"num_layers": NUM_LAYERS, "language_pruning": language_pruning}
-    return tiny.model(True, processor, **{**config, **kwargs})
+    return tiny.shallow(True, processor, **{**config, **kwargs})
 
 
 @pytest.fixture(scope="module")

@@ -35,7 +35,8 @@ each_ranking = pytest.mark.parametrize("name", RANKINGS)
 
 @functools.cache
 def model(name, **kwargs):
-    return tiny.model(sharp=True, pruning=METHODS.get(name, name), **kwargs)
+    method = METHODS.get(name, name)
+    return tiny.packed(sharp=True, pruning=method, **kwargs)
 
 
 @functools.cache
@@ -102,7 +103,7 @@ def test_keeping_all_is_no_pruning():
 
 @pytest.mark.parametrize("name", sorted(set(METHODS) - {"vidcom2"}))
 def test_the_loss_falls(name):
-    trained = tiny.model(pruning=METHODS[name], rematerialize=name == "tome")
+    trained = tiny.packed(pruning=METHODS[name], rematerialize=name == "tome")
     tiny.compile_to_train(trained, rate=0.5)
     fit = functools.partial(trained.fit, tiny.raw(LENGTHS), batch_size=3)
     history = fit(epochs=3, verbose=0).history

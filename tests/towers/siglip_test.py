@@ -13,7 +13,7 @@ from tests.models import tiny
 SIZE = 20  # 5x5 patches: 2x2 blocks.
 
 
-def tower(num_layers=4):
+def tower(num_layers=3):
     keras.utils.set_random_seed(0)
     encoder = keras_hub.models.SigLIPVisionEncoder(
         patch_size=4,
@@ -84,7 +84,7 @@ def test_whole_frames_are_as_kerashub_has_them():
 
 
 METHODS = [
-    keras_stts.pruning.STTS(0.5, layer=1),
+    keras_stts.pruning.STTS(0.5, layer=0),
     keras_stts.pruning.EVS(0.5),
     keras_stts.pruning.ToMe(0.3),
 ]
