@@ -65,6 +65,7 @@ class Molmo2:
 
     preset = "shapes_tiny"
     frames_together = 1
+    few = 0.25  # Share of the blocks to learn on first: frame 0, and others.
     # No more than these questions and times need.
     tight = {"sequence_length": 16, "time_tokens": 5}
 
@@ -140,6 +141,7 @@ class Qwen3VL:
 
     preset = "shapes_tiny_qwen3vl"
     frames_together = 2
+    few = 0.5
     tight = {"sequence_length": 16, "word_tokens": 2}
 
     @staticmethod

@@ -351,7 +351,7 @@ def train_language(family, model, data, features, steps):
     """Teach the language model on cached features: few blocks, then all."""
     balance(family, model, features[:64])
     model.backbone.vision_encoder.trainable = False
-    for keep, share, rate in ((0.25, 0.8, 2e-3), (1.0, 0.2, 1e-3)):
+    for keep, share, rate in ((family.few, 0.8, 2e-3), (1.0, 0.2, 1e-3)):
         log(f"language model on {keep:.0%} of the blocks")
         clips = Clips(data, 16, features, seed=int(100 * keep))
         train(Questions(model, keep), clips, rate, int(steps * share))
