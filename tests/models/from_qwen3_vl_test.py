@@ -151,25 +151,32 @@ def test_fewer_frames(loaded):
     assert max(model.preprocessor.buckets)[0] == 8
 
 
-def test_default_buckets_hold_every_video(saved):  # noqa: F811
+@pytest.mark.parametrize("cap", [None, 768, 16])
+def test_default_buckets_hold_every_video(saved, cap):  # noqa: F811
     from keras_stts.formats.qwen3_vl.buckets import default_buckets
     from keras_stts.formats.qwen3_vl.files import Files
     from keras_stts.preprocessing.buckets import find_bucket
     from keras_stts.preprocessing.qwen3_vl.sizes import video_size
 
-    converter = Files(str(saved[0])).converter
-    buckets = default_buckets(converter)
-    limits = {n: converter[n] for n in ("min_pixels", "max_pixels")}
-    for number in (4, 5, 16, 17, 40, 100, converter["num_frames"]):
-        for size in ((480, 640), (2000, 500), (64, 64)):
-            height, width = video_size(
-                number,
-                *size,
-                **limits,
-                max_frame_blocks=converter["max_frame_blocks"],
-            )
-            blocks = height * width // 32**2
-            find_bucket((-(-number // 2), blocks), buckets)
+    # The published limits, and tiny ones.
+    published = {"min_pixels": 4096, "max_pixels": 25165824, "num_frames": 768}
+    for changes in (published, {}):
+        converter = Files(str(saved[0])).converter | changes
+        converter["max_frame_blocks"] = cap
+        buckets = default_buckets(converter)
+        limits = {n: converter[n] for n in ("min_pixels", "max_pixels")}
+        sizes = [(480, 640), (2000, 500), (64, 64), (1080, 1920), (160, 128)]
+        sizes += [(2160, 3840), (1440, 1440), (1000, 1777), (200, 3000)]
+        numbers = (*range(2, 70), 97, 100, 193, 385, 767, 768)
+        for number in numbers:
+            if number > converter["num_frames"]:
+                break
+            for size in sizes:
+                height, width = video_size(
+                    number, *size, **limits, max_frame_blocks=cap
+                )
+                blocks = height * width // 32**2
+                find_bucket((-(-number // 2), blocks), buckets)
 
 
 @pytest.fixture

@@ -86,8 +86,12 @@ def video_size(
             "as an image."
         )
     if max_frame_blocks is not None:
-        share = min(max_frame_blocks * factor**2, max_pixels // num_frames)
-        max_pixels = num_frames * max(share, int(min_pixels * HEADROOM))
+        max_pixels = most_pixels(
+            num_frames,
+            min_pixels=min_pixels,
+            max_pixels=max_pixels,
+            frame_pixels=max_frame_blocks * factor**2,
+        )
     if height < factor or width < factor:
         scale = max(factor / height, factor / width)
         height, width = int(height * scale), int(width * scale)
@@ -100,6 +104,20 @@ def video_size(
         limits=(min_pixels, max_pixels),
         factor=factor,
     )
+
+
+def most_pixels(num_frames, *, min_pixels, max_pixels, frame_pixels=None):
+    """Limit of the area of all frames of a video together, in pixels.
+
+    Args:
+        num_frames: Int. Frames of the video.
+        min_pixels, max_pixels: See `video_size`.
+        frame_pixels: Optional int. Most pixels of a frame.
+    """
+    if frame_pixels is None:
+        return max_pixels
+    share = min(frame_pixels, max_pixels // num_frames)
+    return num_frames * max(share, int(min_pixels * HEADROOM))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
