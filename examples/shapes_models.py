@@ -232,7 +232,7 @@ class Qwen3VL:
         preprocessor.word_tokens = 16
 
 
-FAMILIES = {"molmo2": Molmo2, "qwen3_vl": Qwen3VL}
+FAMILIES: dict = {"molmo2": Molmo2, "qwen3_vl": Qwen3VL}
 
 
 def place_gain(out):

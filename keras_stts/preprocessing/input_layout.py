@@ -35,6 +35,7 @@ class Layout:
     num_frames: int
     num_blocks: int
     num_segments: int
+    num_images: int
     prompt_mask: bool
 
     @classmethod
@@ -134,7 +135,6 @@ class PatchLayout(Layout):
     of_others = ("num_frames", "num_blocks", "block_patches", "patch_values")
     of_images = ("num_image_blocks",)
 
-    num_images: int
     num_image_blocks: int
     block_patches: int
     patch_values: int
@@ -222,7 +222,6 @@ class InputLayout(Layout):
         side = math.isqrt(self.num_blocks)
         return side, self.num_blocks // side
 
-    num_images: int
     max_crops: int
     patch_size: int
     image_size: tuple

@@ -45,7 +45,7 @@ TEXT = {
     "attention_bias": "attention_bias",
 }
 # What Qwen3-VL has no field for.
-FIXED = {
+FIXED: dict = {
     "vision_encoder": {
         "layer_norm_epsilon": 1e-6,
         "pixel_mean": 0.5,
