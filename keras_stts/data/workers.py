@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import os
 import pathlib
 import pickle
 import struct
@@ -23,6 +24,11 @@ SCRIPT = pathlib.Path(__file__).with_name("_worker.py")
 HEADER = struct.Struct("<Q")
 # The largest pipe that Linux grants to any user.
 PIPE_BYTES = 2**20
+# Processes side by side use the cores; more threads in each, for the small
+# products of resizing, wait for each other.
+ONE_THREAD = dict.fromkeys(
+    ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"), "1"
+)
 
 
 class DecodeError(ValueError):
@@ -189,6 +195,7 @@ class DecodePool:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
+            env={**ONE_THREAD, **os.environ},
         )
         _widen(process.stdin)
         _widen(process.stdout)
