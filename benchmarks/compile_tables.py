@@ -17,6 +17,7 @@ FOLDER = pathlib.Path(__file__).parent
 PAGE = FOLDER.parent / "docs/accelerators.md"
 MIB, GIB = 1024**2, 1024**3
 SMALL = "--depth 2 6"
+QWEN = "--model qwen3_vl_"
 ROWS = {
     "Prefill": [
         *(
@@ -70,6 +71,27 @@ ROWS = {
         ),
     ],
 }
+# Of Qwen3-VL, whose frames are pairs of the video's.
+ROWS |= {
+    f"Qwen3-VL-{size.upper()}, prefill": [
+        f"{QWEN}{size} --target {target} --frames {pairs} --ratio {ratio}"
+        for target in ("v5p", "h100")
+        for pairs in (16, 32, 64, 128)
+        for ratio in (0, 0.5)
+    ]
+    for size in ("2b", "4b")
+}
+ROWS["Qwen3-VL, train step"] = [
+    f"{QWEN}{size} --target {target} --frames 32 --phase train --rematerialize "
+    f"--trainable {parts} --quick"
+    for size, target, parts in (
+        ("2b", "v5e", "scorer,connector"),
+        ("2b", "v5e", "lora"),
+        ("2b", "v5p", "all"),
+        ("4b", "v5p", "scorer,connector"),
+        ("4b", "v5p", "lora"),
+    )
+]
 LAYERS = ["--target v5p", "--target v5p --gradient"]
 HEAD = (
     "chips",
@@ -106,9 +128,10 @@ def cells(report):
     if report.get("quantization"):
         trained += f", {report['quantization']}"
     layout = f", {report['layout']}" if report["chips"] > 1 else ""
+    frames = report["frames"] * (1 + report.get("model", "").startswith("qwen"))
     start = [
         f"{report['chips']} × {report['target']}{layout}",
-        str(report["frames"]),
+        str(frames),
         f"{report['ratio']:.0%}",
         f"{depth[0]} + {depth[1]}" if report["depth"] else "all",
         trained,

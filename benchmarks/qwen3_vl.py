@@ -33,6 +33,17 @@ MODELS = {
 }
 IDS = {"image_patch_id": 151655, "video_patch_id": 151656}
 BLOCKS = 256  # Of a frame, that is of two of the video: 512x512 pixels.
+BLOCK_PIXELS = 32**2
+MAX_PIXELS = 25165824  # Of all frames of a video, as published.
+
+
+def blocks_of(num_frames):
+    """Blocks of a frame: `BLOCKS`, or what the published limit allows.
+
+    Args:
+        num_frames: Int, pairs of frames of the video.
+    """
+    return min(BLOCKS, MAX_PIXELS // (2 * num_frames * BLOCK_PIXELS))
 
 
 def make_backbone(
@@ -60,7 +71,10 @@ def make_backbone(
     method.settle(ratio=prune_ratio)
     return keras_stts.VideoVLMBackbone(
         towers.Qwen3VLVisionEncoder(
-            **vision, **settings, num_blocks=BLOCKS, name="vision_encoder"
+            **vision,
+            **settings,
+            num_blocks=blocks_of(num_frames),
+            name="vision_encoder",
         ),
         towers.Qwen3VLConnector(
             vision["hidden_dim"],

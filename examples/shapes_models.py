@@ -66,6 +66,7 @@ class Molmo2:
     preset = "shapes_tiny"
     frames_together = 1
     few = 0.25  # Share of the blocks to learn on first: frame 0, and others.
+    more = 0.8  # The other ratio that is tried, beside half.
     # No more than these questions and times need.
     tight = {"sequence_length": 16, "time_tokens": 5}
 
@@ -142,6 +143,7 @@ class Qwen3VL:
     preset = "shapes_tiny_qwen3vl"
     frames_together = 2
     few = 0.5
+    more = 0.3  # At 75% frame 0 alone is left, of four.
     tight = {"sequence_length": 16, "word_tokens": 2}
 
     @staticmethod

@@ -22,6 +22,8 @@ test clips, % with 95% intervals:
     one model for all, at 0%            97.7 ± 0.3
     one model for all, at 50%           98.7 ± 0.3
     one model for all, at 80%           78.4 ± 1.1
+
+`--family qwen3_vl` trains a model of Qwen3-VL's architecture.
 """
 
 import argparse
@@ -409,18 +411,20 @@ def log(*words):
 
 
 RATES = {"scorer": 0.1, "vision_encoder": 0.1}
-RATIOS = (0.0, 0.5, 0.8)
-VARIANTS = {
-    "unpruned": {"prune_ratio": 0.0},
-    "STTS 50%": {"prune_ratio": 0.5},
-    "random 50%": {"prune_ratio": 0.5, "pruning": "random"},
-    "STTS 80%": {"prune_ratio": 0.8},
-    "frame similarity 80%": {
-        "prune_ratio": 0.8,
-        "pruning": "frame_similarity",
-    },
-    "random 80%": {"prune_ratio": 0.8, "pruning": "random"},
-}
+HALF = "STTS 50%"
+
+
+def variants(more):
+    """Settings by name, of half and of another share of the blocks."""
+    similarity = {"prune_ratio": more, "pruning": "frame_similarity"}
+    return {
+        "unpruned": {"prune_ratio": 0.0},
+        HALF: {"prune_ratio": 0.5},
+        "random 50%": {"prune_ratio": 0.5, "pruning": "random"},
+        f"STTS {more:.0%}": {"prune_ratio": more},
+        f"frame similarity {more:.0%}": similarity,
+        f"random {more:.0%}": {"prune_ratio": more, "pruning": "random"},
+    }
 
 
 class Scores(keras.Model):
@@ -553,7 +557,7 @@ def main():
     parser.add_argument("--vision-steps", type=int, default=700)
     parser.add_argument("--language-steps", type=int, default=6000)
     parser.add_argument("--tune-steps", type=int, default=400)
-    parser.add_argument("--only", nargs="*", default=list(VARIANTS))
+    parser.add_argument("--only", nargs="*", help="variants, by name")
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
     data = shapes.load(args.folder, "train", args.train)
@@ -580,15 +584,16 @@ def main():
         *(f"{k:>9}" for k in shapes.KINDS),
     )
     describe("text only", text_only(data, test), test)
-    tuned = {}
-    for name in args.only:
-        tuned[name] = variant(model, falling(args.tune_steps), **VARIANTS[name])
+    tuned, settings = {}, variants(family.more)
+    for name in args.only or settings:
+        tuned[name] = variant(model, falling(args.tune_steps), **settings[name])
         fine_tune(tuned[name], Clips(data, 8), args.tune_steps)
         describe(name, evaluate(tuned[name], test), test)
 
     steps = 3 * args.tune_steps // 4
-    model = fine_tune_ratios(tuned["STTS 50%"], data, RATIOS, steps)
-    for ratio in RATIOS:
+    ratios = (0.0, 0.5, family.more)
+    model = fine_tune_ratios(tuned[HALF], data, ratios, steps)
+    for ratio in ratios:
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
     preset = variant(model, prune_ratio=0.5)
