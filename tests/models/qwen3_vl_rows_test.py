@@ -101,16 +101,10 @@ def batches():
 @functools.cache
 def outputs(name):
     """Logits and what the backbone gives, apart and packed."""
-    found = []
-    for model, (x, *_) in zip(models(name), batches()):
-
-        def forward(x, model=model):
-            found = dict(model.backbone(x))
-            found["logits"] = model.lm_head(found["hidden_states"])
-            return found
-
-        found.append(tiny.run(model, forward, x))
-    return found
+    return [
+        tiny.outputs(model, x)
+        for model, (x, *_) in zip(models(name), batches())
+    ]
 
 
 def of_texts(values, x):

@@ -47,16 +47,10 @@ def batches():
 @functools.cache
 def outputs(**kwargs):
     """Logits and what the backbone gives, apart and packed."""
-    found = []
-    for model, (x, *_) in zip(models(**kwargs), batches()):
-
-        def forward(x, model=model):
-            found = dict(model.backbone(x))
-            found["logits"] = model.lm_head(found["hidden_states"])
-            return found
-
-        found.append(tiny.run(model, forward, x))
-    return found
+    return [
+        tiny.outputs(model, x)
+        for model, (x, *_) in zip(models(**kwargs), batches())
+    ]
 
 
 def at_frames(values, lengths=LENGTHS, rows=ROWS):

@@ -134,6 +134,17 @@ def _compiled(model, function):
     return compiled(model, function)
 
 
+def outputs(model, x):
+    """Dict of what a backbone gives, and the logits, as arrays."""
+
+    def forward(x):
+        found = dict(model.backbone(x))
+        found["logits"] = model.lm_head(found["hidden_states"])
+        return found
+
+    return run(model, forward, x)
+
+
 def run(model, function, *args):
     """`function` of tensors the quick way, as NumPy.
 
