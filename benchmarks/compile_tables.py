@@ -189,6 +189,8 @@ def tables(results):
     text = ""
     for title, names in ROWS.items():
         rows = [results[name] for name in names if name in results]
+        if not rows:
+            continue  # Not compiled yet.
         rows.sort(key=lambda row: "needs" in row)
         text += f"### {title}\n\n{table(HEAD, map(cells, rows))}\n"
     return text + versions(results)
