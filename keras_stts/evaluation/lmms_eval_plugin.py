@@ -6,6 +6,17 @@
 
 Arguments of the model are `preset` and those of `VideoVLM.from_preset`;
 `sampling="uniform_last_frame"` samples as Molmo2's authors evaluate.
+
+What lmms-eval then reports beside scores:
+
+- for each sample `token_counts` (with `--log_samples`, which also sums them in
+  `efficiency`): `input_tokens`, what the language model reads after pruning,
+  of video and text; `output_tokens`, with the end token, as other models of
+  lmms-eval count them;
+- `throughput` of the run: see `throughput` below.
+
+The fields are those of lmms-eval at commit 75571cf (v0.7 and later); an earlier
+lmms-eval gets texts alone.
 """
 
 import functools
@@ -18,6 +29,12 @@ try:
     from lmms_eval.api.model import lmms
 except ImportError:  # What follows can be imported and tested without.
     lmms = object
+try:
+    from lmms_eval.api.instance import GenerationResult
+    from lmms_eval.api.instance import TokenCounts
+    from lmms_eval.models.model_utils.gen_metrics import log_metrics
+except ImportError:  # None, or one that does not ask for tokens and times.
+    GenerationResult = TokenCounts = log_metrics = None
 
 NAME = "keras_stts"
 # What lmms-eval passes to all models, and this one does not use.
@@ -61,8 +78,8 @@ class KerasSTTS(lmms):
         self._answerer = functools.lru_cache(MOST_ANSWERERS)(self._make)
 
     def generate_until(self, requests):
-        """Answers, one a request, in their order."""
-        answers, reading = [None] * len(requests), {}
+        """Answers with their numbers of tokens, one a request, in order."""
+        answers, costs, reading = [None] * len(requests), [], {}
         batches = list(self._batches(requests))
         with DecodePool(self.num_workers, self.time_limit) as pool:
             for place, batch in enumerate(batches):
@@ -70,11 +87,14 @@ class KerasSTTS(lmms):
                     if i not in reading:
                         reading[i] = self._read(requests[i], pool)
                 options = requests[batch[0]].args[-4]
-                texts = self._answer([reading.pop(i) for i in batch], options)
-                for i, text in zip(batch, texts):
-                    answers[i] = text
+                found = self._answer([reading.pop(i) for i in batch], options)
+                for i, (text, cost) in zip(batch, found):
+                    answers[i] = with_counts(text, cost)
+                    costs.append(cost)
                     request = (requests[i].args[0], options)
                     self.cache_hook.add_partial("generate_until", request, text)
+        if log_metrics is not None and costs:
+            log_metrics(**throughput(costs))
         return answers
 
     def _batches(self, requests):
@@ -116,8 +136,13 @@ class KerasSTTS(lmms):
         )
         until = options.get("until") or []
         until = [until] if isinstance(until, str) else until
-        texts = [answer["prediction"] for answer in answers[: len(asked)]]
-        return [cut(text, until) for text in texts]
+        return [
+            (
+                cut(answer["prediction"], until),
+                _cost(answer, count, len(filled)),
+            )
+            for answer in answers[: len(asked)]
+        ]
 
     def _make(self, max_new_tokens):
         preprocessor = self.model.preprocessor
@@ -175,3 +200,64 @@ def cut(text, until):
     for stop in until:
         text = text.split(stop)[0] if stop else text
     return text.strip()
+
+
+def _cost(answer, max_new_tokens, batch_size):
+    """Tokens and seconds of one answer of an `Answerer`."""
+    # The end token is generated, too, unless the answer is cut before it.
+    steps = min(answer["answer_tokens"] + 1, max_new_tokens)
+    return {
+        "input_tokens": answer["vision_tokens"] + answer["prompt_tokens"],
+        "output_tokens": steps,
+        "seconds": answer["prefill_seconds"] + answer["decode_seconds"],
+        "vision_tokens": answer["vision_tokens"],
+        "vision_tokens_left": answer["vision_tokens_left"],
+        # Those of an answer are its share of the batch's seconds.
+        "ttft": answer["prefill_seconds"] * batch_size,
+        "tpot": answer["decode_seconds"] * batch_size / steps,
+        "compile_seconds": answer["compile_seconds"],
+    }
+
+
+def with_counts(text, cost):
+    """A text with its numbers of tokens, for an lmms-eval that takes them."""
+    if GenerationResult is None:
+        return text
+    counts = TokenCounts(
+        input_tokens=cost["input_tokens"], output_tokens=cost["output_tokens"]
+    )
+    return GenerationResult(text=text, token_counts=counts)
+
+
+def throughput(costs):
+    """What lmms-eval's `log_metrics` takes about the answers of a run.
+
+    Args:
+        costs: List of dicts, one for each answer.
+
+    Returns:
+        Dict of `"total_elapsed_time"`, the seconds of the model for all
+        answers: prefill and decoding, compiled and warm, without reading
+        videos; `"total_gen_tokens"`; `"avg_speed"`, tokens a second; and
+        `"additional_metrics"`: `"total_requests"`, and means over the answers
+        of `"ttft"`, seconds from a batch's start to its first tokens, `"tpot"`,
+        seconds of each later step of a batch, `"vision_tokens"` that the
+        language model reads, and `"vision_tokens_left"` in its last layer; and
+        `"compile_seconds"`, of all.
+    """
+    seconds = sum(cost["seconds"] for cost in costs)
+    tokens = sum(cost["output_tokens"] for cost in costs)
+    means = {
+        name: sum(cost[name] for cost in costs) / len(costs)
+        for name in ("ttft", "tpot", "vision_tokens", "vision_tokens_left")
+    }
+    return {
+        "total_elapsed_time": seconds,
+        "total_gen_tokens": tokens,
+        "avg_speed": tokens / seconds if seconds else 0.0,
+        "additional_metrics": {
+            "total_requests": len(costs),
+            **means,
+            "compile_seconds": sum(cost["compile_seconds"] for cost in costs),
+        },
+    }

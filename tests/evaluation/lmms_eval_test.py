@@ -1,5 +1,6 @@
 """The plug-in: without lmms-eval, and with it where it is installed."""
 
+import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -116,7 +117,16 @@ class Echo:
     def __call__(self, examples):
         assert len(examples["prompts"]) == 2  # Filled up.
         return [
-            {"prediction": f"{len(v.frames)} {self.count} {_text(p)} more"}
+            {
+                "prediction": f"{len(v.frames)} {self.count} {_text(p)} more",
+                "vision_tokens": 10 * len(v.frames),
+                "vision_tokens_left": 5,
+                "prompt_tokens": 7,
+                "answer_tokens": 3,
+                "prefill_seconds": 0.25,
+                "decode_seconds": 0.75,
+                "compile_seconds": 2.0,
+            }
             for p, v in zip(examples["prompts"], examples["videos"])
         ]
 
@@ -134,6 +144,60 @@ def test_requests_are_answered_in_their_order(adapter):
     kept = [("generate_until", "text", answer) for answer in answers]
     assert sorted(adapter.cache_hook.kept) == sorted(kept)
     assert np.all([isinstance(answer, str) for answer in answers])
+
+
+@dataclasses.dataclass
+class Counts:
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclasses.dataclass
+class Result:
+    text: str
+    token_counts: Counts
+
+
+def test_tokens_and_times_are_reported(adapter, monkeypatch):
+    logged = []
+    monkeypatch.setattr(plugin, "GenerationResult", Result)
+    monkeypatch.setattr(plugin, "TokenCounts", Counts)
+    monkeypatch.setattr(plugin, "log_metrics", lambda **x: logged.append(x))
+    answers = adapter.generate_until(
+        [Request(2), Request(0, max_new_tokens=3), Request(1)]
+    )
+    # One frame or four, ten tokens each, and seven of the text; the answers'
+    # end tokens count where there is room for them.
+    assert answers == [
+        Result("1 8 2", Counts(17, 4)),
+        Result("4 3 0", Counts(47, 3)),
+        Result("4 8 1", Counts(47, 4)),
+    ]
+    assert [kept[2] for kept in adapter.cache_hook.kept] == [
+        "1 8 2",
+        "4 8 1",
+        "4 3 0",
+    ]
+    (found,) = logged
+    more = found.pop("additional_metrics")
+    assert found == {
+        "total_elapsed_time": 3.0,
+        "total_gen_tokens": 11,
+        "avg_speed": pytest.approx(11 / 3),
+    }
+    assert more == {
+        "total_requests": 3,
+        "ttft": 0.5,  # Batches of two.
+        "tpot": pytest.approx((1.5 / 4 + 1.5 / 3 + 1.5 / 4) / 3),
+        "vision_tokens": 30.0,
+        "vision_tokens_left": 5.0,
+        "compile_seconds": 6.0,
+    }
+
+
+def test_without_requests_nothing_is_logged(adapter, monkeypatch):
+    monkeypatch.setattr(plugin, "log_metrics", lambda **x: 1 / 0)
+    assert adapter.generate_until([]) == []
 
 
 def test_what_is_not_supported_says_so(adapter):
@@ -183,9 +247,15 @@ def test_lmms_eval_asks_a_task_of_ones_own(tmp_path):
     command = [sys.executable, "-m", "lmms_eval", "--model", "keras_stts"]
     command += ["--model_args", arguments, "--tasks", "shapes_local"]
     command += ["--include_path", tmp_path, "--batch_size", "8"]
-    command += ["--output_path", tmp_path / "out"]
+    command += ["--output_path", tmp_path / "out", "--log_samples"]
     offline = {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
     subprocess.run(command, check=True, env=os.environ | offline)
     (found,) = (tmp_path / "out").rglob("*results.json")
-    results = json.loads(found.read_text())["results"]["shapes_local"]
-    assert results["right,none"] > 0.9
+    results = json.loads(found.read_text())
+    assert results["results"]["shapes_local"]["right,none"] > 0.9
+    tokens = results["efficiency"]["overall"]
+    assert tokens["docs_with_token_counts"] == len(rows)
+    assert tokens["total_input_tokens"] > tokens["total_output_tokens"] > 0
+    times = results["throughput"]
+    assert times["total_gen_tokens"] == tokens["total_output_tokens"]
+    assert times["total_elapsed_time"] > 0 and times["avg_ttft"] > 0
