@@ -1,14 +1,17 @@
 """The published benchmarks: their files, prompts and parsers.
 
 Prompts and parsers are those of the evaluation code of STTS' and Molmo2's
-authors; for TempCompass those of lmms-eval.
+authors; for TempCompass those of lmms-eval; for the four benchmarks of
+`reasoning_videos` those that it names.
 """
 
 import functools
 
 from keras_stts.data.manifest import read_manifest
 from keras_stts.data.paths import as_path
+from keras_stts.evaluation import figures
 from keras_stts.evaluation import long_videos
+from keras_stts.evaluation import reasoning_videos
 from keras_stts.evaluation import short_videos
 from keras_stts.evaluation.manifests import from_manifest
 from keras_stts.evaluation.questions import Benchmark
@@ -28,6 +31,22 @@ VIDEO_MME = (
     "on the video{and_subtitles}. Respond with only the letter (A, B, C, or "
     "D) of the correct option.\n" + QUESTION + "The best answer is:"
 )
+# What the authors' two texts of a message are, here with a line between them.
+VIDEO_MME_V2 = (
+    "These are the frames of a video.{spoken}\nQuestion: {question}\n"
+    "{options}\nSelect the best answer to the following multiple-choice "
+    "question based on the video. Respond with only the letter (A, B, C, D, "
+    "E, F, G, or H) of the correct option."
+)
+# The authors begin the answer with "Best option:(", which chats do not allow.
+TVBENCH = (
+    "Carefully watch the video and pay attention to the cause and sequence of "
+    "events, the detail and movement of objects, and the action and pose of "
+    "persons. Based on your observations, select the best option that "
+    "accurately addresses the question.\nQuestion: {question}\nOptions:\n"
+    "{options}\nOnly give the best option."
+)
+VSI_BENCH = "These are frames of a video.\n{question}\n{request}"
 TOMATO = "{question}\nOnly return the correct answer option.\n{options}"
 
 
@@ -50,6 +69,9 @@ _video_mme_spoken = functools.partial(
 )
 _long_video_bench_spoken = functools.partial(
     long_videos.long_video_bench, with_subtitles=True
+)
+_video_mme_v2_spoken = functools.partial(
+    reasoning_videos.video_mme_v2, with_subtitles=True
 )
 
 BENCHMARKS = {
@@ -143,6 +165,47 @@ BENCHMARKS = {
             32,
             size=500,
             unparsed="random",
+        ),
+        _authors(
+            "video_mme_v2",
+            reasoning_videos.video_mme_v2,
+            VIDEO_MME_V2,
+            "first of A-H",
+            64,
+            size=3200,
+            unparsed="dropped",
+            figures=figures.video_mme_v2,
+        ),
+        _authors(
+            "video_mme_v2_subtitles",
+            _video_mme_v2_spoken,
+            VIDEO_MME_V2,
+            "first of A-H",
+            64,
+            size=3200,
+            unparsed="dropped",
+            figures=figures.video_mme_v2,
+        ),
+        _authors(
+            "minerva",
+            reasoning_videos.minerva,
+            DIRECTLY,
+            "last of A-E",
+            32,
+            size=1515,
+            unparsed="random",
+        ),
+        _authors(
+            "tvbench", reasoning_videos.tvbench, TVBENCH, "first mark", 100
+        ),
+        _authors(
+            "vsi_bench",
+            reasoning_videos.vsi_bench,
+            VSI_BENCH,
+            "first word",
+            16,
+            size=5130,
+            figures=figures.vsi_bench,
         ),
         Benchmark("shapes", _shapes),
     )

@@ -23,6 +23,16 @@ PREFIXES = (
     "Best answer:",
     "Best option:",
 )
+# The same for Video-MME-v2's and MINERVA's.
+PREFIXES_H = ("Final Answer:", *PREFIXES, "Answer:", "Option:")
+PREFIXES_E = (
+    "The best answer is",
+    "The correct answer is",
+    "The answer is",
+    "Answer:",
+    "Option:",
+    "Therefore, the final answer is:",
+)
 
 
 def exact(text, question):
@@ -82,9 +92,7 @@ def letter_word(text, question):
 
 def first_letter_d(text, question):
     """The first of A to D, after "The answer is" and the like."""
-    for prefix in PREFIXES:
-        text = text.replace(prefix, "")
-    return _first(text, "ABCD")
+    return _first(_without(PREFIXES, text), "ABCD")
 
 
 def first_letter_e(text, question):
@@ -95,6 +103,52 @@ def first_letter_e(text, question):
 def _first(text, letters):
     found = re.search(f"[{letters}]", text)
     return LETTERS.index(found[0]) if found else None
+
+
+def first_letter_h(text, question):
+    """The first of A to H, after "Final Answer:" and the like."""
+    return _first(_without(PREFIXES_H, text), "ABCDEFGH")
+
+
+def last_letter_e(text, question):
+    """The last "answer: B" or "option is B"; else the last of A to E."""
+    said = re.findall(r"(?:answer|option)\s*(?:is|:)\s*([A-E])", text, re.I)
+    found = said or re.findall("[A-E]", _without(PREFIXES_E, text))
+    return LETTERS.index(found[-1].upper()) if found else None
+
+
+def _without(prefixes, text):
+    for prefix in prefixes:
+        text = text.replace(prefix, "")
+    return text
+
+
+def first_word(text, question):
+    """The first word if it is a letter, in either case, without a full stop."""
+    words = text.strip().split(" ")
+    letter = words[0].rstrip(".").strip().upper()
+    return _choice(letter if len(letter) == 1 else "", question)
+
+
+def first_mark(text, question):
+    """The first word, if it is "(B)", "B)" or "B", or has "(B)" within."""
+    word = text.strip().partition("\n")[0].partition(" ")[0].lower()
+    word = "(" + word.removeprefix("(").replace(".", "")
+    for i in range(len(question.choices)):
+        mark = f"({LETTERS[i].lower()})"
+        if mark in word or (len(word) > 1 and mark.startswith(word)):
+            return i
+    return None
+
+
+def number(text, question):
+    """The first word, without a full stop, if it is a number."""
+    word = text.strip().split(" ")[0].rstrip(".").strip()
+    try:
+        float(word)
+    except ValueError:
+        return None
+    return word
 
 
 def marked_last(text, question):
@@ -224,6 +278,10 @@ PARSERS = {
     "exact": exact,
     "first of A-D": first_letter_d,
     "first of A-E": first_letter_e,
+    "first of A-H": first_letter_h,
+    "first mark": first_mark,
+    "first word": first_word,
+    "last of A-E": last_letter_e,
     "letter": letter_start,
     "letter mark": letter_mark,
     "letter word": letter_word,

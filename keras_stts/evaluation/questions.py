@@ -40,6 +40,9 @@ class Question:
             question is about.
         fps: Optional number, frames per second of a folder of images.
         subtitles: Optional tuple of (start, end, text), in seconds.
+        credit: Optional function of a parsed answer and the question, for
+            answers that can be partly right: the share, 0 to 1. By default an
+            answer is right if it equals `answer`.
 
     Example:
     ```python
@@ -65,6 +68,7 @@ class Question:
     clip: tuple | None = None
     fps: float | None = None
     subtitles: tuple | None = None
+    credit: Callable | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,8 +83,9 @@ class Benchmark:
             absolute or relative to the folder), `"question"` and `"answer"`,
             a text. With `"choices"`, a list of str, the answer is the index,
             the letter or the text of the right choice. The dict may also hold
-            `"categories"`, `"clip"`, `"fps"`, `"subtitles"` and `"parse"`, see
-            `Question`, and any other name that occurs in the prompt.
+            `"categories"`, `"clip"`, `"fps"`, `"subtitles"`, `"parse"` and
+            `"credit"`, see `Question`, and any other name that occurs in the
+            prompt.
         prompt: Str, a template with the names that `read` yields and
             `{options}`, by default the choices as lines `A. ...`.
         parse: Str or function that turns the model's text into an answer, see
@@ -96,6 +101,11 @@ class Benchmark:
         unparsed: Str. What the authors' code does with an answer that cannot
             be parsed: `"wrong"`, `"random"` (guess) or `"dropped"` (leave the
             question out). It is done with `reference_quirks=True` only.
+        figures: Optional function of a list of `Question` and a list of their
+            shares of right answers (0 to 1): a dict of str to float, what the
+            benchmark's authors report beside accuracy, see
+            `keras_stts.evaluation.figures`. `keras_stts.evaluate` returns it
+            as `"figures"`, and `table` shows the first.
 
     Example:
     ```python
@@ -124,6 +134,7 @@ class Benchmark:
     size: int | None = None
     group: str = ""
     unparsed: str = "wrong"
+    figures: Callable | None = None
 
     def __post_init__(self):
         _parser(self.parse)
@@ -206,6 +217,7 @@ class Benchmark:
             clip=row.get("clip"),
             fps=row.get("fps"),
             subtitles=row.get("subtitles"),
+            credit=row.get("credit"),
         )
         _check_parser(question)
         return question

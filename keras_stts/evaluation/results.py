@@ -18,7 +18,9 @@ MEANS = (
 )
 
 
-def summarize(model, questions, entries, num_frames, *, rule="wrong"):
+def summarize(
+    model, questions, entries, num_frames, *, rule="wrong", figures=None
+):
     """Results of the questions that were answered.
 
     Args:
@@ -28,6 +30,7 @@ def summarize(model, questions, entries, num_frames, *, rule="wrong"):
         num_frames: Int. Frames that a video is padded to, if entries do not
             say others.
         rule: Str, see `keras_stts.evaluation.scores.mark`.
+        figures: Optional function, see `Benchmark`.
 
     Returns:
         Dict of
@@ -35,6 +38,8 @@ def summarize(model, questions, entries, num_frames, *, rule="wrong"):
           `keras_stts.evaluation.scores.interval`), the number `"n"` of
           questions, `"unparsed"`, the share of answers that could not be
           parsed, and `"categories"`, the same for each category;
+        - `"figures"`, a dict, what the benchmark's authors report beside
+          accuracy, if they do;
         - means over the questions: `"vision_tokens"` that the language model
           sees, `"vision_tokens_left"` in its last layer, `"prompt_tokens"`
           beside them, `"answer_tokens"`, `"prefill_seconds"` and
@@ -57,6 +62,10 @@ def summarize(model, questions, entries, num_frames, *, rule="wrong"):
         for question, row in zip(questions, rows)
     ]
     result = score(questions, marks)
+    if figures is not None:
+        # An answer that does not count for the accuracy is wrong here.
+        shares = [float(item["right"] or 0) for item in marks]
+        result["figures"] = figures(questions, shares)
     for name in MEANS:
         result[name] = _mean([row[name] for row in rows])
     result["flops"] = _mean(_flops(model, num_frames, rows))
@@ -161,7 +170,8 @@ def table(results):
             replaces the default label, frames and pruning.
 
     Returns:
-        Str: accuracies in percent with their 95% intervals; unweighted means
+        Str: accuracies in percent with their 95% intervals, and below them the
+        figure that a benchmark's authors report instead; unweighted means
         of the short, the long and all published benchmarks of the table, for
         columns with results of all of them; and mean costs. Notes below the
         table say which questions were not counted.
@@ -182,8 +192,9 @@ def table(results):
     names = list(dict.fromkeys(result["benchmark"] for result in results))
     lines = [["", *columns]]
     for name in names:
-        cells = (column.get(name) for column in columns.values())
+        cells = [column.get(name) for column in columns.values()]
         lines.append([name, *map(_accuracy, cells)])
+        lines += _figure_line(name, cells)
     lines += _mean_lines(results, columns)
     for name, cost in COSTS.items():
         cells = [_mean_of(column, cost) for column in columns.values()]
@@ -197,6 +208,17 @@ def _accuracy(result):
         return "-"
     low, high = (100 * value for value in result["interval"])
     return f"{100 * result['accuracy']:.1f} ({low:.1f}-{high:.1f})"
+
+
+def _figure_line(name, cells):
+    """The first of the figures that a benchmark's authors report."""
+    found = [(result or {}).get("figures") or {} for result in cells]
+    for first in [figures for figures in found if figures][:1]:
+        figure = next(iter(first))
+        shares = [figures.get(figure) for figures in found]
+        percent = ["-" if s is None else f"{100 * s:.1f}" for s in shares]
+        return [[f"{name}, {figure}", *percent]]
+    return []
 
 
 def _mean_lines(results, columns):

@@ -178,6 +178,7 @@ class Run:
                 journal.entries,
                 self.converter.num_frames,
                 rule=rule,
+                figures=self.benchmark.figures,
             ),
             "environment": environment(),
         }

@@ -21,7 +21,7 @@ def interval(right, groups=None):
     all wrong, the effective number is that of the videos.
 
     Args:
-        right: List of bool.
+        right: List of bool, or of shares from 0 to 1.
         groups: Optional list, the video of each question. By default each
             question has a video of its own.
 
@@ -77,8 +77,8 @@ def mark(question, text, rule="wrong", *, seed=0):
         seed: Int. Guesses depend on it and on the question's id.
 
     Returns:
-        Dict of `"parsed"`, `"right"` (bool, `None` if it does not count) and
-        `"unparsed"` (bool).
+        Dict of `"parsed"`, `"right"` (bool; a share from 0 to 1 if the question
+        has a `credit`; `None` if it does not count) and `"unparsed"` (bool).
     """
     parsed = _as_answer(question.parse(text, question), question)
     unparsed = parsed is None
@@ -87,8 +87,14 @@ def mark(question, text, rule="wrong", *, seed=0):
         parsed = guess.randrange(len(question.choices))
     right = None
     if not (unparsed and rule == "dropped"):
-        right = parsed == question.answer
+        right = _right(parsed, question)
     return {"parsed": parsed, "right": right, "unparsed": unparsed}
+
+
+def _right(parsed, question):
+    if question.credit is None or parsed is None:
+        return parsed == question.answer
+    return float(question.credit(parsed, question))
 
 
 def _as_answer(parsed, question):

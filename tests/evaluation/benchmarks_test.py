@@ -46,6 +46,11 @@ def test_all_published_benchmarks_are_there():
         "video_eval_pro": 32,
         "egoschema": 32,
         "tempcompass": 192,
+        "video_mme_v2": 64,
+        "video_mme_v2_subtitles": 64,
+        "minerva": 32,
+        "tvbench": 100,
+        "vsi_bench": 16,
     }
     quirks = {n: b.unparsed for n, b in BENCHMARKS.items()}
     assert {n: rule for n, rule in quirks.items() if rule != "wrong"} == {
@@ -55,6 +60,9 @@ def test_all_published_benchmarks_are_there():
         "longvideobench_subtitles": "random",
         "video_mme": "dropped",
         "video_mme_subtitles": "dropped",
+        "video_mme_v2": "dropped",
+        "video_mme_v2_subtitles": "dropped",
+        "minerva": "random",
     }
 
 

@@ -226,7 +226,148 @@ def egoschema(folder):
     write_parquet(path, [row, {**row, "question_idx": "11", "answer": "0"}])
 
 
+def video_mme_v2(folder):
+    """Columns as the authors' script names them; the options of its README."""
+    people = ("Malaysian", "British", "Singaporean", "German", "Canadian")
+    people += ("Chinese", "American", "Cannot be determined")
+    lines = [f"{x}. {who}." for x, who in zip("ABCDEFGH", people)]
+    row = {
+        "video_id": "001",
+        "url": "https://www.youtube.com/watch?v=abc",
+        "group_type": "logic",
+        "group_structure": "[1, [2, 3], 4]",
+        "question": "What is the ethnicity of the protagonist's mother?",
+        "options": "\n".join(lines),
+        "level": "1",
+        "second_head": "Frames & Audio",
+        "third_head": "Recognition",
+    }
+    rows = [
+        row | {"question_id": f"001-{i + 1}", "answer": answer}
+        for i, answer in enumerate("HFAB")
+    ]
+    write_parquet(folder / "test.parquet", rows)
+    said = zip(("Hello", "world"), (0.5, 0.8), (0.8, 1.1))
+    keys = ("text", "start_time", "end_time")
+    write_lines(
+        folder / "subtitle/001.jsonl", [dict(zip(keys, word)) for word in said]
+    )
+
+
+def minerva(folder):
+    """Fields as the README lists them."""
+    row = {
+        "key": "abc_0",
+        "video_id": "L9tAbQS6Mxk",
+        "question": "How many shots are made? ",
+        "answer": "Three",
+        "answer_id": 3,
+        "reasoning": "At 01:10 the first one ...",
+        "question type": "Counting, Temporal Reasoning",
+        "split": "Sports",
+        "category": "Basketball",
+    }
+    row |= {
+        f"answer_choice_{i}": name
+        for i, name in enumerate(("Zero", "One ", "Two", "Three", "Four"))
+    }
+    other = {**row, "key": "abc_1", "answer_id": 0}
+    other["question_type"] = other.pop("question type")  # lmms-eval's copy.
+    write_json(folder / "minerva.json", [row, other])
+
+
+def tvbench(folder):
+    """Two rows of the published files."""
+    row = {
+        "video": "EK5K1.mp4",
+        "question": "At what moment in the video does the action 'the person "
+        "takes a lollipop from a box' occur?",
+        "candidates": [
+            "At the end of the video.",
+            "In the middle of the video.",
+            "At the beginning of the video.",
+            "Throughout the entire video.",
+        ],
+        "answer": "Throughout the entire video.",
+        "start": 19.5,
+        "end": 36.4,
+        "accurate_start": 19.5,
+        "accurate_end": 36.4,
+    }
+    write_json(folder / "json/action_localization.json", [row])
+    row = {
+        "video": "video_12582.mp4",
+        "question": "Which direction does the brown cube move in the video?",
+        "answer": "Down and to the left.",
+        "candidates": [
+            "Down and to the left.",
+            "Up and to the right.",
+            "Down and to the right.",
+            "Up and to the left.",
+        ],
+    }
+    write_json(folder / "json/moving_direction.json", [row])
+
+
+def vsi_bench(folder):
+    """Two rows of the published file; the second one's answer is made up."""
+    row = {
+        "id": 0,
+        "dataset": "arkitscenes",
+        "scene_name": "41069025",
+        "question_type": "object_counting",
+        "question": "How many table(s) are in this room?",
+        "ground_truth": "4",
+        "options": None,
+        "pruned": False,
+    }
+    other = {
+        "id": 957,
+        "dataset": "arkitscenes",
+        "scene_name": "41069025",
+        "question_type": "object_rel_direction_hard",
+        "question": "If I am standing by the stove and facing the sofa, is the "
+        "tv to my front-left, front-right, back-left, or back-right?\nThe "
+        "directions refer to the quadrants of a Cartesian plane (if I am "
+        "standing at the origin and facing along the positive y-axis).",
+        "ground_truth": "C",
+        "options": [
+            "A. front-left",
+            "B. back-right",
+            "C. back-left",
+            "D. front-right",
+        ],
+        "pruned": False,
+    }
+    write_lines(folder / "test.jsonl", [row, other])
+
+
+V2 = (
+    "{}\nQuestion: What is the ethnicity of the protagonist's mother?\n"
+    "A. Malaysian.\nB. British.\nC. Singaporean.\nD. German.\nE. Canadian.\n"
+    "F. Chinese.\nG. American.\nH. Cannot be determined.\nSelect the best "
+    "answer to the following multiple-choice question based on the video. "
+    "Respond with only the letter (A, B, C, D, E, F, G, or H) of the correct "
+    "option."
+)
 PROMPTS = {
+    "video_mme_v2": V2.format("These are the frames of a video."),
+    "video_mme_v2_subtitles": V2.format(
+        "These are the frames of a video. This video's subtitles are listed "
+        "below:\nHello world"
+    ),
+    "minerva": "How many shots are made?\nA. Zero\nB. One\nC. Two\nD. Three\n"
+    f"E. Four\n{DIRECTLY}",
+    "tvbench": "Carefully watch the video and pay attention to the cause and "
+    "sequence of events, the detail and movement of objects, and the action "
+    "and pose of persons. Based on your observations, select the best option "
+    "that accurately addresses the question.\nQuestion: At what moment in the "
+    "video does the action 'the person takes a lollipop from a box' occur?\n"
+    "Options:\n(A) At the end of the video.\n(B) In the middle of the video.\n"
+    "(C) At the beginning of the video.\n(D) Throughout the entire video.\n"
+    "Only give the best option.",
+    "vsi_bench": "These are frames of a video.\nHow many table(s) are in this "
+    "room?\nPlease answer the question using a single word or phrase.",
     "nextqa": "why does he run\nA. reason 0\nB. reason 1\nC. reason 2\n"
     f"D. reason 3\nE. reason 4\n{DIRECTLY}",
     "perception_test": "Is the camera moving?\nA. No\nB. Yes\n"
@@ -255,6 +396,11 @@ PROMPTS = {
 }
 # Of the first question: its video, and of all: the right choices.
 FACTS = {
+    "video_mme_v2": ("videos/001.mp4", [7, 5, 0, 1]),
+    "video_mme_v2_subtitles": ("videos/001.mp4", [7, 5, 0, 1]),
+    "minerva": ("videos/L9tAbQS6Mxk.mp4", [3, 0]),
+    "tvbench": ("video/action_localization/EK5K1.mp4", [3, 0]),
+    "vsi_bench": ("arkitscenes/41069025.mp4", ["4", 2]),
     "nextqa": ("NExTVideo/42.mp4", [3, 0]),
     "perception_test": ("videos/video_1.mp4", [1, 2]),
     "mvbench": ("video/star/Charades_v1_480/ABC.mp4", [2, 0]),

@@ -199,6 +199,40 @@ CASES = {
         "12": NONE,
         "down the hill": NONE,
     },
+    ("first of A-H", COLOURS): {
+        "Final Answer: H": 7,
+        "The best answer is\nG.": 6,
+        "Answer: C": C,
+        "i think so": NONE,
+        "": NONE,
+    },
+    ("last of A-E", COLOURS): {
+        "The answer is B. Not C": B,
+        "option: d": D,
+        "Between A and E": E,
+        "The best answer is C": C,
+        "none": NONE,
+    },
+    ("first mark", COLOURS): {
+        "B": B,
+        "b) dark green": B,
+        "(B)": B,
+        "(C).": C,
+        "C.": C,
+        "(A), since": A,
+        "\nB\nbecause": B,
+        "(E)": NONE,
+        "Dark green": NONE,
+        "": NONE,
+    },
+    ("first word", COLOURS): {
+        "B. Dark green": B,
+        "c": C,
+        "B": B,
+        "(B)": NONE,
+        "E": NONE,
+        "": NONE,
+    },
 }
 TABLE = [
     (name, choices, text, wanted)
