@@ -42,8 +42,16 @@ def import_readers():
         "times": sampled_times,
         "shape": sampled_shape,
         "facts": measure_video,
+        "image": read_image,
     }
     return readers, name_of
+
+
+def read_image(source):
+    # Imported here, as most processes read no image.
+    from keras_stts.data import image
+
+    return image.read_image(source)
 
 
 def limit_memory(most):

@@ -138,6 +138,14 @@ class DecodePool:
         """
         return self._submit("facts", source, **kwargs)
 
+    def submit_image(self, source):
+        """Start to read an image; see `submit`.
+
+        Returns:
+            A `concurrent.futures.Future` of uint8 (H, W, 3).
+        """
+        return self._submit("image", source)
+
     def _submit(self, what, source, **kwargs):
         task = {"source": portable(source), **kwargs}
         return self._threads.submit(self._run, what, task)

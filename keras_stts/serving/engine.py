@@ -1,0 +1,194 @@
+"""The model behind a server: from conversations to answers."""
+
+import dataclasses
+
+import numpy as np
+
+from keras_stts.serving.refusals import Refused
+from keras_stts.serving.refusals import refusing
+from keras_stts.serving.sampler import RowSampler
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """A request as a row of a batch.
+
+    Attributes:
+        arrays: Dict of the model's inputs, without the axis of the batch.
+        asked: `keras_stts.serving.protocol.Asked`.
+        length: Int. Most tokens of the answer.
+        prompt_tokens: Int, all tokens of the prompt.
+        vision_tokens: Int. Tokens of videos and images among them, with the
+            times and marks around frames.
+    """
+
+    arrays: dict
+    asked: object
+    length: int
+    prompt_tokens: int
+    vision_tokens: int
+
+    @property
+    def shapes(self):
+        """What rows of a batch have in common."""
+        return tuple((n, a.shape) for n, a in sorted(self.arrays.items()))
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """Attributes: text: Str; tokens: Int; reason: `"stop"` or `"length"`."""
+
+    text: str
+    tokens: int
+    reason: str
+
+
+class Engine:
+    """Answers batches of requests, filled up to one size.
+
+    A model is compiled anew for each number of rows, so there is one.
+
+    Args:
+        model: A `VideoVLM` with a preprocessor. From now on it draws tokens
+            with a `RowSampler`.
+        limits: `keras_stts.serving.limits.Limits`.
+    """
+
+    def __init__(self, model, limits):
+        self.model = model
+        self.preprocessor = model.preprocessor
+        self._most = limits.max_tokens or self.preprocessor.sequence_length
+        self._size = limits.max_batch
+        self._stops = [int(i) for i in self.preprocessor.stop_token_ids]
+        self._sampler = RowSampler(limits.max_batch)
+        model.compile(sampler=self._sampler)
+
+    def check_media(self, media):
+        """Raise unless the model can be shown so many videos and images.
+
+        Args:
+            media: List of pairs of a kind and an address.
+
+        Raises:
+            Refused: If it cannot.
+        """
+        kinds = [kind for kind, _ in media]
+        layout = self.preprocessor.input_layout
+        most = {
+            "video": self._most_videos(),
+            "image": self.preprocessor.num_images,
+        }
+        for kind, number in most.items():
+            if kinds.count(kind) > number:
+                raise Refused(
+                    f"This server takes up to {number} {kind}s in a request. "
+                    f"Received: {kinds.count(kind)}. (Who runs it can choose "
+                    "another number, if the model allows it.)",
+                    param="messages",
+                )
+        if layout.needs_video and most["video"] and "video" not in kinds:
+            raise Refused(
+                "This model needs a video in each request. Received: none. "
+                'Add a part {"type": "video_url", "video_url": {"url": ...}}.',
+                param="messages",
+            )
+
+    def _most_videos(self):
+        if not self.preprocessor.num_frames:
+            return 0
+        return getattr(self.preprocessor, "num_videos", 1)
+
+    def prepare(self, asked, media):
+        """The `Row` of a request.
+
+        Args:
+            asked: `keras_stts.serving.protocol.Asked`.
+            media: List of pairs of a kind and what was read.
+
+        Raises:
+            Refused: If the conversation is invalid, or too long.
+        """
+        with refusing("messages"):
+            x = self.preprocessor.generate_preprocess(
+                self._example(asked, media)
+            )
+        arrays = {name: np.asarray(value)[0] for name, value in x.items()}
+        text = int(arrays["padding_mask"].sum())
+        vision = int(arrays["vision_mask"].sum())
+        room = len(arrays["padding_mask"]) - text
+        wanted = asked.max_tokens or min(room, self._most)
+        if wanted > min(room, self._most):
+            raise Refused(
+                "The answer must have room after the prompt. Received: "
+                f"max_tokens={wanted}, and there is room for "
+                f"{min(room, self._most)}. Ask for fewer.",
+                param="max_tokens",
+                code="context_length_exceeded",
+            )
+        return Row(arrays, asked, wanted, text + vision, vision)
+
+    def _example(self, asked, media):
+        shown = {
+            kind: [value for k, value in media if k == kind]
+            for kind in ("video", "image")
+        }
+        example = {"prompts": [asked.messages]}
+        if self.preprocessor.num_frames and shown["video"]:
+            videos = shown["video"]
+            example["videos"] = [videos[0] if len(videos) == 1 else videos]
+        if self.preprocessor.num_images:
+            example["images"] = [shown["image"]]
+        return example
+
+    def answer(self, rows):
+        """Answers to rows of the same shapes, as many as a batch at most.
+
+        Args:
+            rows: List of `Row`.
+
+        Returns:
+            List of `Answer`.
+        """
+        filled = rows + rows[:1] * (self._size - len(rows))
+        self._sampler.set_rows(
+            [row.asked.temperature for row in filled],
+            [row.asked.top_p for row in filled],
+            [row.length for row in filled],
+        )
+        x = {
+            name: np.stack([row.arrays[name] for row in filled])
+            for name in rows[0].arrays
+        }
+        generate = self.model.make_generate_function()
+        token_ids = generate(x, stop_token_ids=self._stops)["token_ids"]
+        return self._answers(rows, x["padding_mask"], _numpy(token_ids))
+
+    def _answers(self, rows, prompts, token_ids):
+        prompts, token_ids = prompts[: len(rows)], token_ids[: len(rows)]
+        lengths = np.array([row.length for row in rows])[:, None]
+        places = np.arange(prompts.shape[1]) - prompts.sum(-1, keepdims=True)
+        spoken = (places >= 0) & (places < lengths)
+        stops = np.isin(token_ids, self._stops) & spoken
+        spoken &= np.cumsum(stops, axis=-1) == 0
+        texts = self.preprocessor.generate_postprocess(
+            {"token_ids": token_ids, "padding_mask": spoken}
+        )
+        ended = stops.any(-1)
+        return [
+            _stopped(text, row.asked.stop, int(count), bool(end))
+            for text, row, count, end in zip(texts, rows, spoken.sum(-1), ended)
+        ]
+
+
+def _stopped(text, stops, tokens, ended):
+    """The `Answer` up to the first text at which a request stops."""
+    places = [p for p in map(text.find, stops) if p >= 0]
+    if places:
+        return Answer(text[: min(places)], tokens, "stop")
+    return Answer(text, tokens, "stop" if ended else "length")
+
+
+def _numpy(tensor):
+    import keras
+
+    return keras.ops.convert_to_numpy(tensor)

@@ -1,0 +1,151 @@
+"""Answers of batches are those of the model, each row with its settings."""
+
+import keras
+import keras_hub
+import numpy as np
+import pytest
+
+import keras_stts
+from keras_stts.serving.engine import Engine
+from keras_stts.serving.limits import Limits
+from keras_stts.serving.protocol import Asked
+from keras_stts.serving.refusals import Refused
+
+QUESTIONS = 3
+
+
+CLIPS = [keras_stts.datasets.shapes.render("test", i) for i in range(3)]
+
+
+@pytest.fixture(scope="module")
+def asked():
+    """Pairs of frames and questions."""
+    return [(clip.frames, clip.questions[0]["question"]) for clip in CLIPS]
+
+
+@pytest.fixture(scope="module")
+def expected():
+    """What the model answers if it takes the likeliest tokens."""
+    return [clip.questions[0]["answer"] for clip in CLIPS]
+
+
+@pytest.fixture(scope="module")
+def engine():
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
+    return Engine(model, Limits(max_batch=QUESTIONS))
+
+
+def row_of(engine, pair, **settings):
+    frames, question = pair
+    content = [{"type": "video"}, {"type": "text", "text": question}]
+    messages = [{"role": "user", "content": content}]
+    wanted = Asked(messages, [("video", "")], **settings)
+    return engine.prepare(wanted, [("video", frames)])
+
+
+def test_answers(engine, asked, expected):
+    rows = [row_of(engine, pair) for pair in asked]
+    answers = engine.answer(rows)
+    assert [answer.text for answer in answers] == expected
+    assert {answer.reason for answer in answers} == {"stop"}
+    tokenizer = engine.preprocessor.tokenizer
+    counts = [len(tokenizer(text)) for text in expected]
+    assert [answer.tokens for answer in answers] == counts
+
+
+def test_generate_says_so(asked, expected):
+    if keras.config.backend() != "torch":
+        pytest.skip("One is enough, as this compiles another program.")
+    model = keras_stts.VideoVLM.from_preset(
+        "shapes_tiny", prune_ratio=0.5, sampler="greedy"
+    )
+    frames, questions = zip(*asked)
+    x = {"videos": list(frames), "prompts": list(questions)}
+    assert model.generate(x) == expected
+
+
+def test_fewer_rows_run_the_same_program(engine, asked, expected):
+    before = engine.model.generate_function
+    for pair, text in zip(asked, expected):
+        (answer,) = engine.answer([row_of(engine, pair)])
+        assert answer.text == text
+    assert engine.model.generate_function is before
+
+
+def test_counts_of_a_prompt(engine, asked):
+    row = row_of(engine, asked[0])
+    x = engine.preprocessor.generate_preprocess(
+        {"videos": [asked[0][0]], "prompts": [asked[0][1]]}
+    )
+    assert row.vision_tokens == x["vision_mask"].sum()
+    assert row.prompt_tokens == row.vision_tokens + x["padding_mask"].sum()
+    for name, value in x.items():
+        np.testing.assert_array_equal(row.arrays[name], value[0], err_msg=name)
+
+
+def test_rows_have_their_own_settings(engine, asked, expected):
+    """One is cut, one is drawn of few tokens, one stops at a text."""
+    text = expected[2]
+    rows = [
+        row_of(engine, asked[0], temperature=2.0, max_tokens=2),
+        row_of(engine, asked[1], temperature=2.0, top_p=1e-6),
+        row_of(engine, asked[2], stop=("never", text[1])),
+    ]
+    answers = engine.answer(rows)
+    assert answers[0].tokens <= 2
+    assert answers[1].text == expected[1]
+    assert answers[2].text == text[:1]
+    assert answers[2].reason == "stop"
+
+
+def test_a_length_is_kept(engine, asked):
+    """At a temperature at which answers are long."""
+    settings = {"temperature": 2.0, "max_tokens": 1}
+    rows = [row_of(engine, pair, **settings) for pair in asked]
+    for answer in engine.answer(rows):
+        assert answer.tokens <= 1
+        assert answer.reason == ("length" if answer.tokens else "stop")
+
+
+def test_drawn_tokens_vary(engine, asked):
+    rows = [row_of(engine, asked[0], temperature=2.0)] * QUESTIONS
+    texts = {a.text for _ in range(4) for a in engine.answer(rows)}
+    assert len(texts) > 1
+
+
+@pytest.mark.parametrize(
+    "settings, question, reason",
+    [
+        ({"max_tokens": 65}, "why?", "room"),
+        ({}, "why? " * 100, "sequence_length|room"),
+        ({}, "<|video|>", "vision tokens"),
+    ],
+)
+def test_refused(engine, asked, settings, question, reason):
+    with pytest.raises(Refused, match=reason) as found:
+        row_of(engine, (asked[0][0], question), **settings)
+    assert found.value.status == 400
+
+
+@pytest.mark.parametrize(
+    "kinds, reason",
+    [
+        ([], "needs a video"),
+        (["video", "video"], "up to 1 video"),
+        (["video", "image"], "up to 0 image"),
+    ],
+)
+def test_media_are_refused(engine, kinds, reason):
+    with pytest.raises(Refused, match=reason):
+        engine.check_media([(kind, "") for kind in kinds])
+
+
+def test_the_longest_answer_of_a_server(asked):
+    if keras.config.backend() != "torch":
+        pytest.skip("One is enough, as this compiles another program.")
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
+    assert not isinstance(model.sampler, keras_hub.samplers.GreedySampler)
+    engine = Engine(model, Limits(max_batch=1, max_tokens=1))
+    assert row_of(engine, asked[0]).length == 1
+    with pytest.raises(Refused, match="room for 1"):
+        row_of(engine, asked[0], max_tokens=2)
