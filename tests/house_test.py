@@ -32,6 +32,7 @@ MOST_LINES, MEDIAN_LINES, MEDIAN_FUNCTION, MOST_POSITIONAL = 400, 140, 12, 5
 OF_KERAS = {"build", "call", "compute_output_spec", "from_config", "quantize"}
 OF_KERAS |= {"fit", "from_preset", "generate", "make_predict_function"}
 OF_KERAS |= {"make_test_function", "make_train_function"}
+FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def is_private(name):
@@ -52,7 +53,7 @@ def is_reached_into(name, user):
 def defined(tree):
     """Names that a module gives to what is its own."""
     for node in ast.walk(tree):
-        if isinstance(node, (ast.FunctionDef, ast.ClassDef)):
+        if isinstance(node, (*FUNCTIONS, ast.ClassDef)):
             yield node.name
         elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
             yield node.id
@@ -147,7 +148,7 @@ def test_caches_have_bounds():
         node.name
         for name, tree in modules().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and is_unbounded(node)
+        if isinstance(node, FUNCTIONS) and is_unbounded(node)
     }
     calls = {
         name
@@ -172,7 +173,7 @@ def test_small_rooms():
         node.end_lineno - node.lineno + 1
         for tree in modules().values()
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef)
+        if isinstance(node, FUNCTIONS)
     ]
     assert statistics.median(functions) <= MEDIAN_FUNCTION
 
@@ -194,7 +195,7 @@ def test_options_are_told_by_name():
         f"{name}.{node.name}"
         for name, tree in modules().items()
         for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) and is_untidy(node)
+        if isinstance(node, FUNCTIONS) and is_untidy(node)
         if node.name not in OF_KERAS
         if not (name.startswith(TEMPLATES) and node.name in OF_JINJA)
     ]

@@ -10,6 +10,7 @@ from keras_stts.serving.engine import Engine
 from keras_stts.serving.limits import Limits
 from keras_stts.serving.protocol import Asked
 from keras_stts.serving.refusals import Refused
+from keras_stts.serving.sampler import RowSampler
 
 QUESTIONS = 3
 
@@ -107,10 +108,22 @@ def test_a_length_is_kept(engine, asked):
         assert answer.reason == ("length" if answer.tokens else "stop")
 
 
-def test_drawn_tokens_vary(engine, asked):
-    rows = [row_of(engine, asked[0], temperature=2.0)] * QUESTIONS
-    texts = {a.text for _ in range(4) for a in engine.answer(rows)}
-    assert len(texts) > 1
+def test_drawn_tokens():
+    """Of equally likely tokens, or of two of which one is likely."""
+    rows = 50
+    sampler = RowSampler(rows)
+    logits = np.tile([[1.0, 1.0, 1.0, -9.0], [2.0, 1.0, 9.0, -9.0]], (25, 1))
+    share = 0.5 + 0.5 * (np.arange(rows) < 40)
+    temperatures = np.arange(rows) >= 20
+    sampler.set_rows(temperatures, share, np.ones(rows))
+    probabilities = sampler.compute_probabilities(logits)
+    tokens = keras.ops.convert_to_numpy(sampler.get_next_token(probabilities))
+    assert set(tokens[:20:2]) <= {0, 1, 2}
+    assert set(tokens[1:20:2]) == {2}  # The likeliest.
+    assert len(set(tokens[20:40:2])) > 1
+    assert set(tokens[40::2]) <= {0, 1, 2}  # Two of them, of equal share.
+    assert len(set(tokens[40::2])) <= 2
+    assert set(tokens[41::2]) == {2}
 
 
 @pytest.mark.parametrize(
