@@ -2,34 +2,60 @@
 
 Everywhere: frames are uint8 (T, H, W, 3) of any size and aspect, kept is bool
 (T, P) and scores are finite numbers (T, P), P blocks a frame in row order.
-`grid` is `(rows, columns)` of the blocks, by default a square. Anything else
-raises a ValueError. The colours of scores span 0 to 1 or, if some lie outside
-of it, the smallest to the largest.
+`grid` is `(rows, columns)` of the blocks, by default a square. Groups are int
+(T, N), which of the N patches of a frame were merged with which, and
+`patch_grid` their rows and columns; `VideoVLM.kept_blocks` returns all of this.
+Anything else raises a ValueError. The colours of scores span 0 to 1 or, if some
+lie outside of it, the smallest to the largest.
+
+Pruned blocks are dimmed and striped: stripes show in dark scenes, in print
+without colour, and to readers with any kind of colour blindness.
 """
 
-import math
+import functools
 import os
 
 import numpy as np
 
-from keras_stts.drawing import GREY
+from keras_stts import annotated_video
+from keras_stts import painting
 from keras_stts.drawing import INK
 from keras_stts.drawing import import_matplotlib
-from keras_stts.drawing import new_figure
+from keras_stts.pages import COLORMAP
+from keras_stts.pages import KEPT
+from keras_stts.pages import MERGED
+from keras_stts.pages import WHOLE
+from keras_stts.pages import draw_groups
+from keras_stts.pages import draw_kept
+from keras_stts.pages import draw_scores
+from keras_stts.pages import explain
+from keras_stts.pages import limits
+from keras_stts.pages import page
+from keras_stts.picture_checks import are_groups
+from keras_stts.picture_checks import check
+from keras_stts.picture_checks import check_groups
+from keras_stts.picture_checks import require
 
-__all__ = ["overlay", "plot_comparison", "plot_kept", "write_annotated"]
+__all__ = [
+    "overlay",
+    "overlay_groups",
+    "plot_comparison",
+    "plot_kept",
+    "write_annotated",
+    "write_side_by_side",
+]
 
-COLORMAP = "viridis"
-KEPT = "Kept blocks"  # What the row of `plot_kept` is called.
-DIMMED = "dimmed: pruned, the language model does not see it"
+SEEN = "What the language model sees of the video"
 
 
-def overlay(frames, kept, grid=None, *, scale=1):
+def overlay(frames, kept, grid=None, *, scale=1, stripes=False):
     """Dims the pruned blocks of frames.
 
     Args:
         frames, kept, grid: see the top of this module.
         scale: int. Each pixel becomes `scale` by `scale` pixels.
+        stripes: bool. Whether pruned blocks are striped, too, so that dark
+            scenes show which ones they are.
 
     Returns:
         uint8 (T, H * scale, W * scale, 3).
@@ -41,15 +67,39 @@ def overlay(frames, kept, grid=None, *, scale=1):
     >>> overlay(frames, kept)[0, :, 0, 0].tolist()
     [200, 200, 71, 71]
     """
-    frames, kept, _, grid = _check(frames, kept, None, grid)
+    frames, kept, _, grid = check(frames, kept, None, grid)
+    frames = _enlarged(frames, scale)
+    return painting.pruned(frames, kept, grid, stripes=stripes)
+
+
+def overlay_groups(frames, groups, grid=None, *, scale=1):
+    """Gives patches that were merged the mean colour of their group.
+
+    Lines separate groups that touch. A patch that is alone keeps its pixels.
+
+    Args:
+        frames, groups: see the top of this module.
+        grid: optional (rows, columns) of the N patches; default: a square.
+        scale: int. Each pixel becomes `scale` by `scale` pixels.
+
+    Returns:
+        uint8 (T, H * scale, W * scale, 3).
+
+    Example:
+
+    >>> frames = np.arange(4, dtype="uint8").reshape(1, 2, 2, 1) * 20
+    >>> groups = np.array([[0, 1, 2, 0]])  # The first and the last patch.
+    >>> overlay_groups(frames.repeat(3, -1), groups)[0, 0, 0].tolist()
+    [30, 30, 30]
+    """
+    frames, groups, grid = check_groups(frames, groups, grid)
+    return painting.grouped(_enlarged(frames, scale), groups, grid)
+
+
+def _enlarged(frames, scale):
     rule = "`scale` must be a whole number from 1."
-    _require(scale in range(1, 1000), rule, f"scale={scale}", "Pass 1.")
-    frames = frames.repeat(int(scale), axis=1).repeat(int(scale), axis=2)
-    # In 256ths: mostly luma, with a hint of the colour, at a third of light.
-    luma = frames @ np.array([77, 150, 29], "uint16") >> 8
-    dim = 23 * frames.astype("uint16") + 69 * luma[..., None] >> 8
-    mask = _stretch(kept[..., None], grid, frames)
-    return np.where(mask, frames, dim.astype("uint8"))
+    require(scale in range(1, 1000), rule, f"scale={scale}", "Pass 1.")
+    return painting.enlarged(frames, scale)
 
 
 def plot_kept(
@@ -61,18 +111,26 @@ def plot_kept(
     title=None,
     max_frames=8,
     grid=None,
+    groups=None,
+    patch_grid=None,
 ):
     """Draws frames with pruned blocks dimmed, and their scores below.
 
+    With groups, it draws the frames and what was merged. A video that is dark
+    throughout is drawn brighter, and the legend says how much.
+
     Args:
-        frames, kept, scores, grid: see the top of this module.
-        timestamps, title: (T,) seconds, written under the frames, and str.
+        frames, kept, scores, grid, groups, patch_grid: see the top of this
+            module.
+        timestamps, title: (T,) seconds, written under the frames, and str;
+            default: a title that says what is drawn; `""`: none.
         max_frames: int. Of more frames, this many are shown, evenly spaced
             from frame 0.
 
     Returns:
-        A matplotlib `Figure`, 150 dots an inch when saved. A notebook displays
-        it as the last line of a cell. It is not registered with pyplot.
+        A matplotlib `Figure`, 150 to 300 dots an inch when saved, so that
+        frames keep their pixels if they can. A notebook displays it as the
+        last line of a cell. It is not registered with pyplot.
 
     Example:
 
@@ -80,14 +138,19 @@ def plot_kept(
     >>> kept = np.arange(32).reshape(2, 16) < 20
     >>> figure = plot_kept(frames, kept, title="A dark day")
     """
+    rows = {KEPT: kept}
+    if groups is not None:
+        _, groups, _ = check_groups(frames, groups, patch_grid)
+        rows = {WHOLE if np.all(kept) else KEPT: kept, MERGED: groups}
     return plot_comparison(
         frames,
-        {KEPT: kept},
+        rows,
         scores,
         timestamps=timestamps,
         title=title,
         max_frames=max_frames,
         grid=grid,
+        patch_grid=patch_grid,
     )
 
 
@@ -100,12 +163,15 @@ def plot_comparison(
     title=None,
     max_frames=8,
     grid=None,
+    patch_grid=None,
 ):
     """Draws the same frames as `plot_kept`, with a row for each variant.
 
     Args:
-        kept_by_name: dict of label to bool (T, P), the rows from the top.
-        frames, scores, timestamps, title, max_frames, grid: see `plot_kept`.
+        kept_by_name: dict of label to bool (T, P), or to int (T, N), groups
+            of merged patches; the rows from the top.
+        frames, scores, timestamps, title, max_frames, grid, patch_grid: see
+            `plot_kept`.
 
     Example:
 
@@ -113,45 +179,75 @@ def plot_comparison(
     >>> half = np.arange(32).reshape(2, 16) < 16
     >>> figure = plot_comparison(frames, {"0%": half | True, "50%": half})
     """
-    shapes = [np.shape(kept) for kept in kept_by_name.values()]
+    rows = {name: np.asarray(row) for name, row in kept_by_name.items()}
+    masks = [row for row in rows.values() if not are_groups(row)]
+    shapes = [row.shape for row in masks]
     rule = "Variants must have one shape (T, P), and max_frames be 1 or more."
     received = f"shapes={shapes}, max_frames={max_frames}"
-    good = len(set(shapes)) == 1 and max_frames > 0
-    _require(good, rule, received, "Pass at least one variant and frame.")
-    for kept in kept_by_name.values():
-        frames, _, scores, blocks = _check(frames, kept, scores, grid)
-    total, form = len(frames), "frame {}" if timestamps is None else "{:.1f} s"
-    times = range(total) if timestamps is None else timestamps
-    rule = "`timestamps` must be (T,), one a frame."
-    received = f"shape {np.shape(times)} for {total} frames"
-    _require(np.shape(times) == (total,), rule, received, "Pass all or None.")
-    shown = np.linspace(0, total - 0.5, min(total, max_frames)).astype(int)
-    frames = frames[shown]
-    figure, axes = _page(frames, kept_by_name, scores, title)
-    for row, (name, kept) in zip(axes, kept_by_name.items()):
-        what = "of the video" if name == KEPT else "kept"
-        _label(row[0], name, f"{np.mean(kept):.0%} {what}")
-        _draw_kept(row, frames, np.asarray(kept)[shown], blocks)
-    for axis, frame in zip(row, shown):
-        axis.set_xlabel(form.format(times[frame]), size=min(12, 125 / len(row)))
+    good = rows and len(set(shapes)) <= 1 and max_frames > 0
+    require(good, rule, received, "Pass at least one variant and frame.")
+    for row in rows.values():
+        if are_groups(row):
+            frames, _, patches = check_groups(frames, row, patch_grid)
+        else:
+            frames, _, scores, blocks = check(frames, row, scores, grid)
+    rule = "`scores` need a row of kept blocks."
+    good = masks or scores is None
+    require(good, rule, f"rows {', '.join(rows)}", "Leave scores out.")
+    times, shown = _times(timestamps, len(frames), max_frames)
+    bright, gain = painting.brightened(frames)
+    frames = bright[shown]
+    figure, axes = page(frames, rows, scores, SEEN if title is None else title)
+    for axis, (name, row) in zip(axes, rows.items()):
+        if are_groups(row):
+            draw_groups(axis, frames, (name, row, shown), patches)
+        else:
+            draw_kept(axis, frames, (name, row, shown), blocks)
+    for axis, time in zip(axes[len(rows) - 1], times):
+        axis.set_xlabel(time, size=min(12, 125 / len(times)), color=INK)
     if scores is not None:
-        heat = _stretch(scores[shown, :, None], blocks, frames)
-        _draw_scores(figure, axes[-1], heat, _limits(scores))
-    if not all(np.all(kept) for kept in kept_by_name.values()):
-        _explain(figure)
+        heat = scores[shown, :, None]
+        heat = painting.stretched(heat, blocks, frames)
+        draw_scores(figure, axes[-1], heat, limits(scores))
+    explain(figure, rows.values(), gain)
     return figure
 
 
+def _times(timestamps, total, max_frames):
+    """What is written under the frames that are shown, and which they are."""
+    form = "frame {}" if timestamps is None else "{:.1f} s"
+    times = range(total) if timestamps is None else timestamps
+    rule = "`timestamps` must be (T,), one a frame."
+    received = f"shape {np.shape(times)} for {total} frames"
+    require(np.shape(times) == (total,), rule, received, "Pass all or None.")
+    shown = np.linspace(0, total - 0.5, min(total, max_frames)).astype(int)
+    return [form.format(times[frame]) for frame in shown], shown
+
+
 def write_annotated(
-    path, frames, kept, scores=None, *, fps=2.0, scale=None, grid=None
+    path,
+    frames,
+    kept,
+    scores=None,
+    *,
+    fps=None,
+    scale=None,
+    grid=None,
+    timestamps=None,
+    groups=None,
+    patch_grid=None,
 ):
     """Writes a video with pruned blocks dimmed, beside its scores if given.
 
+    With groups, what was merged is beside it, too.
+
     Args:
         path: str or path-like, ending in `.mp4` or `.gif`.
-        frames, kept, scores, grid: see the top of this module.
-        fps: float. Frames a second.
+        frames, kept, scores, grid, groups, patch_grid: see the top of this
+            module.
+        fps: float. Frames a second; default: those of the timestamps, or 2.
         scale: int. Enlarges pixels; default: to 360 a side or more.
+        timestamps: optional (T,) seconds, which ascend.
 
     Example:
 
@@ -159,133 +255,67 @@ def write_annotated(
     """
     import imageio.v3 as iio
 
-    ending = os.path.splitext(path)[1].lower()
+    ending, fps = os.path.splitext(path)[1].lower(), _rate(fps, timestamps)
     rule = "`path` must end in .mp4 or .gif, and `fps` be positive."
     good = ending in (".mp4", ".gif") and fps > 0
-    _require(good, rule, f"path={path}, fps={fps}", "Change it.")
-    frames, kept, scores, grid = _check(frames, kept, scores, grid)
-    scale = scale or math.ceil(360 / max(frames.shape[1:3]))
-    video = overlay(frames, kept, grid, scale=scale)
+    require(good, rule, f"path={path}, fps={fps}", "Change it.")
+    frames, kept, scores, grid = check(frames, kept, scores, grid)
+    scale = scale or painting.scale_to(360, frames)
+    parts = [overlay(frames, kept, grid, scale=scale, stripes=True)]
+    if groups is not None:
+        parts.append(overlay_groups(frames, groups, patch_grid, scale=scale))
     if scores is not None:
-        low, high = _limits(scores)
+        low, high = limits(scores)
         colors = import_matplotlib().colormaps[COLORMAP]
         colors = colors((scores - low) / (high - low), bytes=True)
-        heat = _stretch(colors[..., :3], grid, video)
-        gutter = np.full_like(video[:, :, :8], 255)
-        video = np.concatenate([video, gutter, heat], axis=2)
+        parts.append(painting.stretched(colors[..., :3], grid, parts[0]))
+    video = painting.beside(*parts)
     if ending == ".gif":
         return iio.imwrite(path, video, duration=1000 / fps, loop=0)
-    # H.264 wants even sides.
-    odd = [(0, side % 2) for side in video.shape[1:3]]
-    video = np.pad(video, [(0, 0), *odd, (0, 0)], "edge")
+    video = painting.with_even_sides(video)
     iio.imwrite(path, video, plugin="pyav", codec="libx264", fps=fps)
 
 
-def _page(frames, names, scores, title):
-    rows, columns = len(names) + (scores is not None), len(frames)
-    ratio = frames.shape[1] / frames.shape[2]
-    # Inches: at most a 16:9 slide of 13.33 by 7.5.
-    side = min(11.3 / columns, 5.9 / rows / ratio)
-    size = columns * side + 2, rows * side * ratio + 1.0 + 0.6 * bool(title)
-    figure = new_figure(size)
-    bare = dict(xticks=[], yticks=[], frame_on=False)
-    axes = figure.subplots(rows, columns, squeeze=False, subplot_kw=bare)
-    figure.suptitle(title or "", x=0.02, ha="left", size=19, weight="bold")
-    return figure, axes
+def _rate(fps, timestamps):
+    if fps is not None or timestamps is None or len(timestamps) < 2:
+        return 2.0 if fps is None else fps
+    return 1 / float(np.median(np.diff(timestamps)))
 
 
-def _draw_kept(row, frames, kept, grid):
-    height, width = np.divide(frames.shape[1:3], grid)
-    style = dict(color="white", linewidth=1, capstyle="projecting")
-    pictures, masks = overlay(frames, kept, grid), kept.reshape(-1, *grid)
-    for axis, picture, mask in zip(row, pictures, masks):
-        _show(axis, picture)
-        # Lines where a kept block meets a pruned one.
-        y, x = np.argwhere(mask[:, 1:] != mask[:, :-1]).T * 1.0
-        x, y = (x + 1) * width - 0.5, y * height - 0.5
-        axis.vlines(x, y, y + height, **style)
-        y, x = np.argwhere(mask[1:] != mask[:-1]).T * 1.0
-        x, y = x * width - 0.5, (y + 1) * height - 0.5
-        axis.hlines(y, x, x + width, **style)
+def write_side_by_side(path, video, seen):
+    """Writes a video beside what the model sees of it, with its sound.
 
+    On the left every frame of the video, on the right the last frame that the
+    model has seen by then, with pruned blocks dimmed and striped, or with
+    merged patches in one colour. Times, size and aspect are those of the
+    video; its sound is copied as it is.
 
-def _draw_scores(figure, row, heat, limits):
-    _label(row[0], "Scores", "low ones leave first")
-    for axis, picture in zip(row, heat):
-        image = _show(axis, picture, limits)
-    inset = axis.inset_axes([1.06, 0, 0.06, 1])
-    ticks = np.linspace(*limits, 3)
-    bar = figure.colorbar(image, inset, ticks=ticks)
-    bar.set_ticklabels([f"{tick:.3g}" for tick in ticks])
-    bar.outline.set_visible(False)
-    inset.tick_params(length=0, labelcolor=GREY)
+    Args:
+        path: str or path-like, ending in `.mp4`, `.mkv` or `.mov`.
+        video: path, address or bytes of the video; see
+            `keras_stts.data.read_video`.
+        seen: dict, what `VideoVLM.kept_blocks` returned for this video.
 
+    Raises:
+        ValueError: If `seen` is not of this video, or the kind of file does
+            not hold its sound.
 
-def _limits(scores):
-    """Where the colours of scores begin and end: 0 and 1 if they fit."""
-    low, high = float(scores.min()), float(scores.max())
-    if low >= 0 and high <= 1:
-        return 0.0, 1.0
-    return low, high if high > low else low + 1
+    Example:
+    ```python
+    seen = model.kept_blocks("clip.mp4")
+    write_side_by_side("seen.mp4", "clip.mp4", seen)
+    ```
+    """
+    groups = seen.get("groups")
+    checked = check(seen["frames"], seen["kept"], None, seen.get("grid"))
+    frames, kept, _, grid = checked
 
+    @functools.lru_cache(1)
+    def annotated(number):
+        part = slice(number, number + 1)
+        if groups is None:
+            return overlay(frames[part], kept[part], grid, stripes=True)[0]
+        patches = seen.get("patch_grid")
+        return overlay_groups(frames[part], groups[part], patches)[0]
 
-def _explain(figure):
-    patch = import_matplotlib().patches.Patch
-    sample = patch(facecolor="#3a3a3a", edgecolor=GREY, label=DIMMED)
-    place = dict(loc="outside lower left", frameon=False, fontsize=12)
-    figure.legend(handles=[sample], labelcolor=GREY, **place)
-
-
-def _show(axis, picture, limits=(0, 1)):
-    # Few pixels stay crisp, many are averaged.
-    smooth = "nearest" if picture.shape[1] < 128 else "antialiased"
-    style = dict(interpolation=smooth, vmin=limits[0], vmax=limits[1])
-    return axis.imshow(picture, COLORMAP, **style)
-
-
-def _label(axis, name, note):
-    place = dict(xy=(0, 0.5), xycoords="axes fraction", ha="right")
-    bold = dict(va="bottom", weight="bold", size=14, color=INK)
-    light = dict(va="top" if name else "center", size=12, color=GREY)
-    for text, up, style in ((name, 2, bold), (note, -2 * bool(name), light)):
-        style.update(xytext=(-10, up), textcoords="offset points")
-        axis.annotate(text, **place, **style)
-
-
-def _stretch(blocks, grid, frames):
-    """Repeats (T, P, C) blocks to the frames' size: (T, H, W, C)."""
-    rows = np.arange(frames.shape[1]) * grid[0] // frames.shape[1]
-    columns = np.arange(frames.shape[2]) * grid[1] // frames.shape[2]
-    return blocks.reshape(-1, *grid, blocks.shape[2])[:, rows[:, None], columns]
-
-
-def _require(good, rule, received, advice):
-    if not good:
-        raise ValueError(f"{rule} Received: {received}. {advice}")
-
-
-def _check(frames, kept, scores, grid):
-    frames, kept = np.asarray(frames), np.asarray(kept)
-    good = frames.dtype == "uint8" and frames.shape[3:] == (3,) and frames.size
-    rule = "`frames` must be uint8 (T, H, W, 3), none of them 0."
-    received = f"shape {frames.shape}, dtype {frames.dtype}"
-    _require(good, rule, received, "Stack RGB frames of 0 to 255.")
-    good = kept.ndim == 2 and kept.dtype == "bool" and len(kept) == len(frames)
-    rule = "`kept` must be bool (T, P), T as in the frames."
-    received = f"shape {kept.shape}, dtype {kept.dtype}, {len(frames)} frames"
-    _require(good, rule, received, "Pass True for each block that is kept.")
-    side = math.isqrt(kept.shape[1])
-    grid = (side, side) if grid is None else tuple(grid)
-    good = len(grid) == 2 and math.prod(grid) == kept.shape[1]
-    rule = "The P blocks must fill a grid of rows * columns = P."
-    received = f"P={kept.shape[1]}, grid={grid}"
-    _require(good, rule, received, "Pass grid=(rows, columns).")
-    if scores is not None:
-        scores = np.asarray(scores, "float32")
-        rule = "`scores` must be (T, P) as `kept`."
-        received = f"shape {scores.shape} for kept of shape {kept.shape}"
-        _require(scores.shape == kept.shape, rule, received, "Reshape them.")
-        rule, bad = "`scores` must be finite.", np.sum(~np.isfinite(scores))
-        received = f"{bad} NaN or infinite ones of {scores.size}"
-        _require(not bad, rule, received, "Replace them.")
-    return frames, kept, scores, grid
+    annotated_video.write(path, video, frames, annotated, seen["timestamps"])

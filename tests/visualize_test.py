@@ -73,6 +73,35 @@ def test_overlay_scale_must_be_whole(scale):
         visualize.overlay(frames, kept, scale=scale)
 
 
+def test_stripes_show_in_scenes_of_any_light():
+    kept = np.array([[True, False]])
+    for light in (0, 30, 128, 255):
+        frames = np.full((1, 24, 48, 3), light, "uint8")
+        result = visualize.overlay(frames, kept, (1, 2), stripes=True)
+        assert (result[0, :, :24] == light).all()
+        pruned = result[0, :, 24:, 0].astype(int)
+        dim, bright = np.unique(pruned)
+        assert bright - dim > 80  # Seen in print without colour, too.
+        assert 0.1 < (pruned == bright).mean() < 0.4
+
+
+def test_groups_have_their_mean_colour():
+    frames = np.zeros((1, 4, 8, 3), "uint8")
+    frames[0, :, :4], frames[0, :, 4:] = (200, 0, 0), (100, 40, 0)
+    # The upper patches are one, the lower ones two.
+    groups = np.array([[0, 0, 2, 3]])
+    result = visualize.overlay_groups(frames, groups, scale=4)
+    assert result.shape == (1, 16, 32, 3)
+    assert result[0, 2, 5].tolist() == result[0, 2, 25].tolist() == [150, 20, 0]
+    assert result[0, 12, 5].tolist() == [200, 0, 0]
+    # A line below, and between the patches that are two.
+    assert (result[0, 8, 5] > result[0, 12, 5])[1:].all()
+    assert (result[0, 12, 16] != [100, 40, 0]).any()
+    assert (result[0, 3, 16] == [150, 20, 0]).all()
+    wide = visualize.overlay_groups(frames, groups, (1, 4))
+    assert (wide[0, :, 1] == [200, 0, 0]).all()  # Of the first four columns.
+
+
 # Figures
 
 
@@ -82,7 +111,8 @@ def test_plot_kept_draws_frames_times_and_scores():
         frames, kept, scores, timestamps=[0.0, 0.5, 12.25], title="A title"
     )
     axes = np.reshape(figure.axes, (2, 3))
-    expected = visualize.overlay(frames, kept)
+    large = frames.repeat(43, 1).repeat(43, 2)  # 256 pixels or more.
+    expected = visualize.overlay(large, kept, stripes=True)
     for frame in range(3):
         (drawn,) = pictures(axes[0, frame])
         np.testing.assert_array_equal(drawn, expected[frame])
@@ -105,11 +135,15 @@ def test_outlines_lie_between_kept_and_pruned():
     frames = np.zeros((1, 6, 9, 3), "uint8")
     kept = np.array([[True, True, False, True, True, True]])
     figure = visualize.plot_kept(frames, kept, grid=(2, 3))
-    upright, level = figure.axes[0].collections
-    corners = [path.vertices.tolist() for path in upright.get_paths()]
-    assert corners == [[[5.5, -0.5], [5.5, 2.5]]]
-    corners = [path.vertices.tolist() for path in level.get_paths()]
-    assert corners == [[[5.5, 2.5], [8.5, 2.5]]]
+    # White on black, which shows in bright scenes as well; enlarged by 29.
+    for number in (0, 2):
+        upright, level = figure.axes[0].collections[number : number + 2]
+        (corners,) = [path.vertices.tolist() for path in upright.get_paths()]
+        assert corners == [[173.5, -0.5], [173.5, 86.5]]
+        (corners,) = [path.vertices.tolist() for path in level.get_paths()]
+        assert corners == [[173.5, 86.5], [260.5, 86.5]]
+    colors = [lines.get_color() for lines in figure.axes[0].collections]
+    assert [color[0, 0] for color in colors] == [0, 0, 1, 1]
 
 
 def test_many_frames_are_thinned_evenly_from_frame_0():
@@ -135,25 +169,26 @@ def test_plot_comparison_has_a_labelled_row_a_variant():
     assert texts == [
         ["none", "100% kept"],
         ["half", "50% kept"],
-        ["Scores", "low ones leave first"],
+        ["Scores", "low ones are pruned first"],
     ]
+    large = frames.repeat(43, 1).repeat(43, 2)
     for row, mask in enumerate(names.values()):
-        expected = visualize.overlay(frames, mask)
+        expected = visualize.overlay(large, mask, stripes=True)
         for frame in range(2):
             (drawn,) = pictures(axes[row, frame])
             np.testing.assert_array_equal(drawn, expected[frame])
 
 
 @pytest.mark.parametrize("side", [48, 378])
-def test_pages_fit_a_slide_and_small_frames_stay_crisp(side):
+def test_pages_fit_a_slide_and_frames_keep_their_pixels(side):
     frames, kept, scores = make(num_frames=8, side=side)
     names = {"0%": kept | True, "50%": kept, "80%": kept}
     figure = visualize.plot_comparison(frames, names, scores, title="Title")
     width, height = figure.get_size_inches()
     assert width <= 13.4 and height <= 7.6
-    assert figure.dpi == 150
-    smooth = {i.get_interpolation() for a in figure.axes for i in a.images}
-    assert (smooth == {"nearest"}) == (side == 48)
+    figure.draw_without_rendering()
+    box = figure.axes[0].get_window_extent()
+    assert 150 <= figure.dpi <= 300 and box.width >= 0.9 * min(side, 300)
 
 
 def test_rows_have_titles_and_dimming_is_explained():
@@ -166,8 +201,48 @@ def test_rows_have_titles_and_dimming_is_explained():
     assert texts[1][0] == "Scores"
     (legend,) = figure.legends
     (text,) = [text.get_text() for text in legend.get_texts()]
-    assert "dimmed: pruned" in text
+    assert "dimmed and striped: pruned" in text
+    assert figure.get_suptitle() == "What the language model sees of the video"
+    assert visualize.plot_kept(frames, kept, title="").get_suptitle() == ""
     assert not visualize.plot_kept(frames, kept | True).legends
+
+
+def test_merged_patches_have_a_row_of_their_own():
+    frames, kept, _ = make(num_frames=2)
+    groups = np.array([[0, 0, 2, 2], [0, 1, 2, 2]])
+    figure = visualize.plot_kept(frames, kept | True, groups=groups)
+    axes = np.reshape(figure.axes, (2, 2))
+    texts = [[text.get_text() for text in row[0].texts] for row in axes]
+    assert texts == [
+        ["Video", "as it is read"],
+        ["Merged patches", "62% of patches left"],
+    ]
+    assert [axis.get_xlabel() for axis in axes[1]] == ["frame 0", "frame 1"]
+    (drawn,) = pictures(axes[1, 0])
+    expected = visualize.overlay_groups(frames, groups, scale=43)
+    np.testing.assert_array_equal(drawn, expected[0])
+    (legend,) = figure.legends
+    (text,) = [text.get_text() for text in legend.get_texts()]
+    assert "patches merged into one" in text
+    rows = {"STTS": kept, "ToMe": groups}
+    figure = visualize.plot_comparison(frames, rows)
+    assert len(figure.axes) == 4 and len(figure.legends[0].get_texts()) == 2
+    assert visualize.plot_comparison(frames, {"ToMe": groups}).axes
+
+
+def test_dark_videos_are_drawn_brighter_and_say_so():
+    frames = np.full((2, 48, 48, 3), 40, "uint8")
+    kept = np.arange(32).reshape(2, 16) < 20
+    figure = visualize.plot_kept(frames, kept)
+    (drawn,) = pictures(figure.axes[0])
+    assert drawn[2, 2].tolist() == [220] * 3
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[1] == "a dark video, shown 5.5 times as bright"
+    frames[1, :5] = 200  # It has a bright place.
+    figure = visualize.plot_kept(frames, kept)
+    assert pictures(figure.axes[0])[0][2, 2].tolist() == [40] * 3
+    black = visualize.plot_kept(np.zeros_like(frames), kept)
+    assert (pictures(black.axes[0])[0][2, 2] == 0).all()
 
 
 @pytest.mark.parametrize(
@@ -199,7 +274,7 @@ def test_frames_keep_their_aspect():
     figure = visualize.plot_kept(frames, kept)
     figure.draw_without_rendering()
     (picture,) = pictures(figure.axes[0])
-    assert picture.shape == (90, 160, 3)
+    assert picture.shape == (180, 320, 3)
     box = figure.axes[0].get_window_extent()
     assert box.width / box.height == pytest.approx(160 / 90, rel=0.01)
 
@@ -289,7 +364,8 @@ def test_write_annotated(tmp_path, ending, with_scores):
     width = 45 + (8 + 45) * with_scores
     even = ending == ".mp4"
     assert video.shape == (4, 45 + even, width + width % 2 * even, 3)
-    expected = visualize.overlay(frames, kept, scale=5).astype(int)
+    expected = visualize.overlay(frames, kept, scale=5, stripes=True)
+    expected = expected.astype(int)
     assert np.abs(video[:, :45, :45] - expected).mean() < 8
     if with_scores:
         import matplotlib
@@ -306,6 +382,18 @@ def test_write_annotated_enlarges_small_frames(tmp_path):
     path = str(tmp_path / "a.mp4")
     visualize.write_annotated(path, frames, kept, fps=4)
     assert iio.imread(path).shape == (3, 384, 384, 3)
+    assert iio.immeta(path, plugin="pyav")["fps"] == 4
+
+
+def test_write_annotated_takes_what_a_model_returns(tmp_path):
+    iio = pytest.importorskip("imageio.v3")
+    frames, kept, _ = make(side=48)
+    seen = {"frames": frames, "kept": kept, "timestamps": [0.0, 0.25, 0.5]}
+    seen |= {"scores": None, "grid": (3, 3), "patch_grid": (2, 2)}
+    seen["groups"] = np.zeros((3, 4), "int32")
+    path = tmp_path / "a.mp4"
+    visualize.write_annotated(path, scale=1, **seen)
+    assert iio.imread(path).shape == (3, 48, 48 + 8 + 48, 3)
     assert iio.immeta(path, plugin="pyav")["fps"] == 4
 
 
@@ -349,6 +437,33 @@ def test_wrong_shapes(change, message):
     arguments = {"frames": FRAMES, "kept": KEPT, "scores": SCORES} | change
     with pytest.raises(ValueError, match=message):
         visualize.plot_kept(**arguments)
+
+
+GROUPS = np.zeros((3, 4), "int32")
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        (
+            {"groups": GROUPS[:2]},
+            "`groups` must be int .*shape .2, 4., .* 3 fr",
+        ),
+        ({"groups": GROUPS + 0.5}, "`groups` must be int .*dtype float64"),
+        ({"groups": GROUPS + 4}, "from 0 to N - 1.*Pass those of `model.kept"),
+        ({"groups": GROUPS - 1}, "from 0 to N - 1"),
+        ({"groups": GROUPS[:, :3]}, "must fill a grid.*N=3, patch_grid=.1, 1."),
+        ({"groups": GROUPS, "patch_grid": (3, 2)}, "N=4, patch_grid=.3, 2."),
+    ],
+)
+def test_wrong_groups(change, message):
+    with pytest.raises(ValueError, match=message):
+        visualize.plot_kept(FRAMES, KEPT, **change)
+
+
+def test_scores_need_a_row_of_blocks():
+    with pytest.raises(ValueError, match="`scores` need .* rows ToMe. Leave"):
+        visualize.plot_comparison(FRAMES, {"ToMe": GROUPS}, SCORES)
 
 
 def test_variants_must_be_there_and_alike():

@@ -25,7 +25,7 @@ class Frames:
 
     def put(self, slot, frame):
         pixels = self._reformatter.reformat(frame, format="rgb24").to_ndarray()
-        self.put_array(slot, _upright(pixels, frame, self.damage))
+        self.put_array(slot, upright(pixels, frame, self.damage))
 
     def put_array(self, slot, pixels):
         pixels = resized(pixels, self.size, self.count)
@@ -48,7 +48,7 @@ def resized(frame, size, count):
     return frame if size is None else resize_frames(frame[None], size)[0]
 
 
-def _upright(pixels, frame, damage):
+def upright(pixels, frame, damage):
     """Pixels rotated and mirrored as the file says."""
     try:
         # `frame.side_data` and its frame refer to each other, so hundreds of

@@ -2,18 +2,17 @@
 
 Results are dicts that `keras_stts.evaluate` returned. All functions return a
 matplotlib `Figure`, which notebooks display and which is saved with 150 dots
-per inch; they raise a ValueError if the results cannot be plotted.
+per inch; they raise a ValueError if the results cannot be plotted. Titles are
+made of the benchmarks' names unless given; `""` leaves them out. Colours,
+markers and hatches are those of `keras_stts.drawing`, for all readers and for
+print.
 """
 
 import numpy as np
 
-from keras_stts.drawing import GREY
-from keras_stts.drawing import INK
-from keras_stts.drawing import import_matplotlib
-from keras_stts.drawing import new_figure
+from keras_stts import drawing
+from keras_stts.evaluation import names
 from keras_stts.evaluation.results import as_list
-from keras_stts.evaluation.results import label
-from keras_stts.evaluation.results import pruned
 
 __all__ = [
     "plot_accuracy",
@@ -23,7 +22,7 @@ __all__ = [
 
 COSTS = {
     "tokens": (
-        "vision tokens that the language model sees, per question",
+        "video tokens that the language model reads, per question",
         lambda result: result["vision_tokens"],
     ),
     "time": (
@@ -31,12 +30,12 @@ COSTS = {
         lambda result: result["prefill_seconds"] + result["decode_seconds"],
     ),
     "flops": (
-        "operations of the prefill, per question",
+        "floating point operations of the prefill, per question",
         lambda result: result["flops"],
     ),
 }
-COLORS = ("#3b528b", "#21918c", "#e07a3f", "#8b3b76", "#5a9e3e", "#6e7781")
 SIZE = (9.0, 5.6)
+SHORT = 40  # Characters of a legend of which two stand side by side.
 
 
 def plot_accuracy(results, cost="tokens", title=None):
@@ -48,7 +47,7 @@ def plot_accuracy(results, cost="tokens", title=None):
     Args:
         results: A result, or a list of results.
         cost: Str, `"tokens"`, `"time"` or `"flops"`.
-        title: Optional str.
+        title: Optional str, see the top of this module.
 
     Example:
 
@@ -63,21 +62,31 @@ def plot_accuracy(results, cost="tokens", title=None):
     results = as_list(results)
     _check(results, [r for r in results if r["accuracy"] is not None])
     name, value = COSTS[cost]
-    figure, axis = _page(title, name, "accuracy, %")
-    for color, (series, points) in zip(_colors(), _series(results).items()):
+    if title is None:
+        title = names.title(results, "Accuracy on", "Accuracy and its cost")
+    figure, axis = _page(title, name, "right answers, % (95% interval)")
+    found = _series(results)
+    for style, (series, points) in zip(drawing.lines(), found.items()):
         points = sorted(points, key=value)
         x = [value(result) for result in points]
         y = 100 * np.array([result["accuracy"] for result in points])
         ends = 100 * np.array([result["interval"] for result in points]).T
-        style = dict(color=color, marker="o", capsize=4, linewidth=2)
+        style = dict(**style, capsize=4, linewidth=2, markersize=7)
         axis.errorbar(x, y, np.abs(ends - y), label=series, **style)
         for place, frames in _places(points, x, y).items():
-            _mark(axis, f"{frames} frames", place, color)
+            _mark(axis, frames, place, style["color"])
     axis.set_xscale("log")
     axis.margins(x=0.18, y=0.12)
     _plain_ticks(axis)
-    axis.legend(frameon=False, loc="lower right", fontsize=12)
+    _within_percents(axis)
+    _legend(figure, title="numbers beside marks: frames of the video")
     return figure
+
+
+def _within_percents(axis):
+    """No axis of shares goes on below 0% or above 100%."""
+    low, high = axis.get_ylim()
+    axis.set_ylim(max(0, low), min(100, high))
 
 
 def _places(results, x, y):
@@ -93,7 +102,7 @@ def plot_kept_by_row(results, title=None):
 
     Args:
         results: List of results, at least one of a model that prunes.
-        title: Optional str.
+        title: Optional str, see the top of this module.
 
     Example:
 
@@ -103,18 +112,23 @@ def plot_kept_by_row(results, title=None):
     """
     results = as_list(results)
     found = _check(results, [r for r in results if r.get("kept_by_row")])
-    figure, axis = _page(title, "blocks kept, %", "row of the image")
+    if title is None:
+        words = "Where in the image blocks are kept"
+        title = names.title(found, f"{words}:", words)
+    figure, axis = _page(
+        title, "blocks kept, %", "row of the image, from the top"
+    )
     height, middle = 0.8 / len(found), (len(found) - 1) / 2
-    for i, (color, result) in enumerate(zip(_colors(), found)):
+    for i, (style, result) in enumerate(zip(drawing.bars(), found)):
         shares = 100 * np.array(result["kept_by_row"])
         place = np.arange(1, len(shares) + 1) + height * (i - middle)
-        name = _name(result, results)
-        axis.barh(place, shares, 0.9 * height, color=color, label=name)
-        axis.axvline(shares.mean(), color=color, linestyle=":", linewidth=1.5)
+        name = _with_mean(names.legend(result, results), shares)
+        axis.barh(place, shares, 0.9 * height, label=name, **style)
+        _draw_mean(axis.axvline, shares, style)
     axis.invert_yaxis()
     axis.set_yticks(range(1, len(shares) + 1))
     axis.set_xlim(0, 100)
-    axis.legend(frameon=False, fontsize=12)
+    _legend(figure)
     return figure
 
 
@@ -123,7 +137,7 @@ def plot_kept_over_time(results, title=None):
 
     Args:
         results: List of results, at least one of a model that prunes.
-        title: Optional str.
+        title: Optional str, see the top of this module.
 
     Example:
 
@@ -133,18 +147,35 @@ def plot_kept_over_time(results, title=None):
     """
     results = as_list(results)
     found = _check(results, [r for r in results if r.get("kept_by_time")])
-    figure, axis = _page(title, "part of the video, %", "blocks kept, %")
-    for color, result in zip(_colors(), found):
+    if title is None:
+        words = "When in the video blocks are kept"
+        title = names.title(found, f"{words}:", words)
+    figure, axis = _page(title, "time, % of the video", "blocks kept, %")
+    for style, result in zip(drawing.lines(), found):
         shares = 100 * np.array(result["kept_by_time"])
         edges = np.linspace(0, 100, len(shares) + 1)
-        name = _name(result, results)
-        style = dict(color=color, linewidth=2.5, baseline=None)
-        axis.stairs(shares, edges, label=name, **style)
-        axis.axhline(shares.mean(), color=color, linestyle=":", linewidth=1.5)
+        name = _with_mean(names.legend(result, results), shares)
+        middles = (edges[1:] + edges[:-1]) / 2
+        # The line at 100% is not cut in half.
+        mark = dict(color=style["color"], clip_on=False, zorder=3)
+        line = dict(linestyle=style["linestyle"], linewidth=2.5, baseline=None)
+        axis.stairs(shares, edges, **line, **mark)
+        axis.plot(middles, shares, ls="", marker=style["marker"], **mark)
+        axis.plot([], label=name, linewidth=2.5, **style)
+        _draw_mean(axis.axhline, shares, style)
     axis.set_xlim(0, 100)
-    axis.set_ylim(0, 105)
-    axis.legend(frameon=False, fontsize=12)
+    axis.set_ylim(0, 100)
+    _legend(figure)
     return figure
+
+
+def _with_mean(name, shares):
+    return f"{name} (mean, dotted: {shares.mean():.0f}%)"
+
+
+def _draw_mean(line, shares, style):
+    thin = dict(linestyle=":", linewidth=1.5, color=style["color"])
+    line(shares.mean(), **thin)
 
 
 def _check(results, good):
@@ -160,50 +191,37 @@ def _series(results):
     """Results grouped by their label without the number of frames."""
     series = {}
     for result in results:
-        series.setdefault(_name(result, results, frames=False), []).append(
-            result
-        )
+        name = names.legend(result, results, frames=False)
+        series.setdefault(name, []).append(result)
     return series
 
 
-def _name(result, results, *, frames=True):
-    """A result's label, with its benchmark if there are several."""
-    name = result.get("label") or pruned(result)
-    name = label(result) if frames else name
-    several = len({other["benchmark"] for other in results}) > 1
-    return f"{result['benchmark']}, {name}" if several else name
-
-
-def _colors():
-    while True:
-        yield from COLORS
-
-
 def _page(title, x, y):
-    figure = new_figure(SIZE)
+    figure = drawing.new_figure(SIZE)
     axis = figure.subplots()
-    axis.set_xlabel(x, size=13, color=INK)
-    axis.set_ylabel(y, size=13, color=INK)
-    axis.tick_params(labelsize=12, colors=GREY, length=0)
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.spines[["left", "bottom"]].set_color(GREY)
-    axis.grid(color="#e6e8ea", linewidth=0.8)
-    axis.set_axisbelow(True)
+    drawing.plain(axis, x, y)
     if title:
-        figure.suptitle(title, x=0.02, ha="left", size=19, weight="bold")
+        figure.suptitle(title, **drawing.TITLE)
     return figure, axis
 
 
+def _legend(figure, **about):
+    _, texts = figure.axes[0].get_legend_handles_labels()
+    are_short = max(map(len, texts)) <= SHORT
+    place = dict(loc="outside lower left", alignment="left")
+    about |= dict(title_fontsize=12, ncols=2 if are_short else 1)
+    figure.legend(**place, **about, **drawing.LEGEND)
+
+
 def _mark(axis, text, place, color):
-    clear = dict(facecolor="white", edgecolor="none", alpha=0.8, pad=1)
-    style = dict(size=12, color=color, ha="right", bbox=clear)
-    offset = dict(xytext=(-8, 6), textcoords="offset points")
+    style = dict(size=11, color=color, ha="right", va="bottom")
+    offset = dict(xytext=(-6, 2), textcoords="offset points")
     axis.annotate(text, place, **offset, **style)
 
 
 def _plain_ticks(axis):
     """Write numbers at a logarithmic axis, even if it spans little."""
-    ticker = import_matplotlib().ticker
+    ticker = drawing.import_matplotlib().ticker
     axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
     axis.xaxis.set_minor_locator(ticker.NullLocator())

@@ -2,15 +2,13 @@
 
 import math
 
-import keras
-import numpy as np
 from keras import ops
 
 from keras_stts import _hub_compat as hub
 from keras_stts.memory import foresight
 from keras_stts.models import cuda_graphs
 from keras_stts.models.backbone_bounds import is_int
-from keras_stts.models.encoding import frames_of
+from keras_stts.models.kept import kept_of
 from keras_stts.preprocessing import input_checks
 from keras_stts.training import arrays
 from keras_stts.training import distributing
@@ -216,42 +214,21 @@ class Answering:
             of the video's own size;
             `"timestamps"`, seconds (T,); `"kept"`, bool (T, P); `"scores"`,
             float32 (T, P), or `None` if no blocks are pruned; `"grid"`, rows
-            and columns of the P blocks. Frames of which several lie in a
+            and columns of the P blocks; `"groups"`, int32 (T, N), the first
+            of the patches that each patch was merged with, itself if it was
+            not, or `None` if none are merged; `"patch_grid"`, rows and
+            columns of the N patches. Frames of which several lie in a
             block (Qwen3-VL) have the same. Where blocks do not fill the grid
             of patches, draw `keras_stts.ops.spread_to_patches(kept[None],
             window, (side, side))[0]`: those at the rim are smaller.
+
+        Example:
+        ```python
+        seen = model.kept_blocks("clip.mp4")
+        keras_stts.visualize.plot_kept(**seen)
+        ```
         """
-        if self.preprocessor is None:
-            raise ValueError(
-                "`kept_blocks` reads a video, for which the model needs its "
-                "preprocessor. Received: a model with preprocessor=None."
-            )
-        sampled = self.preprocessor.video_converter.read(video, fps)
-        x = self.preprocessor.see_video(sampled)
-        grid = self.preprocessor.input_layout.grid_of(x, 0)
-        vision = self.backbone.encode_video(
-            ops.convert_to_tensor(x["videos"]),
-            frames_of(keras.tree.map_structure(ops.convert_to_tensor, x)),
-        )
-        total, seen = len(sampled.frames), int(x["frame_mask"].sum())
-        # Of each frame of a block that has several.
-        shown = np.arange(total) // -(-total // seen)
-
-        def of_frames(values):
-            values = ops.convert_to_numpy(values)[0, :, : math.prod(grid)]
-            return values[shown]
-
-        kept, scores = np.ones((total, math.prod(grid)), bool), None
-        if "selection" in vision:
-            kept = of_frames(vision["selection"].kept)
-            scores = of_frames(vision["scores"])
-        return {
-            "frames": sampled.frames,
-            "timestamps": sampled.times,
-            "kept": kept,
-            "scores": scores,
-            "grid": grid,
-        }
+        return kept_of(self, video, fps)
 
 
 def _stop_where(full, logits, stop_token_id):

@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 
+import numpy as np
 from keras import ops
 
 from keras_stts.ops.packing import known_before_the_run
@@ -208,3 +209,28 @@ def _new_places(partner, order, num_merged):
     odd = ops.arange(num_even, dtype="int32") + num_alone
     odd = ops.broadcast_to(odd[None], ops.shape(even))
     return ops.reshape(ops.stack([even, odd], axis=-1), (-1, 2 * num_even))
+
+
+def first_of_groups(place):
+    """The first patch of the group that each patch was merged into.
+
+    Args:
+        place: Int array (rows, N), see `Merged`.
+
+    Returns:
+        Int32 array (rows, N): patches of one group have the same number, that
+        of their first one; a patch that is alone has its own.
+
+    Example:
+
+    >>> first_of_groups(np.array([[1, 1, 0, 2]])).tolist()
+    [[0, 0, 2, 3]]
+    """
+    place = np.asarray(place)
+    first = np.empty(place.shape, "int32")
+    for row, tokens in enumerate(place):
+        _, firsts, token = np.unique(
+            tokens, return_index=True, return_inverse=True
+        )
+        first[row] = firsts[token]
+    return first

@@ -11,6 +11,8 @@ from keras_stts.ops.merging import merge_quotas
 from keras_stts.pruning.method import RATIO
 from keras_stts.pruning.method import PruningMethod
 
+PLACE = "place"
+
 
 class Merging(PruningMethod):
     """Merges patches of a frame in every block of the vision encoder.
@@ -54,8 +56,12 @@ class Merging(PruningMethod):
         shape = (-1, *x.shape[1:])
         x = ops.reshape(x, (-1, *x.shape[2:]))
         outputs = self.run(tower, x, frames)
+        place = outputs.pop(PLACE, None)
         outputs = {i: ops.reshape(h, shape) for i, h in outputs.items()}
-        return tower.features_of_frames(outputs)
+        vision = tower.features_of_frames(outputs)
+        if place is not None:
+            vision[PLACE] = ops.reshape(place, shape[:-1])
+        return vision
 
     def merge(self, x, key, merged, count):
         """Merge tokens after the attention of a block.
@@ -85,7 +91,8 @@ class Merging(PruningMethod):
 
         Returns:
             Dict of the number of a layer to its output (B * T, N, D), for
-            `tower.feature_layers`.
+            `tower.feature_layers`; and of `"place"` to the last `place` of
+            `keras_stts.ops.Merged`, which pictures show.
         """
         merged, outputs = tower.start_merging(x, frames), {}
         counts = merge_schedule(x.shape[1], len(tower.blocks), self.ratio)
@@ -101,7 +108,7 @@ class Merging(PruningMethod):
             )
             if i in tower.feature_layers:
                 outputs[i] = pack_blocks(x, merged.place)
-        return outputs
+        return {**outputs, PLACE: merged.place}
 
     def _quotas(self, frames, tower):
         """Most tokens of each frame that each layer merges, or `None`."""

@@ -53,7 +53,9 @@ class VisionTower(keras.layers.Layer):
         - `"selection"`: the `keras_stts.ops.Selection` of those blocks,
         - `"scores"`: float32 tensor (B, T, P),
         - `"similarity"`: float32 tensor (B, T, P), of each block to the same
-          block of the previous frame.
+          block of the previous frame;
+        and, if patches are merged,
+        - `"place"`: int32 tensor (B, T, N), see `keras_stts.ops.Merged`.
     """
 
     def __init__(

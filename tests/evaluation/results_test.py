@@ -5,6 +5,8 @@ import io
 import numpy as np
 import pytest
 
+from keras_stts.evaluation import BENCHMARKS
+from keras_stts.evaluation import names
 from keras_stts.evaluation import plots
 from keras_stts.evaluation import table
 
@@ -83,6 +85,11 @@ def save(figure):
     return file.getvalue()
 
 
+def legend(figure):
+    (found,) = figure.legends
+    return [text.get_text() for text in found.get_texts()]
+
+
 @pytest.mark.parametrize(
     ("cost", "wanted"),
     [("tokens", [640, 1280]), ("time", [0.3, 0.3]), ("flops", [2e12, 2e12])],
@@ -99,26 +106,69 @@ def test_accuracy_against_cost(cost, wanted):
     (bars,) = pruned.lines[2]
     ends = [segment[:, 1].tolist() for segment in bars.get_segments()]
     assert sorted(ends) == [[50, 70], [50, 70]]
-    legend = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert legend == ["50% pruned", "0% pruned"]
+    assert legend(figure) == ["50% pruned by STTS", "unpruned"]
     marks = [text.get_text() for text in axis.texts]
-    assert "64 frames" in marks
+    assert sorted(marks) == ["32", "64", "64"]
     assert save(figure)[:4] == b"\x89PNG"
 
 
 def test_kept_by_row_and_over_time():
     pytest.importorskip("matplotlib")
     results = [result(), result(ratio=0.0), result("mlvu")]
-    (axis,) = plots.plot_kept_by_row(results).axes
+    figure = plots.plot_kept_by_row(results)
+    (axis,) = figure.axes
     bars = [[bar.get_width() for bar in bars] for bars in axis.containers]
     np.testing.assert_allclose(bars, [[40, 60]] * 2)
     assert axis.yaxis_inverted()  # Row 1 is the top one.
-    legend = [text.get_text() for text in axis.get_legend().get_texts()]
-    assert legend == [f"{x}, 64 frames, 50% pruned" for x in ("nextqa", "mlvu")]
+    assert axis.get_xlim() == (0, 100)
+    assert legend(figure) == [
+        f"{name}: 64 frames, 50% pruned by STTS (mean, dotted: 50%)"
+        for name in ("NExT-QA", "MLVU")
+    ]
+    hatches = {bars[0].get_hatch() for bars in axis.containers}
+    assert len(hatches) == 2  # They differ in print, too.
     figure = plots.plot_kept_over_time(results, "A title")
     steps = figure.axes[0].patches
     np.testing.assert_allclose(steps[0].get_data().values, [100, 50, 0])
+    assert figure.axes[0].get_ylim() == (0, 100)
     assert save(figure)[:4] == b"\x89PNG"
+
+
+def test_titles_name_what_readers_know():
+    pytest.importorskip("matplotlib")
+    one = [result("video_mme", frames=32), result("video_mme")]
+    assert plots.plot_accuracy(one).get_suptitle() == "Accuracy on Video-MME"
+    several = [*one, result("mine")]
+    title = plots.plot_accuracy(several).get_suptitle()
+    assert title == "Accuracy and its cost"
+    assert plots.plot_accuracy(one, title="").get_suptitle() == ""
+    title = plots.plot_kept_by_row(one).get_suptitle()
+    assert title == "Where in the image blocks are kept: Video-MME"
+    published = {name for name in BENCHMARKS if name != "shapes"}
+    assert set(names.BENCHMARKS) == published
+
+
+@pytest.mark.parametrize(
+    ("changes", "wanted"),
+    [
+        ({}, "50% pruned by STTS"),
+        ({"prune_ratio": 0.0}, "unpruned"),
+        ({"pruning": "tome"}, "50% merged by ToMe"),
+        ({"pruning": "random"}, "50% pruned by random choice"),
+        ({"pruning": {"class_name": "EVS", "config": {}}}, "50% pruned by EVS"),
+        ({"label": "mine"}, "mine"),
+    ],
+)
+def test_variants_have_names(changes, wanted):
+    assert names.variant(result() | changes) == wanted
+
+
+def test_shares_end_at_a_hundred_percent():
+    pytest.importorskip("matplotlib")
+    high = {"accuracy": 0.99, "interval": [0.97, 1.0]}
+    low = {"accuracy": 0.01, "interval": [0.0, 0.03]}
+    figure = plots.plot_accuracy([result(**high), result(frames=32, **low)])
+    assert figure.axes[0].get_ylim() == (0, 100)
 
 
 def test_plots_say_what_is_missing():

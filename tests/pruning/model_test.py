@@ -161,6 +161,26 @@ def test_kept_blocks():
     assert found["kept"].sum() == 6
 
 
+@pytest.mark.skipif(
+    keras.config.backend() == "jax", reason="compiles each operation by itself"
+)
+def test_groups_of_merged_patches():
+    video = np.zeros((3, 16, 16, 3), "uint8")
+    video[:, :, 8:] = 255  # Two halves: 16 patches of two kinds.
+    found = model("tome").kept_blocks(video, fps=1.0)
+    assert found["kept"].all() and found["scores"] is None
+    groups, own = found["groups"], np.arange(16)
+    assert groups.shape == (3, 16) and found["patch_grid"] == (4, 4)
+    assert groups.dtype == "int32"
+    # Half of the patches are gone; a group is named after its first patch.
+    for frame in groups:
+        assert (frame == own).sum() == len(np.unique(frame)) == 8
+        assert (frame <= own).all() and (frame[frame] == frame).all()
+    # Patches that look alike are merged first.
+    assert (own[groups] % 4 // 2 == own % 4 // 2).mean() > 0.7
+    assert model("contrast").kept_blocks(video, fps=1.0)["groups"] is None
+
+
 def test_num_kept_blocks():
     counts = [model(n).backbone.num_kept_blocks for n in ("contrast", "tome")]
     assert counts == [8, 16]
