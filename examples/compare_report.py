@@ -7,26 +7,30 @@ import subprocess
 import time
 
 import keras
-import matplotlib.figure
 import numpy as np
 
+from keras_stts import drawing
 from keras_stts.datasets import shapes
+from keras_stts.drawing import GREY
+from keras_stts.drawing import INK
 from keras_stts.timing import make_runs
 
-INK, GREY = "#1f2328", "#6e7781"
-COLORS = {
-    "STTS": "#3b528b",
-    "STTS, auxiliary loss kept": "#7d8fc0",
-    "STTS, no auxiliary loss": "#b9c2dd",
-    "frame similarity": "#21918c",
-    "EVS": "#5a9e3e",
-    "VidCom2": "#a5b83a",
-    "random": "#6e7781",
-    "ToMe": "#8b3b76",
-    "FastV": "#c8372d",
-    "FastV without RoPE": "#e07a3f",
-    "FEATHER": "#e0b03f",
-}
+NAMES = (
+    "STTS",
+    "ToMe",
+    "EVS",
+    "random",
+    "VidCom2",
+    "frame similarity",
+    "FastV",
+    "FEATHER",
+    "FastV without RoPE",
+    "STTS, auxiliary loss kept",
+    "STTS, no auxiliary loss",
+)
+LINES = dict(zip(NAMES, drawing.lines()))
+SMALL = {**drawing.LEGEND, "fontsize": 10}
+BARS = dict(zip(NAMES, drawing.bars()))
 BRIEF = ("shape", "first", "where", "count")
 
 
@@ -319,16 +323,17 @@ def long_table(results, frames_asked, spent):
 def draw(results, ratios, names, frames_asked, spent):
     """Picture of three parts: accuracy of trained methods, of more frames,
     and how much of each row of the image stays."""
-    figure = matplotlib.figure.Figure((17, 5.6), dpi=110, layout="compressed")
+    figure = drawing.new_figure((17, 6.4))
     axes = figure.subplots(1, 3, width_ratios=(1.4, 1, 0.8))
     _draw_accuracy(axes[0], results, ratios, names)
     _draw_frames(axes[1], results, frames_asked, spent)
     _draw_rows(axes[2], results)
-    for axis in axes:
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.tick_params(labelsize=11, colors=GREY, length=0)
-        axis.set_axisbelow(True)
     return figure
+
+
+def _plain(axis, title, x, y):
+    drawing.plain(axis, x, y)
+    axis.set_title(title, loc="left", size=14, weight="bold", color=INK)
 
 
 def _draw_accuracy(axis, results, ratios, names):
@@ -340,20 +345,19 @@ def _draw_accuracy(axis, results, ratios, names):
             continue
         values = np.array([estimate(results.of(key)) for _, key in found])
         x = np.array([100 * r for r, _ in found]) + 0.5 * (i - len(names) / 2)
-        style = dict(color=COLORS[name], linewidth=2, marker="o", capsize=3)
+        style = dict(linewidth=2, capsize=3, **LINES[name])
         axis.errorbar(x, values[:, 0], values[:, 1], label=name, **style)
     axis.axhline(whole, color=INK, linestyle=":", linewidth=1.5)
     axis.text(
         87, whole, "unpruned", size=11, ha="right", va="bottom", color=INK
     )
-    axis.set_title("Trained through the pruning", loc="left", size=14)
-    axis.set_xlabel("tokens pruned, %", size=12, color=INK)
-    axis.set_ylabel("right answers, %", size=12, color=INK)
+    title = "Accuracy of models trained with pruning"
+    _plain(axis, title, "tokens pruned, %", "right answers, %")
+    axis.set_ylim(axis.get_ylim()[0], 100)
     axis.set_xticks([100 * ratio for ratio in ratios])
     # Room for the legend.
     axis.set_xlim(2, 88)
-    axis.grid(color="#e6e8ea", linewidth=0.8)
-    axis.legend(frameon=False, fontsize=10, loc="lower left")
+    axis.legend(loc="lower left", **SMALL)
 
 
 def _draw_frames(axis, results, frames_asked, spent):
@@ -362,19 +366,15 @@ def _draw_frames(axis, results, frames_asked, spent):
         x = [1 / spent["long", n, r, a]["allowed"] for n, r, _, a in row]
         found = [estimate(results.of(_long(*case), BRIEF)) for case in row]
         values = np.array(found)
-        color = COLORS.get(name, GREY)
-        style = dict(color=color, linewidth=2, marker="o", capsize=3)
-        line = "-" if frames == 16 else ":"
-        axis.errorbar(
-            x, values[:, 0], values[:, 1], label=title, ls=line, **style
-        )
-    axis.set_title("More frames, brief events", loc="left", size=14)
-    axis.set_xlabel(
-        "operations, of those of 8 whole frames", size=12, color=INK
-    )
-    axis.set_ylabel("right answers, %", size=12, color=INK)
-    axis.grid(color="#e6e8ea", linewidth=0.8)
-    axis.legend(frameon=False, fontsize=10, loc="lower right")
+        whole = {"color": GREY, "marker": "X"}
+        style = {**LINES.get(name, whole), "linewidth": 2, "capsize": 3}
+        style["linestyle"] = "-" if frames == 16 else ":"
+        axis.errorbar(x, values[:, 0], values[:, 1], label=title, **style)
+    title = "More frames for the same cost, brief events"
+    cost = "operations, of those of 8 whole frames"
+    _plain(axis, title, cost, "right answers, %")
+    axis.set_ylim(top=min(100, axis.get_ylim()[1]))
+    axis.legend(loc="lower right", **SMALL)
 
 
 def _draw_rows(axis, results, ratio=0.5):
@@ -385,15 +385,14 @@ def _draw_rows(axis, results, ratio=0.5):
     for i, (name, key) in enumerate(keys.items()):
         rows = results.rows(key)
         place = np.arange(len(rows)) + height * (i - (len(keys) - 1) / 2)
-        style = dict(height=0.9 * height, color=COLORS[name], label=name)
+        style = dict(height=0.9 * height, label=name, **BARS[name])
         axis.barh(place, rows, **style)
+    title = f"What is left of each row, {ratio:.0%} pruned"
+    _plain(axis, title, "tokens kept, %", "row of the image, from the top")
     axis.invert_yaxis()
     axis.set_yticks(range(shapes.CELLS), [*"abcd"[: shapes.CELLS]])
-    axis.set_title(f"Left in each row, {ratio:.0%} pruned", loc="left", size=14)
-    axis.set_xlabel("tokens kept, %", size=12, color=INK)
-    axis.set_ylabel("row of the image", size=12, color=INK)
     axis.set_xlim(0, 100)
-    axis.legend(frameon=False, fontsize=10, loc="lower right")
+    axis.legend(loc="lower right", **SMALL)
 
 
 def _commit():

@@ -16,7 +16,7 @@ COLORMAP = "viridis"
 # What rows are called.
 KEPT, WHOLE, MERGED = "Kept blocks", "Video", "Merged patches"
 PRUNED = "dimmed and striped: pruned, the language model does not see it"
-ONE_COLOR = "areas of one colour between lines: patches merged into one"
+ONE_COLOR = "flat colour: the mean of patches that were merged into one"
 LEAST_SIDE = 256  # Pixels of a frame: lines and stripes are fine.
 DOTS = (150, 300)  # Per inch: as many as frames have pixels, within these.
 

@@ -46,6 +46,7 @@ __all__ = [
 ]
 
 SEEN = "What the language model sees of the video"
+MERGES = "Which patches the vision encoder merges"
 
 
 def overlay(frames, kept, grid=None, *, scale=1, stripes=False):
@@ -142,6 +143,7 @@ def plot_kept(
     if groups is not None:
         _, groups, _ = check_groups(frames, groups, patch_grid)
         rows = {WHOLE if np.all(kept) else KEPT: kept, MERGED: groups}
+        title = MERGES if title is None and np.all(kept) else title
     return plot_comparison(
         frames,
         rows,

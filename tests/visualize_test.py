@@ -223,7 +223,9 @@ def test_merged_patches_have_a_row_of_their_own():
     np.testing.assert_array_equal(drawn, expected[0])
     (legend,) = figure.legends
     (text,) = [text.get_text() for text in legend.get_texts()]
-    assert "patches merged into one" in text
+    assert "the mean of patches that were merged" in text
+    title = figure.get_suptitle()
+    assert title == "Which patches the vision encoder merges"
     rows = {"STTS": kept, "ToMe": groups}
     figure = visualize.plot_comparison(frames, rows)
     assert len(figure.axes) == 4 and len(figure.legends[0].get_texts()) == 2

@@ -134,6 +134,25 @@ def test_what_is_kept_is_drawn(folder, tmp_path):
         write_annotated(tmp_path / f"{i}.mp4", **found)
 
 
+def test_what_is_merged_is_drawn(tmp_path):
+    frames = np.zeros((4, 64, 96, 3), "uint8")
+    frames[:, :, 64:] = 255
+    frames[:, 32:, :32] = 255
+    path = tmp_path / "a.mp4"
+    iio.imwrite(path, frames, plugin="pyav", codec="h264", fps=2)
+    found = model(pruning.ToMe(0.5)).kept_blocks(path)
+    groups, own = found["groups"], np.arange(24)
+    assert found["patch_grid"] == (4, 6) and groups.shape == (4, 24)
+    for frame in groups:  # Named after their first patch in row order.
+        assert (frame == own).sum() == len(np.unique(frame)) == 12
+        assert (frame <= own).all() and (frame[frame] == frame).all()
+    np.testing.assert_array_equal(groups[0], groups[1])
+    # Patches of one light are merged first.
+    light = found["frames"][0, 8::16, 8::16, 0].ravel() > 128
+    assert (light[groups] == light).mean() > 0.7
+    plot_kept(**found)
+
+
 def test_benchmark_times_it(folder):
     inputs = {"videos": [str(folder / "0.mp4")], "prompts": ["what?"]}
     times = keras_stts.benchmark(model(None), inputs, repeats=1)
