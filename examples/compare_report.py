@@ -370,7 +370,7 @@ def _draw_frames(axis, results, frames_asked, spent):
         style = {**LINES.get(name, whole), "linewidth": 2, "capsize": 3}
         style["linestyle"] = "-" if frames == 16 else ":"
         axis.errorbar(x, values[:, 0], values[:, 1], label=title, **style)
-    title = "More frames for the same cost, brief events"
+    title = "More frames, brief events"
     cost = "operations, of those of 8 whole frames"
     _plain(axis, title, cost, "right answers, %")
     axis.set_ylim(top=min(100, axis.get_ylim()[1]))
@@ -387,7 +387,7 @@ def _draw_rows(axis, results, ratio=0.5):
         place = np.arange(len(rows)) + height * (i - (len(keys) - 1) / 2)
         style = dict(height=0.9 * height, label=name, **BARS[name])
         axis.barh(place, rows, **style)
-    title = f"What is left of each row, {ratio:.0%} pruned"
+    title = f"Tokens left, {ratio:.0%} pruned"
     _plain(axis, title, "tokens kept, %", "row of the image, from the top")
     axis.invert_yaxis()
     axis.set_yticks(range(shapes.CELLS), [*"abcd"[: shapes.CELLS]])
