@@ -32,6 +32,7 @@ __all__ = [
     "has_value",
     "load_json",
     "load_renamed",
+    "move_under",
     "own_variable",
     "read_by",
     "saving_lib",
@@ -67,6 +68,30 @@ def read_by(functions):
 def flatten_layers(layer, *, include_self=True):
     """List of a layer and all in it, however deep."""
     return list(layer._flatten_layers(include_self=include_self))
+
+
+def move_under(layer, name):
+    """Put a layer's weights, and those of all in it, below a name.
+
+    The path of a weight says which part of a model it is of. What was built
+    before it became part of the model has a path that does not.
+
+    Args:
+        layer: A Keras layer that is built.
+        name: Str, such as `"vision_encoder"`. Paths that hold it stay.
+    """
+
+    def moved(path):
+        names = [each for each in path.split("/") if each]
+        return "/".join(names if name in names else [name, *names])
+
+    for each in flatten_layers(layer):
+        if each._parent_path is not None and each is not layer:
+            each._parent_path = moved(each._parent_path)
+        if each._path is not None:
+            each._path = moved(each._path)
+    for variable in layer.variables:
+        variable._path = moved(variable._path)
 
 
 def own_variable(layer, name):

@@ -47,11 +47,11 @@ class LanguageModel(keras.layers.Layer):
         head_dim: Int.
         intermediate_dim: Int. Width of the MLPs.
         additional_vocabulary_size: Int. Number of token ids above these that
-            are inputs only.
+            are inputs only. Defaults to `128`, as Molmo2 has for its vision
+            tokens; `0` if `vocabulary_size` counts all ids of a tokenizer.
         rope_max_wavelength, layer_norm_epsilon, activation, query_key_norm,
             norm_after, attention_bias, rope_scaling, rope_sections,
-            rematerialize: See
-            `DecoderBlock`.
+            rematerialize: See `DecoderBlock`.
         rope_scaling_layers: Optional ints. Layers with `rope_scaling`.
             Defaults to all.
         tie_embeddings: Bool. Whether the output head of a `VideoVLM` is the
@@ -94,7 +94,7 @@ class LanguageModel(keras.layers.Layer):
             for name, value in locals().items()
             if name not in ("self", "kwargs", "__class__")
         }
-        super().__init__(**kwargs)
+        super().__init__(**{"name": "language_model", **kwargs})
         self._config = config
         for name, value in config.items():
             setattr(self, name, value)

@@ -51,9 +51,9 @@ def check_language_pruning(pruning, num_layers, num_frames, num_segments):
     layers = [stage.layer for stage in pruning.stages]
     if max(layers, default=0) >= num_layers:
         raise ValueError(
-            f"{type(pruning).__name__} must prune before blocks of the "
-            f"language model, counted from 0. Received: blocks {layers}, "
-            f"num_layers={num_layers}. Pass an instance with other blocks, "
+            f"{type(pruning).__name__} must prune before layers of the "
+            f"language model, counted from 0. Received: layers {layers}, "
+            f"num_layers={num_layers}. Pass an instance with other layers, "
             "such as `pruning=keras_stts.pruning.FastV(layer=1)` or "
             "`keras_stts.pruning.Feather(layers=(1, 2))`."
         )

@@ -47,10 +47,12 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
             alike: the patches of a block to an embedding.
         language_model: A `keras_stts.language.LanguageModel`.
         num_frames: Int T. Frames a video has, padding included.
-        image_patch_id: Int. Id of the placeholder of a block.
+        image_patch_id: Int. Id of the placeholder of a block, such as the
+            `image_patch_token_id` of a `keras_stts.VideoVLMTokenizer`.
         vision_token_ids: Ints. Ids of all vision tokens, the placeholder
-            among them: tokens that see each other both ways. None if the
-            language model is causal throughout, as Qwen3-VL's is.
+            among them: tokens that see each other both ways, such as the
+            tokenizer's `vision_token_ids`. None if the language model is
+            causal throughout, as Qwen3-VL's is.
         video_patch_id: Optional int. Id of the placeholder of a block of a
             video, if `image_patch_id` is that of images alone.
         pruning: What decides which tokens stay: a name (`"stts"`,

@@ -56,6 +56,12 @@ class VideoVLMTokenizer(
         extra_special_tokens: List of str, further tokens to leave out of
             answers. Defaults to none.
 
+    Attributes:
+        image_patch_token_id: Int. Id of the placeholder of a block, the
+            `image_patch_id` of `keras_stts.VideoVLMBackbone`.
+        vision_token_ids: List of ints. Ids of all vision tokens, that one
+            among them; a backbone's argument of that name.
+
     Example:
     ```python
     tokenizer = keras_stts.VideoVLMTokenizer.from_preset("shapes_tiny")

@@ -9,12 +9,14 @@ is a subclass of `Ranking`, `Merging` or `LanguagePruning`.
 import keras
 
 from keras_stts.pruning import language
+from keras_stts.pruning.checks import check_method
 from keras_stts.pruning.heuristics import EVS
 from keras_stts.pruning.heuristics import FrameSimilarity
 from keras_stts.pruning.heuristics import Random
 from keras_stts.pruning.language import FastV
 from keras_stts.pruning.language import Feather
 from keras_stts.pruning.language import LanguagePruning
+from keras_stts.pruning.language import Stage
 from keras_stts.pruning.merging import Merging
 from keras_stts.pruning.merging import ToMe
 from keras_stts.pruning.method import PruningMethod
@@ -34,6 +36,7 @@ __all__ = [
     "Random",
     "Ranking",
     "STTS",
+    "Stage",
     "ToMe",
     "VidCom2",
     "get",
@@ -77,7 +80,7 @@ def get(pruning):
     if type(method) is PruningMethod:
         return method
     if isinstance(method, PruningMethod):
-        return language.check_registered(method)
+        return check_method(method)
     raise ValueError(
         f"`pruning` must be one of {', '.join([*METHODS, *language.METHODS])}, "
         "an instance of one of their classes or of your own subclass of "

@@ -1,8 +1,8 @@
 """Pruning inside the language model: FastV and FEATHER.
 
-Before some of its blocks the language model drops the tokens of the video
-that the last token of the prompt pays least attention in the block before.
-The rest keeps the positions it had, and no later block sees what was dropped.
+Before some of its layers the language model drops the tokens of the video
+that the last token of the prompt pays least attention in the layer before.
+The rest keeps the positions it had, and no later layer sees what was dropped.
 """
 
 import functools
@@ -11,6 +11,7 @@ from collections import namedtuple
 
 import keras
 
+from keras_stts.pruning.checks import check_method
 from keras_stts.pruning.language_tokens import attention_ranks
 from keras_stts.pruning.language_tokens import grid_of
 from keras_stts.pruning.language_tokens import prune_tokens
@@ -21,9 +22,10 @@ class Stage(namedtuple("Stage", ["layer", "ratio", "stride"], defaults=[None])):
     """One pruning of the tokens of a video.
 
     Attributes:
-        layer: Int, at least 1. The first block, from 0, that runs on what is
-            kept; the attention of the block before decides.
-        ratio: Float in [0, 1). Share of the tokens dropped.
+        layer: Int, at least 1. The first layer, from 0, that runs on what is
+            kept; the attention of the layer before decides.
+        ratio: Float in [0, 1). Share of the video's tokens dropped, of those
+            that earlier stages left.
         stride: Optional int. Every so many rows and columns of a frame the
             token is kept beside those, whatever its rank.
     """
@@ -56,8 +58,30 @@ class LanguagePruning(PruningMethod):
     dropped where, by its stages, and may say which, by `rank`.
 
     Args:
-        stages: List of `Stage`, from the first block to the last.
+        stages: List of `keras_stts.pruning.Stage`, from the first layer to
+            the last.
         rope: Bool. Whether queries and keys are rotated to rank the tokens.
+
+    Example:
+    ```python
+    @keras.saving.register_keras_serializable("my_project")
+    class Strongest(keras_stts.pruning.LanguagePruning):
+        '''A token stays if one head, whichever, attends to it.'''
+
+        def __init__(self, layer=1):
+            super().__init__([keras_stts.pruning.Stage(layer, ratio=0.5)])
+            self.layer = layer
+
+        def rank(self, logits, ranked):
+            return keras.ops.max(logits, axis=1)
+
+        def get_config(self):
+            return {"layer": self.layer}
+
+    model = keras_stts.VideoVLM.from_preset(
+        "shapes_tiny", pruning=["stts", Strongest()], prune_ratio=0.5
+    )
+    ```
     """
 
     place = "language_model"
@@ -70,7 +94,7 @@ class LanguagePruning(PruningMethod):
         if sorted(set(layers)) != layers:
             raise ValueError(
                 "Each stage of pruning must come after the one before. "
-                f"Received: stages at blocks {layers}."
+                f"Received: stages at layers {layers}."
             )
         self.stages = list(stages)
         self.rope = rope
@@ -108,8 +132,9 @@ class LanguagePruning(PruningMethod):
             ranked: Bool tensor (B, S), the tokens that can be dropped.
 
         Returns:
-            Float32 tensor (B, S) in [0, 1], higher is better. Defaults to the
-            share of attention, the mean over heads.
+            Float32 tensor (B, S), higher is better; what tokens get that
+            cannot be dropped does not matter. Defaults to the share of
+            attention, the mean over heads.
         """
         return attention_ranks(logits, ranked)
 
@@ -130,7 +155,7 @@ class FastV(LanguagePruning):
     among all tokens of the sequence.
 
     Args:
-        layer: Int. First block of the language model, from 0, that runs on
+        layer: Int. First layer of the language model, from 0, that runs on
             what is kept. Defaults to `3`.
         ratio: Float in [0, 1). Share of the video's tokens dropped. Defaults
             to `0.75`.
@@ -164,7 +189,7 @@ class Feather(LanguagePruning):
     before, the cells of the grid that are left are kept.
 
     Args:
-        layers: Two ints, the first blocks, from 0, that run on what either
+        layers: Two ints, the first layers, from 0, that run on what either
             stage keeps. Defaults to `(8, 16)`.
         ratio: Float in [0, 1). Defaults to `0.7`.
         stride: Int. Rows and columns from one cell of the grid to the next.
@@ -188,7 +213,7 @@ class Feather(LanguagePruning):
     def __init__(self, layers=(8, 16), ratio=0.7, stride=3):
         if not isinstance(layers, (list, tuple)) or len(layers) != 2:
             raise ValueError(
-                "FEATHER prunes before two blocks, so `layers` must be two "
+                "FEATHER prunes before two layers, so `layers` must be two "
                 f"ints. Received: layers={layers!r}."
             )
         if not isinstance(stride, int) or stride < 1:
@@ -250,7 +275,7 @@ def get(identifier):
     if identifier is None:
         return None
     if isinstance(identifier, LanguagePruning):
-        return check_registered(identifier)
+        return check_method(identifier)
     name, config = identifier, {}
     if isinstance(identifier, dict):
         if "registered_name" in identifier:
@@ -266,27 +291,10 @@ def get(identifier):
     return METHODS[name.lower()](**config)
 
 
-def check_registered(method):
-    """The method, if a model of it can be saved and loaded.
-
-    Raises:
-        ValueError: If its class is not registered with Keras.
-    """
-    name = keras.saving.get_registered_name(type(method))
-    if keras.saving.get_registered_object(name) is not type(method):
-        raise ValueError(
-            "A class of pruning must be registered, or the model can be saved "
-            f"but not loaded. Received: {type(method).__name__}. Write "
-            '`@keras.saving.register_keras_serializable("my_project")` above '
-            "it."
-        )
-    return method
-
-
 def _check_stage(stage):
     if not isinstance(stage.layer, int) or stage.layer < 1:
         raise ValueError(
-            "Tokens are ranked by the block before, so the first block that "
+            "Tokens are ranked by the layer before, so the first layer that "
             "runs on fewer, counted from 0, must be an int of at least 1. "
             f"Received: {stage.layer!r}."
         )

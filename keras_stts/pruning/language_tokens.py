@@ -67,8 +67,7 @@ def tokens_that_stay(ranks, ranked, num_kept, first=None):
     """Choose the highest-ranked tokens of each sequence.
 
     Args:
-        ranks: Float32 tensor (B, S) in [0, 1]. Of equal ones the earlier
-            token stays.
+        ranks: Float32 tensor (B, S). Of equal ones the earlier token stays.
         ranked: Bool tensor (B, S), the tokens there are to choose from.
         num_kept: Int32 tensor (B,), how many of them stay.
         first: Optional bool tensor (B, S), those chosen before all others.
@@ -76,12 +75,19 @@ def tokens_that_stay(ranks, ranked, num_kept, first=None):
     Returns:
         Bool tensor (B, S), True at the chosen tokens.
     """
+    # By place, not by rank: ranks may be any numbers.
+    place, size = _places_by(-ranks), ranks.shape[1]
     if first is not None:
-        ranks = ops.where(first, ranks + 2.0, ranks)
-    ranks = ops.where(ranked, ranks, -1.0)
+        place = ops.where(first, place, place + size)
+    place = ops.where(ranked, place, place + 2 * size)
+    return ranked & (_places_by(place) < num_kept[:, None])
+
+
+def _places_by(values):
+    """Place of each of some values in ascending order: int32 (B, S)."""
     # A stable sort; the argsort of a permutation is its inverse.
-    order = ops.argsort(ops.argsort(-ranks, axis=-1), axis=-1)
-    return ranked & (ops.cast(order, "int32") < num_kept[:, None])
+    order = ops.argsort(ops.argsort(values, axis=-1), axis=-1)
+    return ops.cast(order, "int32")
 
 
 def prune_tokens(stage, method, format, shown, prompt_mask, *walk):
@@ -111,8 +117,10 @@ def prune_tokens(stage, method, format, shown, prompt_mask, *walk):
     index, sequence, grid = shown.index, prefix.sequence, grid_of(shown, format)
     ranked = format.is_video(sequence)
     count = ops.sum(ops.cast(ranked, "int32"), axis=-1)
+    ranks = method.rank(logits, ranked)
+    _check_ranks(method, ranks, ranked)
     chosen = tokens_that_stay(
-        method.rank(logits, ranked),
+        ranks,
         ranked,
         _num_kept(stage, shown, grid, count),
         _on_grid(format, sequence, shown, stage.stride),
@@ -131,6 +139,15 @@ def prune_tokens(stage, method, format, shown, prompt_mask, *walk):
         additions=[pack_blocks(x, place) for x in prefix.additions],
     )
     return prefix, places
+
+
+def _check_ranks(method, ranks, ranked):
+    if tuple(ranks.shape[1:]) != tuple(ranked.shape[1:]):
+        raise ValueError(
+            f"`{type(method).__name__}.rank` must return a tensor (B, S), a "
+            "number for each token. Received: shape "
+            f"{tuple(ranks.shape)}, of S={ranked.shape[1]}."
+        )
 
 
 def grid_of(shown, format):

@@ -15,9 +15,9 @@ PLACE = "place"
 
 
 class Merging(PruningMethod):
-    """Merges patches of a frame in every block of the vision encoder.
+    """Merges patches of a frame in every layer of the vision encoder.
 
-    The base class of ways to merge: `merge` says how. Each block merges as
+    The base class of ways to merge: `merge` says how. Each layer merges as
     many, so that of a frame the share `ratio` is gone after the last
     one; merged patches weigh in attention by how many they are. A merged
     patch has no place in the grid that the connector pools, so each patch
@@ -64,7 +64,7 @@ class Merging(PruningMethod):
         return vision
 
     def merge(self, x, key, merged, count):
-        """Merge tokens after the attention of a block.
+        """Merge tokens between the attention of a layer and its MLP.
 
         Args:
             x: Tensor (rows, n, D), what attention made of the tokens.
@@ -99,6 +99,7 @@ class Merging(PruningMethod):
         quotas = self._quotas(frames, tower)
         for i, block in enumerate(tower.blocks):
             merged = merged._replace(most=quotas[i])
+            left = x.shape[1] - counts[i]
             x, merged = block(
                 x,
                 attend=tower.attend_merged(merged),
@@ -106,9 +107,19 @@ class Merging(PruningMethod):
                     self.merge, merged=merged, count=counts[i]
                 ),
             )
+            self._check_count(left, x, merged)
             if i in tower.feature_layers:
                 outputs[i] = pack_blocks(x, merged.place)
         return {**outputs, PLACE: merged.place}
+
+    def _check_count(self, wanted, x, merged):
+        if not wanted == x.shape[1] == merged.size.shape[1]:
+            raise ValueError(
+                f"`{type(self).__name__}.merge` must leave n - count tokens, "
+                f"here {wanted}, and say what they stand for. Received: "
+                f"{x.shape[1]} tokens, and {merged.size.shape[1]} sizes. "
+                "`keras_stts.ops.merge_tokens` makes both."
+            )
 
     def _quotas(self, frames, tower):
         """Most tokens of each frame that each layer merges, or `None`."""
@@ -123,7 +134,7 @@ class Merging(PruningMethod):
 class ToMe(Merging):
     """Token merging: similar patches of a frame become one.
 
-    In every block of the vision encoder, between attention and MLP, some of
+    In every layer of the vision encoder, between attention and MLP, some of
     the even patches are merged into the odd ones that their keys are most
     similar to. As published, ToMe speeds up the vision encoder alone, and
     less than others do, for it merges bit by bit. So compare it with them at

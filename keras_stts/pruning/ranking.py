@@ -95,9 +95,12 @@ class Ranking(PruningMethod):
 
         def call(self, blocks, frames):
             scores = self.dense(blocks)[..., 0]
-            change = 1 - keras_stts.ops.neighbor_similarity(blocks)
+            change = 1 - keras_stts.ops.neighbor_similarity(
+                blocks, segments=frames.segments
+            )
             error = keras.ops.square(scores - keras.ops.stop_gradient(change))
-            self.add_loss(keras.ops.mean(error))
+            real = keras.ops.cast(frames.real(blocks), "float32")
+            self.add_loss(keras.ops.sum(error * real) / keras.ops.sum(real))
             return scores
 
         def attention_bias(self, scores, frames):
@@ -245,6 +248,7 @@ class Ranking(PruningMethod):
     def _rank(self, blocks, frames):
         """Dict of `"scores"`, `"similarity"` and `"selection"`."""
         scores = self(blocks, frames)
+        self._check_shape("call", scores, blocks)
         selection = self._select(
             scores,
             frames.mask,
@@ -263,8 +267,18 @@ class Ranking(PruningMethod):
         bias = self.attention_bias(scores, frames)
         if bias is None:
             return None
+        self._check_shape("attention_bias", bias, scores)
         bias = spread_to_patches(bias, tower.window, tower.grid)
         return ops.reshape(bias, (-1, 1, 1, bias.shape[-1]))
+
+    def _check_shape(self, method, made, like):
+        if tuple(made.shape[1:]) != tuple(like.shape[1:3]):
+            raise ValueError(
+                f"`{type(self).__name__}.{method}` must return a tensor "
+                "(B, T, P), a number for each block of each frame. Received: "
+                f"shape {tuple(made.shape)}, of T={like.shape[1]}, "
+                f"P={like.shape[2]}."
+            )
 
     def _refilled(self, selection, tower, frames):
         """What later layers see of whole frames (B * T, N).

@@ -76,7 +76,7 @@ class Connector(keras.layers.Layer):
         activation="silu",
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{"name": "connector", **kwargs})
         self.num_heads = num_heads
         self.head_dim = head_dim
         self.pooled_dim = pooled_dim

@@ -117,17 +117,16 @@ class Qwen3VLVisionEncoder(VisionTower):
             intermediate_dim=intermediate_dim,
             feature_layers=[*deepstack_layers, num_layers - 1],
             window=window,
+            rematerialize=rematerialize,
             **kwargs,
         )
         self._config = config
         self.num_layers = num_layers
-        self.head_dim = hidden_dim // num_heads
         self.most_blocks = num_blocks
         self.num_image_blocks = num_image_blocks or num_blocks
         self.temporal_patch_size = temporal_patch_size
         self.position_side = position_side
         self.pixel_mean, self.pixel_std = pixel_mean, pixel_std
-        self.rematerialize = rematerialize
         if self.head_dim % 4:
             raise ValueError(
                 "A head's width must be a multiple of 4: rows and columns "
@@ -192,16 +191,13 @@ class Qwen3VLVisionEncoder(VisionTower):
         return vision_transformer(sizes)
 
     def build(self, input_shape=None):
-        num_patches, width = self.patches_shape
         self.patch_embedding.build((None, None, self.patch_values))
         self.position_embedding = self.add_weight(
             name="position_embedding",
-            shape=(self.position_side**2, width),
+            shape=(self.position_side**2, self.hidden_dim),
             initializer=normal_initializer(),
         )
-        for block in self.blocks:
-            block.build((None, num_patches, width))
-        self.built = True
+        super().build(input_shape)
 
     def embed(self, inputs, frames=None):
         if frames is None or frames.grids is None:

@@ -49,7 +49,7 @@ class Qwen3VLConnector(keras.layers.Layer):
         layer_norm_epsilon=1e-6,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{"name": "connector", **kwargs})
         self.hidden_dim = hidden_dim
         self.output_dim = output_dim
         self.num_additions = num_additions

@@ -70,6 +70,7 @@ class SigLIPTower(VisionTower):
             intermediate_dim=encoder.intermediate_dim,
             feature_layers=feature_layers,
             window=window,
+            rematerialize=rematerialize,
             dtype=encoder.dtype_policy,
             **kwargs,
         )
@@ -77,7 +78,6 @@ class SigLIPTower(VisionTower):
         self.pixel_std = pixel_std
         self.num_layers = encoder.num_layers
         self.head_dim = encoder.hidden_dim // encoder.num_heads
-        self.rematerialize = rematerialize
         self.embedding = encoder.embedding
         self.blocks = [
             SigLIPBlock(each, rematerialize=rematerialize)
@@ -98,13 +98,13 @@ class SigLIPTower(VisionTower):
 
     def get_config(self):
         config = super().get_config()
-        names = ("window", "feature_layers", "name", "trainable", "dtype")
+        names = ("window", "feature_layers", "rematerialize")
+        names += ("name", "trainable", "dtype")
         return {
             **{name: config[name] for name in names},
             "encoder": self.encoder_config,
             "pixel_mean": self.pixel_mean,
             "pixel_std": self.pixel_std,
-            "rematerialize": self.rematerialize,
         }
 
 

@@ -64,6 +64,7 @@ class VisionEncoder(VisionTower):
             intermediate_dim=intermediate_dim,
             feature_layers=feature_layers,
             window=window,
+            rematerialize=rematerialize,
             **kwargs,
         )
         self.num_layers = num_layers
@@ -72,7 +73,6 @@ class VisionEncoder(VisionTower):
         self.pixel_std = pixel_std
         self.activation = activation
         self.layer_norm_epsilon = layer_norm_epsilon
-        self.rematerialize = rematerialize
         self.patch_embedding = Dense(
             hidden_dim,
             kernel_initializer=glorot_initializer(),
@@ -102,9 +102,7 @@ class VisionEncoder(VisionTower):
             shape=(num_patches, width),
             initializer=normal_initializer(),
         )
-        for block in self.blocks:
-            block.build((None, num_patches, width))
-        self.built = True
+        super().build(input_shape)
 
     def embed(self, inputs, frames=None):
         # Bytes are moved, not the numbers that they become.
@@ -128,7 +126,6 @@ class VisionEncoder(VisionTower):
                 "pixel_std": self.pixel_std,
                 "activation": self.activation,
                 "layer_norm_epsilon": self.layer_norm_epsilon,
-                "rematerialize": self.rematerialize,
             }
         )
         return config

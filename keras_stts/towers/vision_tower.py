@@ -20,10 +20,12 @@ class VisionTower(keras.layers.Layer):
     """A vision transformer whose layers a method of pruning can walk through.
 
     The base class of towers. A subclass makes `blocks`, its layers, in the
-    constructor, and says how pixels become patches in `embed`. A layer is
-    called as `keras_stts.towers.TowerBlock` is, with the attention to use
-    as `attend` and with a `bias`; to run with methods that merge, with
-    `merge`, too.
+    constructor, and says how pixels become patches in `embed`; see
+    `docs/towers.md` for a whole one. A layer is called as
+    `keras_stts.towers.TowerBlock` is, with the attention to use as `attend`
+    and with a `bias`; to run with methods that merge, with `merge`, too.
+    Layers have the tower's dtype policy, `dtype=self.dtype_policy`, or
+    `from_preset(dtype=...)` does not reach them.
 
     Args:
         image_size: Int. Side of the square frames in pixels; `None` for a
@@ -35,6 +37,9 @@ class VisionTower(keras.layers.Layer):
         feature_layers: Ints. Layers, from 0, whose outputs are joined into
             the features, in this order.
         window: Int. Side of a block in patches. Defaults to `3`.
+        rematerialize: Bool. Whether training computes layers again for their
+            gradients instead of keeping what they compute on the way; a
+            subclass passes it on to its layers. Defaults to `False`.
 
     Call arguments:
         inputs: Uint8 tensor (B, T, image_size, image_size, 3).
@@ -56,6 +61,60 @@ class VisionTower(keras.layers.Layer):
           block of the previous frame;
         and, if patches are merged,
         - `"place"`: int32 tensor (B, T, N), see `keras_stts.ops.Merged`.
+
+    Attributes:
+        blocks: List of the layers, which a subclass sets.
+        head_dim: Int. `hidden_dim // num_heads`, unless a subclass sets it.
+            Memory and operations are counted by it.
+        patches_shape: Tuple of patches N of a frame, and their width D.
+
+    Example:
+    ```python
+    class Tower(keras_stts.towers.VisionTower):
+        '''Patches without positions.'''
+
+        def __init__(self, num_layers, **kwargs):
+            super().__init__(**kwargs)
+            self.num_layers = num_layers
+            self.patchify = keras.layers.Conv2D(
+                self.hidden_dim, self.patch_size, self.patch_size
+            )
+            self.blocks = [
+                keras_stts.towers.VisionBlock(
+                    self.num_heads,
+                    self.head_dim,
+                    self.intermediate_dim,
+                    rematerialize=self.rematerialize,
+                    dtype=self.dtype_policy,
+                )
+                for _ in range(num_layers)
+            ]
+
+        def build(self, input_shape=None):
+            self.patchify.build((None, self.image_size, self.image_size, 3))
+            super().build(input_shape)
+
+        def embed(self, inputs, frames=None):
+            _, num_frames, *shape = inputs.shape
+            x = keras.ops.reshape(inputs, (-1, *shape))
+            x = self.patchify(keras.ops.cast(x, "float32") / 127.5 - 1)
+            return keras.ops.reshape(x, (-1, num_frames, *self.patches_shape))
+
+        def get_config(self):
+            return {**super().get_config(), "num_layers": self.num_layers}
+
+    tower = Tower(
+        num_layers=2,
+        image_size=24,
+        patch_size=4,
+        hidden_dim=32,
+        num_heads=2,
+        intermediate_dim=64,
+        feature_layers=[1],
+    )
+    videos = np.zeros((1, 8, 24, 24, 3), "uint8")
+    tower(videos)["features"].shape  # (1, 32, 9, 32)
+    ```
     """
 
     def __init__(
@@ -68,9 +127,10 @@ class VisionTower(keras.layers.Layer):
         intermediate_dim,
         feature_layers,
         window=3,
+        rematerialize=False,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        super().__init__(**{"name": "vision_encoder", **kwargs})
         self.image_size = image_size
         self.patch_size = patch_size
         self.hidden_dim = hidden_dim
@@ -78,6 +138,8 @@ class VisionTower(keras.layers.Layer):
         self.intermediate_dim = intermediate_dim
         self.feature_layers = tuple(feature_layers)
         self.window = window
+        self.head_dim = hidden_dim // num_heads
+        self.rematerialize = rematerialize
         self.blocks = []
         if image_size is not None and image_size % patch_size:
             raise ValueError(
@@ -85,6 +147,19 @@ class VisionTower(keras.layers.Layer):
                 f"Received: patch_size={patch_size}, frames of "
                 f"{image_size}x{image_size}."
             )
+
+    def build(self, input_shape=None):
+        """Make the weights of `blocks`; a subclass makes the rest before.
+
+        Args:
+            input_shape: Not used: the sizes are arguments of the tower, whose
+                weights are made even if a model takes no videos.
+        """
+        self.check_feature_layers()
+        for block in self.blocks:
+            if not block.built:
+                block.build((None, *self.patches_shape))
+        self.built = True
 
     def check_feature_layers(self):
         """Raise unless `feature_layers` are some of `blocks`."""
@@ -112,10 +187,11 @@ class VisionTower(keras.layers.Layer):
     @property
     def sizes(self):
         """What is counted by: dict of `"frame_patches"`, patches N of a frame,
-        `"vision_patches"`, places with a learned position, and `"pixels"`,
-        numbers in a patch."""
+        `"vision_patches"`, places with a learned position, `"pixels"`,
+        numbers in a patch, and `"vision_num_layers"`."""
         number, _ = self.patches_shape
         return {
+            "vision_num_layers": len(self.blocks),
             "frame_patches": number,
             "vision_patches": number,
             "pixels": 3 * self.patch_size**2,
@@ -314,5 +390,6 @@ class VisionTower(keras.layers.Layer):
     def get_config(self):
         names = ("image_size", "patch_size", "hidden_dim", "num_heads")
         names += ("intermediate_dim", "feature_layers", "window")
+        names += ("rematerialize",)
         own = {name: getattr(self, name) for name in names}
         return {**super().get_config(), **own}

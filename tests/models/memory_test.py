@@ -393,7 +393,7 @@ def test_methods_inside_of_the_language_model(before):
 
 def test_blocks_that_no_model_of_the_config_has():
     for pruning in ("fastv", ["stts", "feather"]):
-        with pytest.raises(ValueError, match="must prune before blocks of"):
+        with pytest.raises(ValueError, match="must prune before layers of"):
             keras_stts.VideoVLM.memory_of("shapes_tiny", pruning=pruning)
 
 

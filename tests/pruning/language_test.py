@@ -229,6 +229,9 @@ def test_tokens_that_stay():
     assert [places(n) for n in (0, 2, 3)] == [[], [0, 1], [0, 1, 2]]
     assert places(2, first) == [1, 4]
     assert places(9) == [0, 1, 2, 4, 5]
+    ranks = 100 * ranks - 50  # Any numbers rank.
+    assert [places(n) for n in (0, 2, 3)] == [[], [0, 1], [0, 1, 2]]
+    assert places(2, first) == [1, 4]
 
 
 # === Sizes ===
@@ -453,7 +456,7 @@ def test_pruning_replaces_what_a_preset_prunes_with(tmp_path):
         ({"pruning": fastv, **ratio}, "have a `ratio` of their own"),
         ({"pruning": None, **ratio}, "Received: pruning=None"),
         ({"pruning": fastv, "language_pruning": "feather"}, "One method may"),
-        ({"pruning": "fastv"}, "FastV must prune before blocks .* instance"),
+        ({"pruning": "fastv"}, "FastV must prune before layers .* instance"),
     ):
         with pytest.raises(ValueError, match=message):
             load(tmp_path, **wrong)
@@ -484,7 +487,7 @@ def test_names():
         ({"class_name": "feather", "config": {"layers": 8}}, "be two ints"),
         ({"class_name": "feather", "config": {"layers": (8, 8)}}, "come after"),
         ({"class_name": "feather", "config": {"stride": 0}}, "positive int"),
-        ("feather", r"blocks \[8, 16\], num_layers=2"),
+        ("feather", r"layers \[8, 16\], num_layers=2"),
     ],
 )
 def test_bad_settings(wrong, message):
