@@ -52,7 +52,9 @@ def _check_policies(tower):
 def _check_built(backbone):
     """Raise if a layer of a user's part would make its weights at first use,
     when nothing trains or loads them any more."""
-    parts = ("vision_encoder", "connector", "language_model", "pruning")
+    parts = ["vision_encoder", "connector", "language_model"]
+    if backbone.num_frames:  # Without frames a method has no sizes to build by.
+        parts.append("pruning")
     for part in parts:
         for layer in hub.flatten_layers(getattr(backbone, part)):
             if not layer.built:

@@ -66,7 +66,8 @@ class Training:
         super().compile(optimizer=optimizer, loss=loss, **kwargs)
 
     def call(self, inputs, training=None, mask=None):
-        labels = text_loss.current_labels()
+        inputs = dict(inputs)
+        labels = inputs.pop(text_loss.LABELS, None)
         if labels is None:
             return super().call(inputs, training=training, mask=mask)
         hidden = run_backbone(
@@ -79,34 +80,39 @@ class Training:
         vocabulary_size = self.backbone.vocabulary_size
         return text_loss.chunk_length(labels.shape, vocabulary_size)
 
-    def _in_chunks(self, data):
-        """Context for a step that never makes all logits at once."""
-        labels = keras.utils.unpack_x_y_sample_weight(data)[1]
-        if not self.takes_chunks or labels is None or len(labels.shape) != 2:
-            return text_loss.labelled(None)
-        if not isinstance(labels.shape[1], int):
-            return text_loss.labelled(None)
-        fits = self._tokens_at_once(labels) == labels.shape[1]
-        return text_loss.labelled(None if fits else labels)
+    def _with_labels(self, data):
+        """The batch of a step, with labels among the inputs if the step must
+        not make all logits at once."""
+        x, y, sample_weight = keras.utils.unpack_x_y_sample_weight(data)
+        if not self.takes_chunks or y is None or len(y.shape) != 2:
+            return data
+        if not isinstance(y.shape[1], int):
+            return data
+        if self._tokens_at_once(y) == y.shape[1]:
+            return data
+        return {**x, text_loss.LABELS: y}, y, sample_weight
 
     def train_step(self, *args):
-        with self._in_chunks(args[-1]):
-            return super().train_step(*args)
+        return super().train_step(*args[:-1], self._with_labels(args[-1]))
 
     def test_step(self, *args):
-        with self._in_chunks(args[-1]):
-            return super().test_step(*args)
+        return super().test_step(*args[:-1], self._with_labels(args[-1]))
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
         return model_inputs.preprocess_batch(self, (x, y, sample_weight))
 
-    def compute_loss(self, *args, **kwargs):
-        loss = super().compute_loss(*args, **kwargs)
+    def compute_loss(self, x=None, y=None, y_pred=None, *args, **kwargs):
+        y = y_pred if _has_labels(x) else y
+        loss = super().compute_loss(x, y, y_pred, *args, **kwargs)
         if self.auxiliary_loss is not None:
             # So the mean of all batches does not depend on their size.
             value, weight = self.auxiliary_loss.last
             self.aux_tracker.update_state(value, sample_weight=weight)
         return loss
+
+    def compute_metrics(self, x, y, y_pred, sample_weight=None):
+        y = y_pred if _has_labels(x) else y
+        return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def counted_rows(self, x):
         return padding.Counted(x) if distributing.is_spread() else x
@@ -289,6 +295,10 @@ class Training:
         config = keras.saving.deserialize_keras_object(config)
         self.compile(sampler=sampler, **config)
         self.optimizer.build(self.trainable_variables)
+
+
+def _has_labels(x):
+    return isinstance(x, dict) and text_loss.LABELS in x
 
 
 def _check_optimizer(optimizer, variables):

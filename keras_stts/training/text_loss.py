@@ -3,12 +3,10 @@
 Logits are a number for each token and each word of the vocabulary: 5 GB in
 float32 for 8,192 tokens of Molmo2. In training and testing the head therefore
 runs inside the loss, on a chunk of tokens at a time, and again for its
-gradient. Instead of logits, the model then returns the loss of each token and
-whether it was the likeliest, which the default loss and metric average.
+gradient. For that a step gives the labels to the model, beside its inputs.
+Instead of logits, the model then returns the loss of each token and whether it
+was the likeliest, which the default loss and metric average.
 """
-
-import contextlib
-import threading
 
 import keras
 from keras import ops
@@ -18,28 +16,16 @@ from keras_stts.kernels.chunked import rematerialized
 
 # Most bytes of float32 logits in memory at once.
 MOST_BYTES = 2**28
-# The labels of the current step; TensorFlow may run steps in several threads.
-_step = threading.local()
+# What a model's inputs call the labels of a step.
+LABELS = "labels"
 
 
-@contextlib.contextmanager
-def labelled(labels):
-    """A step in which a model returns `losses_and_hits` of labels.
+def _are_averaged(y_true, y_pred):
+    """Whether both are what a model made of labels, not labels and logits.
 
-    Args:
-        labels: Int tensor (B, S), or `None`: the model returns logits.
+    A step gives them twice, for Keras takes no loss without labels.
     """
-    before = current_labels()
-    _step.labels = labels
-    try:
-        yield
-    finally:
-        _step.labels = before
-
-
-def current_labels():
-    """The labels of this step, or `None` if the model returns logits."""
-    return getattr(_step, "labels", None)
+    return tuple(y_true.shape) == tuple(y_pred.shape)
 
 
 def chunk_length(shape, vocabulary_size):
@@ -94,12 +80,12 @@ class TextCrossentropy(keras.losses.SparseCategoricalCrossentropy):
         super().__init__(name=name, **{**kwargs, "from_logits": True})
 
     def __call__(self, y_true, y_pred, sample_weight=None):
-        if current_labels() is not None:
+        if _are_averaged(y_true, y_pred):
             y_true = y_pred = y_pred[..., 0]
         return super().__call__(y_true, y_pred, sample_weight)
 
     def call(self, y_true, y_pred):
-        if current_labels() is not None:
+        if _are_averaged(y_true, y_pred):
             return y_pred
         return super().call(y_true, y_pred)
 
@@ -109,7 +95,7 @@ class TextAccuracy(keras.metrics.SparseCategoricalAccuracy):
     """The share of tokens that were the likeliest, from logits or hits."""
 
     def update_state(self, y_true, y_pred, sample_weight=None):
-        if current_labels() is None:
+        if not _are_averaged(y_true, y_pred):
             return super().update_state(y_true, y_pred, sample_weight)
         return keras.metrics.Mean.update_state(
             self, y_pred[..., 1], sample_weight

@@ -97,11 +97,10 @@ def test_what_needs_logits_gets_them(monkeypatch, model, compiled, chunks):
     monkeypatch.setattr(text_loss, "MOST_BYTES", CHUNK)
     model.compile(**compiled)
     batch = tiny_batch(model, ROWS, LENGTH)
-    with model._in_chunks(batch):
-        assert (text_loss.current_labels() is not None) == chunks
-    assert text_loss.current_labels() is None
-    with model._in_chunks((batch[0],)):
-        assert text_loss.current_labels() is None
+    x, y, _ = model._with_labels(batch)
+    assert set(x) - set(batch[0]) == ({"labels"} if chunks else set())
+    assert y is batch[1]
+    assert model._with_labels((batch[0],)) == (batch[0],)
 
 
 def test_from_logits_they_are_those_of_keras():
