@@ -49,9 +49,9 @@ class LanguageModel(keras.layers.Layer):
         additional_vocabulary_size: Int. Number of token ids above these that
             are inputs only. Defaults to `128`, as Molmo2 has for its vision
             tokens; `0` if `vocabulary_size` counts all ids of a tokenizer.
-        rope_max_wavelength, layer_norm_epsilon, activation, query_key_norm,
-            norm_after, attention_bias, rope_scaling, rope_sections,
-            rematerialize: See `DecoderBlock`.
+        rope_max_wavelength: See `DecoderBlock`, as for `layer_norm_epsilon`,
+            `activation`, `query_key_norm`, `norm_after`, `attention_bias`,
+            `rope_scaling`, `rope_sections` and `rematerialize`.
         rope_scaling_layers: Optional ints. Layers with `rope_scaling`.
             Defaults to all.
         tie_embeddings: Bool. Whether the output head of a `VideoVLM` is the

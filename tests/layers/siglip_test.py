@@ -1,4 +1,4 @@
-"""The layers in a vision transformer of someone else's, as README shows."""
+"""The layers in a vision transformer of someone else's, as a page shows."""
 
 import functools
 
@@ -10,11 +10,13 @@ from keras_hub.src.models.siglip.siglip_layers import SigLIPEncoderLayer
 
 from keras_stts.ops import attention
 from keras_stts.ops import spread_to_patches
-from tests import readme
+from tests import pages
 from tests.harness import compiled
 from tests.harness import to_numpy
 
-DEFINED = readme.run(readme.block("class PrunedBlocks").split("\nsiglip =")[0])
+DEFINED = pages.run(
+    pages.block("docs/own_vit.md", "class PrunedBlocks").split("\nsiglip =")[0]
+)
 PrunedBlocks, run_block = DEFINED["PrunedBlocks"], DEFINED["run_block"]
 B, T, N, D = 2, 3, 36, 8  # Videos, frames, patches of 6x6, width.
 
@@ -112,7 +114,7 @@ def test_fit_trains_the_scorer(blocks):
 def test_readmes_block_is_saved_and_loaded_again(tmp_path, monkeypatch):
     """With 14x14 patches, which 3x3 blocks do not divide."""
     monkeypatch.chdir(tmp_path)
-    made = readme.run(readme.block("class PrunedBlocks"))
+    made = pages.run(pages.block("docs/own_vit.md", "class PrunedBlocks"))
     again, pruned = made["model"], made["pruned"]
     x = np.random.default_rng(0).normal(size=(1, 8, 196, 32)).astype("float32")
 

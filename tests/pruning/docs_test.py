@@ -7,7 +7,7 @@ import keras
 import pytest
 
 import keras_stts
-from tests import readme
+from tests import pages
 
 PATH = pathlib.Path(__file__).parents[2] / "docs" / "methods.md"
 TEXT = PATH.read_text(encoding="utf-8")
@@ -23,7 +23,7 @@ pytestmark = [
 
 @pytest.mark.parametrize("text", BLOCKS, ids=["ranking", "merging", "inside"])
 def test_block(text, tmp_path):
-    model = readme.run(text)["model"]
+    model = pages.run(text)["model"]
     clip = keras_stts.datasets.shapes.render("test", 0)
     x = {"videos": [clip.frames], "prompts": [clip.questions[0]["question"]]}
     model.compile(sampler="greedy")

@@ -15,9 +15,9 @@ VISION_TOKENS = {
 class Qwen3VLTokenizer(VideoVLMTokenizer):
     """Byte-pair tokenizer of Qwen3-VL.
 
-    Args: those of `VideoVLMTokenizer`; the vocabulary holds Qwen's tokens of
-        images and videos instead of Molmo2's. No token begins a sequence:
-        `start_token` is for chat templates that ask for one.
+    Its arguments are those of `VideoVLMTokenizer`; the vocabulary holds Qwen's
+    tokens of images and videos instead of Molmo2's. No token begins a sequence:
+    `start_token` is for chat templates that ask for one.
     """
 
     vision_tokens = VISION_TOKENS
