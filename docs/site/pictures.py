@@ -5,9 +5,11 @@
 writes them into docs/pictures/.
 """
 
+import io
 import pathlib
 
 import numpy as np
+from PIL import Image
 
 import keras_stts
 from keras_stts.drawing import GREY
@@ -25,7 +27,10 @@ def load(**settings):
 
 def save(figure, name):
     FOLDER.mkdir(exist_ok=True)
-    figure.savefig(FOLDER / f"{name}.png", dpi=110)
+    drawn = io.BytesIO()
+    figure.savefig(drawn, dpi=110)
+    image = Image.open(drawn).convert("RGB").quantize(128)
+    image.save(FOLDER / f"{name}.png", optimize=True)
 
 
 def kept_of_a_clip():
