@@ -5,11 +5,9 @@
 writes them into docs/pictures/.
 """
 
-import io
 import pathlib
 
 import numpy as np
-from PIL import Image
 
 import keras_stts
 from keras_stts.drawing import GREY
@@ -25,12 +23,9 @@ def load(**settings):
     return keras_stts.VideoVLM.from_preset("shapes_tiny", **settings)
 
 
-def save(figure, name):
+def save(figure, name, dpi=110):
     FOLDER.mkdir(exist_ok=True)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, dpi=110)
-    image = Image.open(drawn).convert("RGB").quantize(128)
-    image.save(FOLDER / f"{name}.png", optimize=True)
+    figure.savefig(FOLDER / f"{name}.png", dpi=dpi)
 
 
 def kept_of_a_clip():
@@ -44,7 +39,7 @@ def kept_of_a_clip():
         kept["scores"],
         **{name: kept[name] for name in names},
     )
-    save(figure, "kept")
+    save(figure, "kept", dpi=66)  # Noise is large.
 
 
 def blocks_of_a_frame():
