@@ -24,7 +24,10 @@ torch_alone = pytest.mark.skipif(
 )
 TINY_MOLMO2 = pathlib.Path(__file__).parent / "models/golden/molmo2_tiny"
 # Pages whose blocks other tests run, each in its own way.
-ELSEWHERE = {"docs/methods.md": "pruning/docs_test.py"}
+ELSEWHERE = {
+    "docs/methods.md": "pruning/docs_test.py",
+    "docs/towers.md": "towers/docs_test.py",
+}
 RUN = sorted(set(pages.names()) - set(ELSEWHERE))
 
 

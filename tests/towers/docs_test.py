@@ -9,7 +9,7 @@ import pytest
 from keras import ops
 
 import keras_stts
-from tests import readme
+from tests import pages
 
 PATH = pathlib.Path(__file__).parents[2] / "docs" / "towers.md"
 
@@ -30,7 +30,7 @@ def made(tmp_path_factory):
     folder = tmp_path_factory.mktemp("towers")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        made = readme.run(text)
+        made = pages.run(text)
     return {**made, "preset": str(folder / "my_model")}
 
 
