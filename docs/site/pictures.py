@@ -39,7 +39,7 @@ def kept_of_a_clip():
         kept["scores"],
         **{name: kept[name] for name in names},
     )
-    save(figure, "kept", dpi=66)  # Noise is large.
+    save(figure, "kept", dpi=64)  # Noise is large.
 
 
 def blocks_of_a_frame():
