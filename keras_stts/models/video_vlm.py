@@ -189,7 +189,14 @@ def _make_head(backbone, dtype):
 
 
 def _make_auxiliary_loss(backbone, coefficient, stop_gradient_target):
-    """The layer, or `None` where there are no scores or no weight for it."""
+    """The layer, or `None` where there are no scores or no weight for it.
+
+    The method says what its loss is. How much it weighs is a setting of
+    training, as `trainable_parts` is, and so the task's: `None` means no loss
+    here, and "left open" in a method; a schedule has a counter, which is a
+    weight of the task; one backbone may be trained by two tasks; and presets
+    have it in the task's config, not in the backbone's.
+    """
     return backbone.pruning.auxiliary_loss(
         coefficient,
         stop_gradient_target=stop_gradient_target,
