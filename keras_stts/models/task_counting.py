@@ -1,4 +1,4 @@
-"""What a `VideoVLM` costs: operations, memory, kernels."""
+"""What a `VideoVLM` costs: operations, memory, and kernels of attention."""
 
 from keras_stts.flops import count_flops
 from keras_stts.memory import asking as memory
@@ -16,24 +16,26 @@ class Counting:
         layout="packed",
         num_blocks=None,
     ):
-        """Count the operations of one video's prefill, or of a row of several.
+        """Count the operations of the prefill of a row: one video, or several
+        that share it.
 
         Args:
             num_frames: Int. Defaults to the model's.
             prune_ratio: Float. Defaults to the model's.
             text_length: Int. Defaults to the preprocessor's
                 `sequence_length`, or 64 without preprocessor.
-            layout: `"packed"`, what this package runs, frames padded to
-                groups; `"padded"`, the same with the lengths that kernels of
-                this backend and device pad to, see `attention_report`; or
-                `"ideal"`, a kernel without padding on frames that keep
-                equally many patches.
-            num_blocks: Optional int. Blocks of a frame, of a model whose
-                frames differ in size (Qwen3-VL, of which a frame is two of
-                the video's). Defaults to the most.
+            layout: How attention on kept patches is counted. `"packed"`: as
+                this package runs it, with frames padded to the length of
+                their group. `"padded"`: with the lengths, too, that kernels
+                of this backend and device pad to, see `attention_report`.
+                `"ideal"`: without padding, as if all frames kept equally many
+                patches.
+            num_blocks: Optional int. Blocks of a frame, for a model whose
+                frames differ in size (Qwen3-VL, where a frame is two of the
+                video's). Defaults to the most that a frame can have.
 
         Returns:
-            Dict of `"vision_encoder"`, `"scorer"` (counted in it too),
+            Dict of `"vision_encoder"` (the scorer included), `"scorer"`,
             `"connector"`, `"language_model"` and `"total"`, numbers of
             floating point operations. A train step costs three times that.
 
@@ -65,11 +67,11 @@ class Counting:
     def attention_report(
         self, num_frames=None, batch_size=1, prune_ratio=None, text_length=None
     ):
-        """Say which kernel runs attention in which layers, without running.
+        """Say which kernel runs attention in which layers.
 
-        The model is traced with the settings of now
-        (`keras_stts.config.set_attention`), backend and device: prefill and
-        one step of decoding. Training runs the same kernels.
+        Prefill and one step of decoding are traced, not run, with the current
+        setting (`keras_stts.config.set_attention`), backend and device.
+        Training runs the same kernels.
 
         Args:
             num_frames: Int. Defaults to the model's.
@@ -79,17 +81,20 @@ class Counting:
                 `sequence_length`, or 64 without preprocessor.
 
         Returns:
-            A list that prints as a table, of a dict for layers that run
-            alike: `"part"`, `"kind"` (`"frames"`, `"frames, score bias"`,
-            `"packed"`, `"prefix"`, `"text"`, `"decode"` and others),
-            `"layers"` (paths), `"kernel"`, `"runs"` (of a layer: `rows`,
-            `queries`, `keys`, and the lengths `run_queries` and `run_keys`
-            that these are padded to; one a group of packed frames) and
-            `"reason"`, why another kernel runs than was to be expected, or
-            `None`.
+            A list that prints as a table, with a dict for each set of layers
+            that run alike:
+            - `"part"`, of the model,
+            - `"kind"`, what attends: `"frames"`, `"frames, score bias"`,
+              `"packed"`, `"prefix"`, `"text"`, `"decode"` and others,
+            - `"layers"`, their paths,
+            - `"kernel"`,
+            - `"runs"`, the calls of the kernel in one layer, several if there
+              are several groups of packed frames: `rows`, `queries`, `keys`,
+              and `run_queries` and `run_keys`, the lengths they are padded to,
+            - `"reason"`, why another kernel runs than expected, or `None`.
 
         Raises:
-            ValueError: If an argument is none of these.
+            ValueError: If an argument has a value that is not allowed.
 
         Example:
         ```python
@@ -123,46 +128,47 @@ class Counting:
         """Count the memory that a batch takes, without running anything.
 
         Args:
-            num_frames: Int. Defaults to the model's; of a model with buckets
-                (Qwen3-VL), to those of the largest one.
+            num_frames: Int. Defaults to the model's; for a model with buckets
+                (Qwen3-VL), to the frames of the largest bucket.
             batch_size: Int, of all chips together.
             prune_ratio: Float. Defaults to the model's.
             text_length: Int, tokens of the text part. Defaults to the
                 preprocessor's `sequence_length`, or 64 without preprocessor.
             phase: `"fit"`, `"evaluate"`, `"prefill"`, `"decode"` or
-                `"generate"` (both of these).
+                `"generate"` (prefill and decode).
             trainable: What is trained: `"all"`, `"none"`, `"lora"` (factors
                 and scorer), a part (`"scorer"`, `"vision_encoder"`,
                 `"connector"`, `"language_model"`) or a list of parts.
                 Defaults to what is trainable now.
             optimizer: An optimizer, its name, or how many values it keeps
-                for each weight that is trained. Defaults to the compiled
-                one, or AdamW, which keeps 2. With
+                for each trained weight. Defaults to the one that the model is
+                compiled with, or to AdamW, which keeps 2. With
                 `gradient_accumulation_steps` it keeps one more.
             dtype: Str or dtype policy, such as `"mixed_bfloat16"`. Defaults
                 to the model's.
-            quantization: Optional `"int8"` or `"int4"`: what all weights but
-                the scorer's would be quantized to.
+            quantization: Optional `"int8"` or `"int4"`, to count all weights
+                but the scorer's as quantized.
             rematerialize: Bool. Defaults to the model's.
-            chips: Int. The figures are those of each.
-            distribution: What chips share: `"data"` (rows of the batch),
-                `"model"` (weights, heads and widths) or `"fsdp"` (rows, and
-                weights while they are not used).
-            lora_rank: Int. Rank of factors that are not there yet.
+            chips: Int. How many devices there are; results are for each.
+            distribution: What is cut over the chips: `"data"`, the rows of
+                the batch; `"model"`, weights, heads and widths; `"fsdp"`, the
+                rows, and the weights while they are not used.
+            lora_rank: Int. Rank of LoRA factors, if the model has none yet.
             target_layer_names: Optional list of str, see `enable_lora`.
-            device: `"gpu"` or `"tpu"`, whose compiler is asked about.
-                Defaults to what is here, a GPU if there is none.
+            device: `"gpu"` or `"tpu"`: compilers for them take different
+                amounts. Defaults to the device of this machine, or a GPU.
 
         Returns:
             A dict of bytes that prints as a table: `"weights"`,
-            `"gradients"`, `"optimizer"`, `"activations"` (what the backward
-            pass needs, and room to work), `"caches"`, `"logits"` and
-            `"inputs"`, which make `"total"`; and of the same total by part,
-            `"vision_encoder"`, `"scorer"`, `"connector"`, `"language_model"`
-            and `"head"`. `.table` has both: part to kind to bytes.
+            `"gradients"`, `"optimizer"`, `"activations"` (what is kept for
+            the backward pass, and temporary values), `"caches"`, `"logits"`
+            and `"inputs"`, which add up to `"total"`; and the same total by
+            part: `"vision_encoder"`, `"scorer"`, `"connector"`,
+            `"language_model"` and `"head"`. `.table` has both, a dict of part
+            to dict of kind to bytes.
 
         Raises:
-            ValueError: If an argument is none of these.
+            ValueError: If an argument has a value that is not allowed.
 
         Example:
         ```python
@@ -192,13 +198,13 @@ class Counting:
 
     @classmethod
     def memory_of(cls, preset, **kwargs):
-        """Count the memory of a model that is not loaded.
+        """Count the memory of a model without loading it.
 
         Args:
-            preset: Str as `from_preset` takes it, of which the config alone
-                is read; or a dict of the arguments of `VideoVLMBackbone`.
-            **kwargs: Those of `memory`, and of `VideoVLMBackbone`. What is
-                trained defaults to `"all"`, `dtype` to Keras' default.
+            preset: Str as `from_preset` takes it; only its config is read. Or
+                a dict of the arguments of `VideoVLMBackbone`.
+            **kwargs: Arguments of `memory` and of `VideoVLMBackbone`.
+                `trainable` defaults to `"all"`, `dtype` to Keras' default.
 
         Returns:
             See `memory`.

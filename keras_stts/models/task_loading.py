@@ -1,4 +1,4 @@
-"""How a `VideoVLM` comes of a preset."""
+"""How a `VideoVLM` is loaded from a preset."""
 
 from keras_stts.models import sizes
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
@@ -29,36 +29,39 @@ class Loading:
                 `"hf://org/model"`, or a local directory in the format of
                 Keras, or in that of Molmo2 or Qwen3-VL.
             load_weights: Bool. `False` leaves the weights random.
-            distribution: What of the model and of a batch lies on which
-                device, under JAX: `"data"`, all weights on each; `"fsdp"`,
-                the weights cut over all devices; `"auto"`, the former if the
-                weights take at most half of a device's memory, or else the
-                latter; or a `keras.distribution.Distribution`. It is set as
-                `keras.distribution.set_distribution` does, and holds for
-                what follows. Defaults to what is set.
+            distribution: How weights and batches are spread over several
+                devices, under JAX. `"data"`: each device has all weights and
+                a share of the batch. `"fsdp"`: the weights are cut over the
+                devices, too. `"auto"`: `"data"` if the weights take at most
+                half of a device's memory, or else `"fsdp"`. Or a
+                `keras.distribution.Distribution`. It stays set afterwards,
+                as by `keras.distribution.set_distribution`. Defaults to what
+                is set.
             **kwargs: Arguments of `VideoVLM`, `VideoVLMBackbone`,
                 `VideoVLMPreprocessor` or `VideoVLMVideoConverter` to change,
                 such as `prune_ratio`, `num_frames` or `dtype`. `pruning`
-                replaces all that the preset prunes with, inside the language
-                model too; where the new method leaves it open, ratio and
-                layer stay those of the preset. A method has weights of its
-                own: STTS' scorer is left out where another one prunes.
+                replaces all methods of the preset, also one inside the
+                language model. The new method takes the ratio and the layer
+                of the old one, unless it has its own, but none of its
+                weights: without STTS, its scorer is not loaded.
 
-        Files of Molmo2's authors and of transformers say how videos are
-        sampled, what a prompt looks like and how answers are drawn, and are
-        followed; `num_frames=` and `sampling=` change the sampling. The
-        published processor is run with up to 384 frames. With Molmo2-4B a
-        video then takes 165 MB of pixels, a vision part of 34,945 tokens (it
-        was made for 36,864), 5.2 GB of keys and values in bfloat16 (2.9 at
-        `prune_ratio=0.5`), and 1,192 TFLOP of `model.flops()` (508), twelve
-        times those of 64 frames; pass `num_frames=64` where that is too much.
+        Checkpoints of Molmo2's authors and of transformers say how videos are
+        sampled, what a prompt looks like and how answers are drawn; the model
+        does as they say, unless `num_frames=` or `sampling=` is given.
+        Published settings take up to 384 frames. With Molmo2-4B a video then
+        takes 165 MB of pixels, a vision part of 34,945 tokens (it was made
+        for 36,864), 5.2 GB of keys and values in bfloat16 (2.9 at
+        `prune_ratio=0.5`), and 1,192 TFLOP as `model.flops()` counts them
+        (508), twelve times those of 64 frames. Pass `num_frames=64` if that
+        is too much.
 
         Raises:
             FileNotFoundError: If the preset lacks a file, such as those of a
                 preprocessor that it was saved with.
-            ValueError: If the preset is unknown, one of its files is damaged,
-                hostile or not its own, `pruning` and `prune_ratio`
-                contradict each other, or there is no such distribution.
+            ValueError: If the preset is unknown; if one of its files is
+                damaged, would harm, or belongs to another preset; if `pruning`
+                and `prune_ratio` contradict each other; or if there is no
+                such distribution.
             TypeError: If an argument is unknown.
         """
         defaults = preset_config(preset)
@@ -92,14 +95,18 @@ class Loading:
 
 
 def _takers(cls, kwargs, preprocessor):
-    """Names of the arguments each part of a model takes from a preset.
+    """Which arguments of `from_preset` go to which part of the model.
 
-    A part that is given ready made takes none.
+    A part that the caller has made already takes none.
 
     Args:
         cls: `VideoVLM` or a subclass.
         kwargs: Dict of arguments of `from_preset`.
         preprocessor: Class of the preset's preprocessor.
+
+    Returns:
+        Dict of `"task"`, `"backbone"`, `"preprocessor"` and `"converter"` to
+        the names of arguments, a set.
     """
     takers = {
         "task": argument_names(cls) | {"name", "compile"},

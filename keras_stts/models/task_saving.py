@@ -1,4 +1,4 @@
-"""How a `VideoVLM` is adapted, quantized, saved and exported."""
+"""LoRA, quantization, saving and export of a `VideoVLM`."""
 
 import keras
 
@@ -18,9 +18,9 @@ class Saving:
     """See `VideoVLM`."""
 
     def enable_lora(self, rank, target_layer_names=None):
-        """Train LoRA factors and the scorer only; the rest is frozen.
+        """Train LoRA factors and the scorer only; freeze the rest.
 
-        Compile the model anew afterwards.
+        Compile the model again afterwards.
 
         Args:
             rank: Int. Rank of the factors.
@@ -30,21 +30,22 @@ class Saving:
                 language model. The scorer is trained whole.
 
         Raises:
-            ValueError: If no layer that can have factors has such a name.
+            ValueError: If a name is none of a layer that can have factors.
         """
         names = target_layer_names or self.backbone.default_lora_layer_names()
         lora.enable(self, self.backbone.pruning, rank, names)
 
     def save_lora_weights(self, filepath):
-        """Save LoRA factors, the head's too, and the scorer.
+        """Save the LoRA factors, also the output head's, and the scorer.
 
         Args:
             filepath: Path that ends in `.lora.h5`.
 
         Raises:
-            ValueError: If it ends otherwise, or the model has no factors.
-            OSError: If it cannot be written, such as on a full disk. Then a
-                file that was there is as it was.
+            ValueError: If the path ends otherwise, or the model has no
+                factors.
+            OSError: If the file cannot be written, for instance because the
+                disk is full. An older file is then unchanged.
 
         Example:
         ```python
@@ -60,27 +61,29 @@ class Saving:
     def load_lora_weights(self, filepath):
         """Load what `save_lora_weights` saved.
 
-        Layers of a model without factors get those of the file; compile it
-        anew to train on.
+        A model without factors gets them in the same layers. Compile it
+        again before you train on.
 
         Args:
             filepath: Path.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is damaged, refers to other files, or is of
-                another model, or of other factors.
+            ValueError: If the file is damaged, refers to other files, or was
+                saved by another model, or with factors of other layers or of
+                another rank.
         """
         lora.load(self, self.backbone.pruning, filepath, self.enable_lora)
 
     def quantize(self, mode, filters=None, **kwargs):
-        """Quantize all layers but the scorer, which decides what stays.
+        """Quantize all layers but the scorer's, on which the choice depends.
 
         Args:
             mode: Str, such as `"int8"` or `"int4"`; see
                 `keras.Model.quantize`.
-            filters: Optional regular expression, list of them or function of
-                a layer: which layers. Defaults to all but the scorer's.
+            filters: Optional regular expression, list of such, or function of
+                a layer, that says which layers are quantized. Defaults to all
+                but the scorer's.
             **kwargs: See `keras.Model.quantize`.
         """
         if filters is None:
@@ -93,26 +96,26 @@ class Saving:
             super().quantize(mode, filters=filters, **kwargs)
 
     def export_to_transformers(self, directory, max_shard_size=5_000_000_000):
-        """Write the model as transformers' Molmo2 or Qwen3-VL reads it.
+        """Write the model in the format of transformers' Molmo2 or Qwen3-VL.
 
-        Its config, weights (float32, bfloat16 or float16, as the model has
-        them; LoRA factors are merged), tokenizer and processor. STTS' scorer
-        is written beside, for Molmo2 under the names that its authors
-        published; transformers leaves it out, and prunes nothing. An output
-        head that is the token embedding is written as tied.
+        That is its config, weights (float32, bfloat16 or float16, as in the
+        model, with LoRA factors merged), tokenizer and processor. STTS' scorer
+        is written, too, for Molmo2 under the names of the published weights;
+        transformers ignores it and prunes nothing. An output head that is the
+        token embedding is written as tied.
 
         Args:
             directory: Path, made if need be.
-            max_shard_size: Int. Bytes of weights that a file holds at most.
+            max_shard_size: Int. Most bytes of weights in a file.
 
-        What is there of an older preset is replaced in one go, when all is
-        written. Other files are kept.
+        The files of an older export are replaced at once, after all new ones
+        are written. Other files are kept.
 
         Raises:
             ValueError: If the model is quantized, or has parts or settings
-                that the family lacks.
-            OSError: If it cannot be written, such as on a full disk. Then the
-                older preset is still there.
+                that transformers' model does not have.
+            OSError: If a file cannot be written, for instance because the disk
+                is full. The older export is then unchanged.
 
         Example:
         ```python
@@ -128,24 +131,25 @@ class Saving:
     def save_to_preset(self, preset_dir, max_shard_size=10):
         """Save the model for `from_preset`, with a model card.
 
-        What is there of an older preset is replaced in one go, when all is
-        written: until then the disk holds both. Other files are kept.
+        The files of an older preset are replaced at once, after all new ones
+        are written; until then there must be room for both. Other files are
+        kept.
 
         Args:
-            preset_dir: Path, made if need be. A `README.md` in it that
-                someone wrote is kept.
-            max_shard_size: Number. GB of weights that a file holds at most.
+            preset_dir: Path, made if need be. A `README.md` in it that was
+                written or changed by hand is kept.
+            max_shard_size: Number. Most GB of weights in a file.
 
         Raises:
-            OSError: If it cannot be written, such as on a full disk. Then the
-                older preset is still there.
+            OSError: If a file cannot be written, for instance because the disk
+                is full. The older preset is then unchanged.
         """
         with preset_saving.replacing(preset_dir, "task") as part:
             super().save_to_preset(str(part), max_shard_size=max_shard_size)
             write_model_card(self, part, preset_dir)
 
     def save_task_weights(self, filepath):
-        """Save the weights that are not in the backbone; see KerasHub."""
+        """Save the weights that are not the backbone's; see KerasHub."""
         keras.saving.save_weights(
             self, filepath, objects_to_skip=self._objects_to_skip()
         )
@@ -158,12 +162,13 @@ class Saving:
             )
 
     def load_weights(self, filepath, **kwargs):
-        """See `keras.Model.load_weights`; damaged files are named."""
+        """See `keras.Model.load_weights`. An error names a damaged file."""
         with reading_weights(filepath):
             if not migration.load_weights(self, filepath, **kwargs):
                 super().load_weights(filepath, **kwargs)
 
     def _objects_to_skip(self):
-        """What is saved elsewhere, or belongs to a training run alone."""
+        """The backbone's layers, which have a file of their own, and what
+        belongs to a training run."""
         run = [self.optimizer, *self.metrics] if self.compiled else []
         return [*hub.flatten_layers(self.backbone), *run]

@@ -20,7 +20,7 @@ from keras_stts.training import layouts
 from keras_stts.training import lora
 from keras_stts.training.shared_saving import saved_together
 
-# What holds weights.
+# Attributes that hold weights.
 PARTS = (
     "vision_encoder",
     "connector",
@@ -35,10 +35,11 @@ PARTS = (
 class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
     """Molmo2's video language model with pruning inside, without output head.
 
-    A sequence has two parts of fixed length: the vision part (start token,
-    then each frame's time and one placeholder a block) and the text part.
-    Vision tokens see each other both ways and never see the text, so the
-    vision part is run first, for its keys and values, and the text after it.
+    A sequence has two parts of fixed length: the vision part (a start token,
+    then for each frame its time and a placeholder for each block) and the text
+    part. Vision tokens attend to each other in both directions and never to
+    the text. So the vision part is run first, which gives its keys and values,
+    and the text after it.
 
     Args:
         vision_encoder: A `keras_stts.towers.VisionTower`, such as
@@ -50,9 +51,9 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
         image_patch_id: Int. Id of the placeholder of a block, such as the
             `image_patch_token_id` of a `keras_stts.VideoVLMTokenizer`.
         vision_token_ids: Ints. Ids of all vision tokens, the placeholder
-            among them: tokens that see each other both ways, such as the
-            tokenizer's `vision_token_ids`. None if the language model is
-            causal throughout, as Qwen3-VL's is.
+            among them: tokens that attend to each other in both directions,
+            such as the tokenizer's `vision_token_ids`. None if the language
+            model is causal throughout, as Qwen3-VL's is.
         video_patch_id: Optional int. Id of the placeholder of a block of a
             video, if `image_patch_id` is that of images alone.
         pruning: What decides which tokens stay: a name (`"stts"`,
@@ -61,20 +62,21 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
             settings or of your own class, see `keras_stts.pruning`; a list of
             one of the first six and one of the last three; or `None` for
             nothing. Defaults to `"stts"`, which prunes half.
-        positions: `"consecutive"` or `"original"`: positions of what remains
-            of the sequence. Defaults to `"consecutive"`.
-        num_images: Int. Images an example can have beside its video, or
-            without one if `num_frames` is 0. Defaults to `0`.
-        max_crops: Int. Most crops of an image, beside the view of it all.
-        num_segments: Int M. Short samples that a row of a batch can hold, one
-            after the other; `num_frames` is for all of them. Each is run as
-            if it were alone. Defaults to `1`.
+        positions: What positions the tokens get that are left after pruning:
+            `"consecutive"`, counted anew, or `"original"`, those they had.
+            Defaults to `"consecutive"`.
+        num_images: Int. Most images of an example, beside its video, or
+            without a video if `num_frames` is 0. Defaults to `0`.
+        max_crops: Int. Most crops of an image, beside the view of the whole.
+        num_segments: Int M. Most short samples that share a row of a batch,
+            one after the other; they share its `num_frames`, too. Each is run
+            as if it were alone. Defaults to `1`.
         dtype: Optional str or dtype policy, of the outputs. Defaults to that
             of the language model. The parts have their own.
 
     Inputs: a dict of
-    - `videos`: uint8 (B, T, image_size, image_size, 3), or what the vision
-      encoder takes instead
+    - `videos`: uint8 (B, T, image_size, image_size, 3), or what else the
+      vision encoder takes
     - `frame_mask`: bool (B, T), False for padding frames, which come last
       (both unless `num_frames` is 0)
     - `images`: uint8 (B, C, image_size, image_size, 3), `image_pooling`:
@@ -83,22 +85,22 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
     - `vision_token_ids`: int32 (B, S), `vision_mask`: bool (B, S)
     - `token_ids`: int32 (B, S'), `padding_mask`: bool (B, S')
     - `frame_segments`: int32 (B, T), `vision_segments`: int32 (B, S),
-      `text_segments`: int32 (B, S'), which sample of its row, from 0, each
-      frame and token belongs to; padding counts to the last (all three only
-      if `num_segments` is not 1)
+      `text_segments`: int32 (B, S'), the number of the sample, from 0, that
+      each frame or token of a row belongs to; padding belongs to the last
+      (all three only if `num_segments` is not 1)
     - `prompt_mask`: bool (B, S'), True at the tokens of the prompt, which
       come first (only with a method that prunes in the language model)
 
     Outputs: a dict of
     - `hidden_states`: (B, S', hidden_dim), of the text part
     and, if blocks are pruned,
-    - `scores`: float32 (B, T, P)
-    - `similarity`: float32 (B, T, P)
-    - `kept`: bool (B, T, P)
+    - `scores`: float32 (B, T, P), by which blocks were chosen
+    - `similarity`: float32 (B, T, P), to the same block of the frame before
+    - `kept`: bool (B, T, P), which blocks are left
 
     Attributes:
-        pruning: The `keras_stts.pruning.PruningMethod` before the language
-            model; one that keeps everything if there is none.
+        pruning: The `keras_stts.pruning.PruningMethod` that runs before the
+            language model; one that keeps everything if none was given.
         language_pruning: The `keras_stts.pruning.LanguagePruning`, or `None`.
 
     Example:
@@ -192,23 +194,25 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
         forward = Forward(self.outputs_of, self.symbols_of, saved, dtype=dtype)
         outputs = forward(inputs)
         super().__init__(inputs=inputs, outputs=outputs, dtype=dtype, **kwargs)
-        # Under torch KerasHub tracks what the graph runs, and no more.
+        # Under PyTorch, KerasHub only tracks layers of Keras' graph.
         for name, part in made.items():
             keras.Model.__setattr__(self, name, part)
-        if not self.pruning.runs:  # A config's `trainable` is for all parts.
+        # A config's `trainable` is for all parts; a method that never runs
+        # stays frozen.
+        if not self.pruning.runs:
             self.pruning.trainable = False
 
     @classmethod
     def from_sizes(cls, *, dtype=None, **sizes):
-        """A backbone of Molmo2's own parts.
+        """Make a backbone of Molmo2's parts from one flat set of arguments.
 
         Args:
             dtype: Optional str or dtype policy.
-            **sizes: The arguments of all parts by names of their own; see
-                `keras_stts.models.sizes`. Those of the vision encoder and of
-                the connector begin with `vision_` and `connector_`,
-                `prune_ratio` and `prune_layer` are `ratio` and `layer` of the
-                method of pruning.
+            **sizes: The arguments of the backbone and of its parts, under the
+                names of `keras_stts.models.sizes`: those of the vision encoder
+                begin with `vision_`, those of the connector with `connector_`,
+                and `prune_ratio` and `prune_layer` are the `ratio` and `layer`
+                of the method of pruning.
 
         Raises:
             TypeError: If one is missing or unknown.
@@ -224,18 +228,17 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
     ):
         """Layouts of all weights, for `keras.distribution.ModelParallel`.
 
-        Attention heads and the units of MLPs are cut over the axis for parts
-        of the model, and so is the vocabulary; each weight is cut over the
-        axis for examples, too (FSDP). What an axis does not divide is cut
-        along another dimension, such as a vocabulary along the width, or is
-        on all devices, as norms are and the factors of LoRA. An axis can be
-        of size 1.
+        Attention heads, units of MLPs and the vocabulary are cut over the
+        axis for parts of the model (tensor parallelism), and each weight is
+        also cut over the axis for examples (FSDP). A dimension that an axis
+        does not divide is not cut, but another one of the same weight is, such
+        as the width in place of the vocabulary. Norms and LoRA factors are
+        whole on all devices. An axis can be of size 1.
 
         Args:
             device_mesh: A `keras.distribution.DeviceMesh`.
-            model_parallel_dim_name: Str, the axis that parts of the model are
-                cut over.
-            data_parallel_dim_name: Str, the axis that examples are cut over.
+            model_parallel_dim_name: Str, the axis for parts of the model.
+            data_parallel_dim_name: Str, the axis for examples.
 
         Returns:
             `keras.distribution.LayoutMap` of the weights of a `VideoVLM`,
@@ -263,7 +266,7 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
         )
 
     def enable_lora(self, rank, target_layer_names=None):
-        """Freeze the backbone but for LoRA factors and the scorer.
+        """Train LoRA factors and the scorer only; freeze the rest.
 
         Args:
             rank: Int. Rank of the factors.
@@ -290,7 +293,7 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
         lora.load(self, self.pruning, filepath, self.enable_lora)
 
     def load_weights(self, filepath, **kwargs):
-        """See `keras.Model.load_weights`; damaged files are named."""
+        """See `keras.Model.load_weights`. An error names a damaged file."""
         with keras_format.reading_weights(filepath):
             untrained = keras_format.methods_without_weights(self, filepath)
             skip = [*(kwargs.pop("objects_to_skip", None) or ()), *untrained]

@@ -1,4 +1,4 @@
-"""The README of a preset's directory."""
+"""The model card: the `README.md` in the directory of a preset."""
 
 import os
 import pathlib
@@ -9,7 +9,7 @@ from keras_stts.presets import saving as preset_saving
 from keras_stts.pruning import serialize
 
 MODEL_CARD = "README.md"
-# Names of the pruning settings and what they are.
+# Settings that the card lists, and what they mean.
 SETTINGS = {
     "prune_ratio": "share of the blocks removed; 0 prunes nothing",
     "pruning": "what ranks the blocks",
@@ -43,8 +43,8 @@ model = keras_stts.VideoVLM.from_preset(
 model.generate({{"videos": ["clip.mp4"], "prompts": ["What happens?"]}})
 ```
 
-It was saved with these settings. All can be changed in `from_preset`; a
-method in the place of STTS leaves the scorer's weights out.
+It was saved with these settings. All can be changed in `from_preset`. With
+another method than STTS, the scorer's weights are not loaded.
 
 | setting | value | |
 |---|---|---|
@@ -56,7 +56,12 @@ model.
 
 
 def model_card(model, title):
-    """Text of a model card with the pruning settings of a `VideoVLM`."""
+    """Text of the model card of a `VideoVLM`, with its pruning settings.
+
+    Args:
+        model: A `VideoVLM`.
+        title: Str, the name of the preset.
+    """
     backbone = model.backbone
     values = sizes.of_backbone(backbone)
     values["pruning"] = serialize(backbone.pruning)
@@ -77,12 +82,13 @@ def model_card(model, title):
 
 
 def write_model_card(model, part, folder):
-    """Write a model card, unless there is one that someone wrote.
+    """Write the model card, unless one was written or changed by hand.
 
     Args:
         model: A `VideoVLM`.
-        part: Path to write it to.
-        folder: Path of the preset, which `part` is for.
+        part: Path of the directory to write it to, which replaces files of
+            `folder` afterwards.
+        folder: Path of the preset.
     """
     folder = pathlib.Path(folder)
     there = folder / MODEL_CARD

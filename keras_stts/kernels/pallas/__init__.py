@@ -1,4 +1,4 @@
-"""Attention on TPUs: Pallas kernels that make no logits in memory."""
+"""Attention on TPUs: Pallas kernels that never write the logits to memory."""
 
 from keras_stts.kernels.pallas.attention import pallas_attention
 

@@ -1,4 +1,10 @@
-"""Attention on TPUs, forward and backward."""
+"""Attention on TPUs, forward and backward.
+
+As in FlashAttention (arXiv 2205.14135), a block of queries meets one block of
+keys after another, and the softmax is kept up to date on the way. The backward
+pass computes the logits again, from queries, keys and what the forward pass
+kept of the softmax.
+"""
 
 import functools
 
@@ -28,14 +34,14 @@ def pallas_attention(
     span=None,
     otherwise=chunked_attention,
 ):
-    """See `keras_stts.ops.attention`.
+    """Attention by a Pallas kernel, see `keras_stts.ops.attention`.
 
     Args:
-        span: Optional int. A row is cut into pieces of at most so many
-            tokens, which see only those of their own piece: blocks out of it
-            are not run.
-        otherwise: Function of the arguments before, what runs instead where
-            the kernels cannot.
+        span: Optional int. Most tokens of a piece of a row (a frame), where
+            tokens see only their own piece: blocks that are farther away are
+            not run. `reach` must say which keys each query sees.
+        otherwise: Function of `query`, `key`, `value`, `mask`, `bias` and
+            `reach` that runs where the kernel cannot.
     """
     reason = _unfit(query, mask, bias)
     if reason:
@@ -93,7 +99,7 @@ def _differentiable(span):
 
 
 def _kinds(arguments):
-    """What `on_each_device` must know of queries, keys, ..., and a reach."""
+    """The `kinds` of `on_each_device`, for the arguments of `run`."""
     num_rows = arguments[0].shape[0]
     kinds = [
         "one" if x is None or x.shape[0] != num_rows else "rows"
@@ -103,7 +109,7 @@ def _kinds(arguments):
 
 
 def _prepared(query, key, value, bias, reach, *, span):
-    """What the kernels read, which blocks they visit, and the plan."""
+    """The arguments of `run_forward`: operands, bounds and plan."""
     plan = make_plan(query.shape, key.shape, span)
     ranges = None
     if any(x is not None for x in reach):
@@ -143,7 +149,7 @@ def _backward(query, key, value, bias, *others, span):
 
 
 def _slope_of_bias(slope, bias):
-    """(B, sets, 1, S2) -> the shape of a bias of keys."""
+    """The gradient (B, sets, 1, S2) in the shape and dtype of the bias."""
     slope = slope.sum(axis=1, keepdims=True)
     if bias.shape[0] == 1:
         slope = slope.sum(axis=0, keepdims=True)

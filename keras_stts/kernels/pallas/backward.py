@@ -1,4 +1,9 @@
-"""The kernels of attention's gradient; logits are made again."""
+"""The kernels of attention's gradient, which compute the logits again.
+
+There are two: one adds up the gradient of a block of queries over blocks of
+keys, the other those of a block of keys and values over blocks of queries. A
+name that ends in `slope` is a gradient.
+"""
 
 from collections import namedtuple
 
@@ -16,14 +21,16 @@ def run_backward(operands, bounds, plan):
 
     Args:
         operands: From `operands_of`, and `"slope"`, the gradient of the
-            output, `"size"` of `run_forward`, and `"inner"`, the product of
-            output and gradient of each head as of `stack_numbers`.
+            output; `"size"`, from `run_forward`; and `"inner"`, for each
+            query and head the inner product of output and gradient, laid out
+            by `stack_numbers`.
         bounds: From `visits`.
         plan: A `Plan`.
 
     Returns:
-        Dict of tensors `"query_slope"`, `"key_slope"`, `"value_slope"` like
-        what they are of, and `"bias_slope"` (B, sets, 1, S2).
+        Dict of tensors `"query_slope"`, `"key_slope"`, `"value_slope"`, of the
+        shapes of query, key and value, and, with a bias, `"bias_slope"`
+        (B, sets, 1, S2).
     """
     of_queries = _gradient_of_queries(operands, bounds, plan)
     return {**of_queries, **_gradients_of_keys(operands, bounds, plan)}
@@ -77,7 +84,7 @@ def _gradients_of_keys(operands, bounds, plan):
 
 
 def _kernel_of_queries(*refs, names, plan):
-    """A block of queries and one of keys."""
+    """A step: what a block of keys adds to the gradient of some queries."""
     import jax.numpy as jnp
 
     ref = dict(zip(names, refs[4:]))
@@ -115,7 +122,7 @@ def _add_to_queries(ref, part, keys, plan):
 
 
 def _tile(ref, part, head, plan, *, keys, seen, real=None):
-    """The softmax' weights and the gradient of its logits, once more."""
+    """The softmax' weights, computed again, and the logits' gradient."""
     import jax.numpy as jnp
     from jax.experimental import pallas as pl
 
@@ -140,7 +147,7 @@ def _tile(ref, part, head, plan, *, keys, seen, real=None):
 
 
 def _kernel_of_keys(*refs, names, plan):
-    """A block of keys and one of queries."""
+    """A step: what a block of queries adds to the gradients of some keys."""
     import jax.numpy as jnp
 
     ref = dict(zip(names, refs[4:]))

@@ -1,4 +1,4 @@
-"""Kernels on several devices: each runs rows and heads of its own."""
+"""Kernels on several devices: each runs its share of the rows and heads."""
 
 import keras
 
@@ -11,12 +11,13 @@ def on_each_device(run, arguments, kinds, results):
     Args:
         run: Function of the arguments that returns a tuple.
         arguments: Tensors or `None`; the first two are queries and keys.
-        kinds: Strs of the arguments and of what is returned: `"heads"` for
-            (B, S, heads, width), `"numbers"` for what `stack_numbers`
-            returns, `"rows"` for (B, ...), `"one"` for (1, ...), the same
-            for all rows.
-        results: As `kinds`. What devices share of these, rows or one, is
-            summed over them.
+        kinds: Str for each argument, how it is cut: `"heads"`,
+            (B, S, heads, width), by rows and heads; `"numbers"`, of the form
+            that `stack_numbers` returns, by both, too; `"rows"`, (B, ...), by
+            rows; `"one"`, (1, ...), not at all, for all rows use it.
+        results: As `kinds`, for what `run` returns. Results `"rows"` and
+            `"one"`, gradients that several devices have a part of, are summed
+            over those devices.
 
     Returns:
         What `run` would return on one device.
@@ -41,7 +42,7 @@ def on_each_device(run, arguments, kinds, results):
 
     specs = {
         "heads": (axes[0], None, axes[1]),
-        # As `Plan.side` has it, heads are blocks or side by side in them.
+        # Heads are side by side in a block, or blocks: see `Plan.side`.
         "numbers": (axes[0], None, None, axes[1])
         if query.shape[-1] % LANES
         else (axes[0], axes[1]),
@@ -69,8 +70,8 @@ def axes_of_devices(num_rows, key_heads):
     """How `keras.distribution` spreads attention over devices.
 
     Returns:
-        Tuple (mesh, axis of rows, axis of heads) of JAX' mesh and names; or
-        `None` for what is not spread, or cannot be.
+        Tuple of JAX' mesh and the names of its axes for rows and for heads,
+        each `None` if it is not spread, or if their number does not allow it.
     """
     distribution = keras.distribution.distribution()
     if distribution is None or distribution.device_mesh.devices.size == 1:

@@ -1,4 +1,4 @@
-"""The kernel of attention, a running softmax over blocks of keys."""
+"""The kernel of the forward pass: a running softmax over blocks of keys."""
 
 from keras_stts.kernels.pallas import tiles
 from keras_stts.kernels.pallas.operands import call
@@ -9,7 +9,7 @@ NAME = "keras_stts_attention"
 
 
 def run_forward(operands, bounds, plan):
-    """Attention, and what its gradient needs.
+    """Attention, and what the backward pass needs of its softmax.
 
     Args:
         operands: From `operands_of`.
@@ -17,8 +17,9 @@ def run_forward(operands, bounds, plan):
         plan: A `Plan`.
 
     Returns:
-        Tuple (out, size): tensor of the shape of the queries, and the
-        logarithm of the softmax' denominators as of `stack_numbers`.
+        Tuple (out, size): the output, of the shape of the queries, and for
+        each query and head the logarithm of the softmax' denominator
+        (log-sum-exp), laid out by `stack_numbers`.
     """
     import jax
 
@@ -42,7 +43,7 @@ def run_forward(operands, bounds, plan):
 
 
 def _kernel(*refs, names, plan):
-    """A block of queries and one of keys."""
+    """A step: a block of queries attends to a block of keys."""
     import jax.numpy as jnp
 
     ref = dict(zip(names, refs[4:]))

@@ -1,16 +1,22 @@
-"""What kernels read and write, and which part of it at a step."""
+"""The tensors that kernels read and write, and which block at which step."""
 
 import functools
 
 from keras_stts.kernels.pallas.plan import LANES
 
+# Memory on the chip that a kernel may use.
 VMEM_BYTES = 2**26
-# The others have an axis of keys.
+# Tensors with an axis of queries. The others have one of keys.
 OF_QUERIES = ("query", "out", "slope", "query_slope", "size", "inner", "ranges")
 
 
 def operands_of(query, key, value, plan, *, bias, reach, ranges):
-    """Dict of what all kernels read: heads in the lanes, and what is seen."""
+    """Dict of the tensors that all kernels read.
+
+    Queries, keys and values, with heads side by side in the last dimension;
+    and, where there are such, the ranges and the marks of the keys that are
+    seen, and the bias.
+    """
     import jax.numpy as jnp
 
     tensors = {"query": query, "key": key, "value": value}
@@ -32,10 +38,15 @@ def flat(x):
 
 
 def stack_numbers(x, plan):
-    """Numbers of queries (B, S, heads) as kernels write them.
+    """A number for each query and head, in the order kernels write them.
 
-    (B, sets, blocks * parts * groups * part, side), each part of the heads
-    that share one of keys stacked.
+    Args:
+        x: Tensor (B, S, heads).
+        plan: A `Plan`.
+
+    Returns:
+        Tensor (B, sets, blocks * parts * groups * part, side): in each part of
+        the queries, one after the other the heads that share a head of keys.
     """
     import jax.numpy as jnp
 
@@ -50,16 +61,21 @@ def stack_numbers(x, plan):
 def call(kernel, inputs, outputs, plan, *, scratch, bounds, by, cost, name):
     """Call a kernel on a grid of rows, sets of heads, blocks and visits.
 
+    TPUs walk through the grid in order. Of one block, the visits come one
+    after the other, so sums stay in memory on the chip between them.
+
     Args:
-        kernel: Function of references, `names` and `plan`.
+        kernel: Function of references (to the bounds, then to inputs, outputs
+            and scratch), their `names`, and `plan`.
         inputs: Dict of tensors.
         outputs: Dict of `jax.ShapeDtypeStruct`.
         plan: A `Plan`.
-        scratch: Dict of tuples (rows, lanes) of float32.
+        scratch: Dict of shapes, tuples of two ints, of float32 memory on the
+            chip.
         bounds: From `visits`.
-        by: `"queries"` or `"keys"`, whose blocks visit the others.
-        cost: `pl.CostEstimate`.
-        name: Str.
+        by: `"queries"` or `"keys"`: whose blocks visit blocks of the other.
+        cost: A `pl.CostEstimate`.
+        name: Str, which profiles show.
 
     Returns:
         List of tensors.
@@ -93,7 +109,7 @@ def call(kernel, inputs, outputs, plan, *, scratch, bounds, by, cost, name):
 
 
 def _spec(name, by, plan):
-    """Which part of a tensor a step of the grid takes."""
+    """The `pl.BlockSpec` of a tensor: which block of it a step takes."""
     from jax.experimental import pallas as pl
 
     narrow = plan.side * plan.width
@@ -116,12 +132,12 @@ def _spec(name, by, plan):
 
 
 def _place(name, by, *step):
-    """Where it lies, in blocks: of queries or of keys, and of heads.
+    """Where the block of a step lies in a tensor, counted in blocks.
 
     Args:
-        name: Str, of what.
+        name: Str, the tensor's.
         by: See `call`.
-        *step: Row, set of heads, block and visit; then the bounds.
+        *step: Row, set of heads, block and visit of the step, then the bounds.
     """
     row, head, i, j, *bounds = step
     own = "queries" if name in OF_QUERIES else "keys"
@@ -140,13 +156,13 @@ def _place(name, by, *step):
 def _visited(row, i, j, first, stop):
     import jax.numpy as jnp
 
-    # What is not visited is not read: the block before stays.
+    # A step after the last visit names the same block, so nothing is read.
     last = jnp.maximum(stop[row, i] - 1, 0)
     return jnp.minimum(first[row, i] + j, last)
 
 
 def scratch_of_queries(plan):
-    """Shapes of what is summed for a block of queries."""
+    """Shapes of the running maximum, denominator and sum of some queries."""
     rows = plan.groups * plan.queries
     return {
         "most": (rows, LANES),

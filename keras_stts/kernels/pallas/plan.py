@@ -1,19 +1,27 @@
-"""How attention is cut into blocks, and which of them are run."""
+"""How attention is cut into blocks, and which of them are run.
+
+Queries and keys of a row are cut into blocks. A kernel visits pairs of a block
+of queries and a block of keys, and leaves out the pairs of which no query sees
+any key.
+"""
 
 from collections import namedtuple
 
+# Numbers side by side in a register of a TPU.
 LANES = 128
-# Of a block, in rows of queries, all heads of a group, and in columns of keys.
+# The largest blocks: queries times the heads that share a head of keys,
+# queries, and keys.
 MOST_ROWS = 1024
 MOST_QUERIES = 384
 MOST_KEYS = 512
-# Queries that are run together: programs grow with them.
+# Queries that are run together. With more of them the program gets larger.
 PART = 128
-# A sequence no longer is one block of keys.
+# Keys up to this many are one block.
 ONE_BLOCK = 1024
-# Of frames of unequal length that lie one after the other. Long blocks of
-# queries read keys seldom; their parts skip the keys of other frames, by half
-# a block: halves alone would do more of what each block of keys needs once.
+# Blocks where frames of unequal length lie one after the other. With long
+# blocks of queries, keys are read less often. Each part of the queries skips
+# the keys of other frames, by halves of a block of keys: with blocks of half
+# the size, more time would go to what is done once a block.
 FLAT_QUERIES = 512
 FLAT_KEYS = 256
 
@@ -36,34 +44,34 @@ Plan = namedtuple(
         "seen",
     ],
 )
-Plan.__doc__ = """Sizes of what the kernels are run on.
+Plan.__doc__ = """The sizes that the kernels run with.
 
 Attributes:
-    rows: Int.
-    length: Int. Queries of a row.
-    num_keys: Int. Keys of a row.
-    groups: Int. Heads of queries that share one of keys.
+    rows: Int B, rows of the batch.
+    length: Int S, queries of a row.
+    num_keys: Int S2, keys of a row.
+    groups: Int. How many heads of queries share a head of keys.
     width: Int, of a head.
-    side: Int. Heads of keys of a block, side by side in the lanes.
-    sets: Int. Blocks of heads of keys.
-    queries: Int. Queries of a block.
-    part: Int. Queries of a block that are run together.
-    keys: Int. Keys of a block.
-    pieces: Int, 1 or 2. A part of the queries runs all of a block of keys, or
-        one of its pieces.
-    blocks: Tuple of ints, blocks of queries and of keys.
-    steps: Tuple of ints. Blocks of keys that a block of queries visits at
-        most, and blocks of queries that one of keys does.
-    seen: Int. Keys that are run for each query, about.
+    side: Int. Heads of keys in a block, side by side in the lanes.
+    sets: Int. How many such blocks hold all heads of keys.
+    queries: Int. Queries in a block.
+    part: Int. Queries of a block that are run together, a part.
+    keys: Int. Keys in a block.
+    pieces: Int, 1 or 2, how many pieces a block of keys has. A part of the
+        queries runs on the whole block or on one piece of it.
+    blocks: Tuple of ints, the numbers of blocks of queries and of keys.
+    steps: Tuple of ints: how many blocks of keys a block of queries visits at
+        most, and how many blocks of queries a block of keys visits.
+    seen: Int. About how many keys are run for each query.
 """
 
 
 def make_plan(query_shape, key_shape, span=None):
-    """Cut queries (B, S, heads, width) and keys (B, S2, key_heads, width).
+    """Choose the sizes of blocks.
 
     Args:
-        query_shape: Tuple of ints.
-        key_shape: Tuple of ints.
+        query_shape: Tuple of ints (B, S, heads, width).
+        key_shape: Tuple of ints (B, S2, key_heads, width).
         span: Optional int. See `pallas_attention`.
 
     Returns:
@@ -87,7 +95,7 @@ def make_plan(query_shape, key_shape, span=None):
             min(blocks[0], -(-(keys + 2 * span) // queries) + 1),
         )
         seen = min(num_keys, span + part + keys // pieces)
-    # Blocks are cut between lanes where a head fills them.
+    # Heads can be blocks of their own only if each fills all lanes.
     side = key_heads if width % LANES else 1
     return Plan(
         rows=rows,
@@ -108,7 +116,7 @@ def make_plan(query_shape, key_shape, span=None):
 
 
 def _parts(length, most):
-    """Queries of a block and of a part: blocks of nearly the same length."""
+    """Queries of a block and of a part, for blocks of nearly equal length."""
     if length <= PART:
         return length, length
     count = -(-length // max(PART, most))
@@ -116,7 +124,11 @@ def _parts(length, most):
 
 
 def ranges_of(reach, plan):
-    """Int32 (B, S, 4): both ranges of keys of each query."""
+    """Which keys each query sees, as int32 (B, S, 4).
+
+    The start and the stop of the keys that are seen in any case, and those of
+    the keys that are seen if they are marked; see `keras_stts.ops.Reach`.
+    """
     import jax.numpy as jnp
 
     def number(x, otherwise):
@@ -129,22 +141,25 @@ def ranges_of(reach, plan):
     marked_start = number(reach.marked_start, 0)
     marked_stop = number(reach.marked_stop, plan.num_keys)
     if reach.start is None and reach.stop is None:
-        # Empty, and where the others are: blocks before them are not run.
+        # An empty range, which begins where the other one does, so that the
+        # blocks before it are not run.
         start = stop = marked_start
     return jnp.stack([start, stop, marked_start, marked_stop], axis=-1)
 
 
 def visits(ranges, plan):
-    """Which blocks are run, as the numbers that kernels fetch beforehand.
+    """Which blocks are run: bounds that kernels know before they read blocks.
 
     Args:
-        ranges: From `ranges_of`, or `None`: all see all.
+        ranges: From `ranges_of`, or `None` if all queries see all keys.
         plan: A `Plan`.
 
     Returns:
-        Dict of pairs of int32 tensors, the first block and the one after the
-        last: `"keys"` (B, blocks of queries), `"queries"` (B, blocks of
-        keys), and `"parts"` (B, parts), pieces of blocks of keys.
+        Dict of pairs of int32 tensors, the first and the one after the last:
+        `"keys"` (B, blocks of queries), the blocks of keys that a block of
+        queries visits; `"queries"` (B, blocks of keys), the other way around;
+        and `"parts"` (B, parts), the pieces of blocks of keys that a part of
+        the queries sees.
     """
     import jax.numpy as jnp
 
@@ -167,7 +182,8 @@ def visits(ranges, plan):
 
 
 def _pieces_of_keys(ranges, parts, plan):
-    """The first that a part of the queries sees, and the one after."""
+    """Pieces of keys that each part of the queries sees: the first of them,
+    and the one after the last."""
     import jax.numpy as jnp
 
     missing = parts * plan.part - plan.length
@@ -184,7 +200,8 @@ def _pieces_of_keys(ranges, parts, plan):
 
 
 def _blocks_of_queries(first, stop, plan):
-    """From the first that visits a block of keys to after the last."""
+    """Blocks of queries that see each block of keys: the first of them, and
+    the one after the last."""
     import jax.numpy as jnp
 
     place = jnp.arange(plan.blocks[1], dtype="int32")
@@ -196,16 +213,20 @@ def _blocks_of_queries(first, stop, plan):
 
 
 def cost(plan, dtype, products, tensors, num_numbers=0):
-    """What the compiler cannot see: at most, so that it is no promise.
+    """The cost of a kernel, an upper bound, which XLA cannot tell itself.
 
     Args:
         plan: A `Plan`.
         dtype: Of the operands.
         products: Int. Matrix products for each query and key.
-        tensors: Tuple of four ints: tensors of queries, and of keys, that are
-            read or written once; tensors that are read again at each visit,
-            of keys by a block of queries and the other way around.
-        num_numbers: Int. Float32 tensors of a number for each query and head.
+        tensors: Tuple of four ints: how many tensors of queries, and of keys,
+            are read or written once; and how many tensors of keys are read
+            again by each block of queries, and of queries by each of keys.
+        num_numbers: Int. How many float32 tensors have a number for each query
+            and head.
+
+    Returns:
+        A `pl.CostEstimate`.
     """
     from jax.experimental import pallas as pl
 
@@ -217,7 +238,7 @@ def cost(plan, dtype, products, tensors, num_numbers=0):
     values = of_query * query + of_key * key
     values += keys_again * key * _times(plan, 0)
     values += queries_again * query * _times(plan, 1)
-    # A number for each query and head fills lanes.
+    # In memory each of these numbers takes a whole row of lanes.
     numbers = plan.rows * plan.sets * plan.groups * plan.length * LANES
     values_of_numbers = 4 * numbers * num_numbers
     return pl.CostEstimate(
@@ -228,12 +249,13 @@ def cost(plan, dtype, products, tensors, num_numbers=0):
 
 
 def _times(plan, axis):
-    """How often a block is read that blocks of the axis visit."""
+    """How often a block is read, on average, if blocks of queries (axis 0) or
+    of keys (axis 1) visit the blocks of the other."""
     visiting, visited = plan.blocks[axis], plan.blocks[1 - axis]
     if visited == 1:
-        return 1  # It stays from one to the next.
+        return 1  # It stays on the chip from one visit to the next.
     size = (plan.queries, plan.keys)[1 - axis]
-    # Of keys whole blocks are read.
+    # Keys are read by whole blocks, even if only a piece of one is run.
     rest = plan.keys - plan.keys // plan.pieces
     across = (plan.seen + rest - plan.part + plan.queries) / size
     across = min(visited, plan.steps[axis], across)

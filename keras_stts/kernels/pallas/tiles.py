@@ -1,28 +1,36 @@
-"""What kernels do to a part of the queries and a block of keys."""
+"""What kernels have in common: visits, and tiles of the logits.
+
+A tile is what a part of the queries makes with a block of keys, or with a piece
+of it. In it, the heads that share a head of keys are stacked: one after the
+other in the rows. A `ref` is a dict of Pallas' references by name.
+"""
 
 from collections import namedtuple
 
+# Logits of keys that a query does not see.
 NOT_SEEN = -1e30
 Keys = namedtuple("Keys", ["base", "rows", "size"])
 Keys.__doc__ = """A block of keys, or a piece of it.
 
 Attributes:
-    base: Int32 scalar, the place of the first in its row.
-    rows: Where they lie in the block.
-    size: Int.
+    base: Int32 scalar, the place of the first key in its row.
+    rows: A `pl.ds`, where the keys lie in the block.
+    size: Int, how many there are.
 """
 
 
 def walk(bounds, by, plan, *, begin, run, end):
-    """A step of the grid: a block visits one of the others.
+    """A step of the grid: a block visits a block of the other kind.
 
     Args:
-        bounds: Four references: the first block that each block visits and the
-            one after the last, and of each part of the queries those of keys.
-        by: `"queries"` or `"keys"`, whose blocks visit the others.
+        bounds: Four references: for each block, the first block that it visits
+            and the one after the last; and for each part of the queries, the
+            first piece of keys that it sees and the one after the last.
+        by: `"queries"` or `"keys"`: whose blocks visit blocks of the other.
         plan: A `Plan`.
         begin: Function, called before the first visit of a block.
-        run: Function of a part, a block of queries and `Keys`.
+        run: Function of the number of a part, that of its block of queries,
+            and `Keys`.
         end: Function, called after the last visit.
     """
     from jax.experimental import pallas as pl
@@ -42,7 +50,7 @@ def walk(bounds, by, plan, *, begin, run, end):
 
 
 def _each_part(run, bounds, plan, *, row, queries, keys):
-    """Run the parts of a block of queries on what they see of the keys."""
+    """Run each part of a block of queries on the keys that it sees."""
     import jax
     import jax.numpy as jnp
     from jax.experimental import pallas as pl
@@ -83,7 +91,7 @@ def _keys(block, offset, size, plan):
 
 
 def rows_of(part, size):
-    """Which rows of a block are of a part of `size` rows."""
+    """The rows of a part in its block, parts having `size` rows."""
     from jax.experimental import pallas as pl
 
     if isinstance(part, int):
@@ -92,14 +100,15 @@ def rows_of(part, size):
 
 
 def lanes(head, plan):
-    """Where a head of keys lies."""
+    """Where a head lies in the lanes of a block."""
     from jax.experimental import pallas as pl
 
     return pl.ds(head * plan.width, plan.width)
 
 
 def of_queries(ref, part, head, plan):
-    """(groups * part, width): the heads of a head of keys, stacked."""
+    """Queries of a part, of all heads that share a head of keys:
+    (groups * part, width)."""
     import jax.numpy as jnp
 
     rows = rows_of(part, plan.part)
@@ -109,7 +118,7 @@ def of_queries(ref, part, head, plan):
 
 
 def put_queries(ref, part, head, x, plan):
-    """Undo `of_queries`."""
+    """Write `x`, of the form that `of_queries` returns, to its place."""
     rows = rows_of(part, plan.part)
     for group in range(plan.groups):
         place = lanes(head * plan.groups + group, plan)
@@ -118,7 +127,8 @@ def put_queries(ref, part, head, x, plan):
 
 
 def of_keys(ref, keys, head, plan):
-    """(keys, width): a head; zeros past the end, where anything may be."""
+    """One head of some keys (keys, width). Past the end of the row, where
+    memory may hold anything, there are zeros."""
     import jax
     import jax.numpy as jnp
 
@@ -130,7 +140,7 @@ def of_keys(ref, keys, head, plan):
 
 
 def logits_of(ref, query, key, plan, *, keys, seen):
-    """(groups * part, keys), float32."""
+    """Logits of a tile (groups * part, keys), float32."""
     import jax.numpy as jnp
 
     logits = across(query, key) * plan.width**-0.5
@@ -158,7 +168,8 @@ def down(x, y):
 
 
 def seen_by(ref, part, keys, plan):
-    """Bool (groups * part, keys), or `None` for all."""
+    """Which keys the queries of a tile see, bool (groups * part, keys), or
+    `None` if they see all."""
     import jax
     import jax.numpy as jnp
 
@@ -178,7 +189,8 @@ def seen_by(ref, part, keys, plan):
 
 
 def real_queries(part, i, plan):
-    """Bool (groups * part, 1), or `None` if none is past the end."""
+    """Which queries of a tile lie in the row, not past its end: bool
+    (groups * part, 1), or `None` if those of all tiles do."""
     import jax
     import jax.numpy as jnp
 
@@ -190,7 +202,7 @@ def real_queries(part, i, plan):
 
 
 def stacked(x, plan):
-    """The same for all heads that share one of keys."""
+    """Repeat the rows of a part for all heads that share a head of keys."""
     import jax.numpy as jnp
 
     return jnp.concatenate([x] * plan.groups, axis=0) if plan.groups > 1 else x
