@@ -106,12 +106,17 @@ class _Writer:
                 f"(height, width) {pixels.shape[:2]} for frames of "
                 f"{self.size}. Pass what `model.kept_blocks(video)` returned."
             )
-        self.first = frame.time if self.first is None else self.first
+        pts = frame.dts if frame.pts is None else frame.pts  # In AVI.
+        if pts is None:
+            self.damage.fail(
+                "lacks the times of its frames. Convert it to mp4."
+            )
+        self.first = pts if self.first is None else self.first
         # Times of frames are rounded to those of the file.
-        time = frame.time - self.first + 1e-3
+        time = float((pts - self.first) * self.stream.time_base) + 1e-3
         number = np.searchsorted(timestamps, time, "right") - 1
         both = painting.beside(pixels[None], annotated(max(0, number))[None])
         both = np.ascontiguousarray(painting.with_even_sides(both)[0])
         made = av.VideoFrame.from_ndarray(both, format="rgb24")
-        made.pts, made.time_base = frame.pts, frame.time_base
+        made.pts, made.time_base = pts, self.stream.time_base
         self.output.mux(self.encoder.encode(made))

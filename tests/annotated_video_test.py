@@ -10,10 +10,10 @@ pytestmark = pytest.mark.once
 SIZE, FRAMES, RATE = (48, 62), 12, 12  # A second, of an odd width doubled.
 
 
-def write(path, *, sound="aac", rotate=None):
+def write(path, *, sound="aac", codec="libx264"):
     """A clip whose frames get brighter, with a tone."""
     with av.open(str(path), "w") as output:
-        stream = output.add_stream("libx264", rate=RATE)
+        stream = output.add_stream(codec, rate=RATE)
         stream.height, stream.width, stream.pix_fmt = *SIZE, "yuv420p"
         audio = sound and output.add_stream(sound, rate=48000, layout="mono")
         for i in range(FRAMES):
@@ -82,6 +82,27 @@ def test_sound_times_and_size_are_those_of_the_video(tmp_path):
         seen()["frames"], seen()["kept"], (1, 2), stripes=True
     )
     assert np.abs(right[7] - dim[1, :, -24:-8]).mean() < 14
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "sound"),
+    [("a.avi", "mpeg4", "libmp3lame"), ("a.webm", "libvpx", "libopus")],
+)
+def test_other_containers(tmp_path, name, codec, sound):
+    clip = write(tmp_path / name, sound=sound, codec=codec)
+    visualize.write_side_by_side(tmp_path / "both.mkv", clip, seen())
+    both, times = pictures(tmp_path / "both.mkv")
+    alone, wanted = pictures(clip)
+    assert len(both) == len(alone) == FRAMES
+    np.testing.assert_allclose(times, wanted, atol=2e-3)
+    assert packets(tmp_path / "both.mkv")[0] == packets(clip)[0]
+
+
+def test_a_file_without_times_is_refused(tmp_path):
+    clip = write(tmp_path / "a.h264", sound=None)
+    with pytest.raises(ValueError, match="lacks the times of its frames"):
+        visualize.write_side_by_side(tmp_path / "both.mp4", clip, seen())
+    assert not (tmp_path / "both.mp4").exists()
 
 
 def test_merged_patches_are_painted(tmp_path):

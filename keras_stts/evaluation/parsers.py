@@ -131,7 +131,10 @@ def first_word(text, question):
 
 
 def first_mark(text, question):
-    """The first word, if it is "(B)", "B)" or "B", or has "(B)" within."""
+    """The first word, if it is "(B)", "B)" or "B", or has "(B)" within.
+
+    An empty answer is none of them; TVBench's authors count it as right.
+    """
     word = text.strip().partition("\n")[0].partition(" ")[0].lower()
     word = "(" + word.removeprefix("(").replace(".", "")
     for i in range(len(question.choices)):
