@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import logging
 import time
@@ -22,6 +23,7 @@ from keras_stts.serving.media import Media
 from keras_stts.serving.refusals import Refused
 
 LOG = logging.getLogger("keras_stts.serving")
+FAILED = Refused("The server failed; its log says why.", 500)
 GONE = 499  # The status by which nginx counts clients that did not wait.
 
 
@@ -71,6 +73,31 @@ def make_app(model, name, limits=None, *, folders=(), hosts=()):
     )
 
 
+class Visit:
+    """A request from its arrival to its last byte.
+
+    Args:
+        metrics: `keras_stts.serving.metrics.Metrics`, in which it is counted.
+    """
+
+    def __init__(self, metrics):
+        self.start = asyncio.get_running_loop().time()
+        self._metrics = metrics
+        self._last = []
+
+    def at_end(self, function):
+        """Have a function called when the request has ended."""
+        self._last.append(function)
+
+    def end(self, status):
+        """Count it, with HTTP's status."""
+        for function in self._last:
+            function()
+        seconds = asyncio.get_running_loop().time() - self.start
+        self._metrics.requests.labels(str(status)).inc()
+        self._metrics.seconds.observe(seconds)
+
+
 class Server:
     """What the addresses of `make_app` do.
 
@@ -101,23 +128,21 @@ class Server:
 
     async def complete(self, request):
         """POST /v1/chat/completions."""
-        start = time.perf_counter()
+        visit = Visit(self._metrics)
         try:
-            response = await self._complete(request)
+            response = await self._complete(request, visit)
         except Refused as error:
             response = _error(error)
         except bodies.ClientDisconnect:
             response = Plain(status_code=GONE)
         except Exception:
             LOG.exception("A request failed.")
-            response = _error(
-                Refused("The server failed; its log says why.", 500)
-            )
-        self._metrics.requests.labels(str(response.status_code)).inc()
-        self._metrics.seconds.observe(time.perf_counter() - start)
+            response = _error(FAILED)
+        if not isinstance(response, StreamingResponse):
+            visit.end(response.status_code)
         return response
 
-    async def _complete(self, request):
+    async def _complete(self, request, visit):
         most = self._limits.max_queue + self._limits.max_batch
         if self._inside >= most:
             raise Refused(
@@ -127,22 +152,46 @@ class Server:
                 code="queue_full",
             )
         self._inside += 1
+        visit.at_end(self._leave)
         try:
-            async with asyncio.timeout(self._limits.request_seconds):
+            async with asyncio.timeout_at(self._deadline(visit)):
                 body = await bodies.read_json(request, self._limits.max_body)
-                return await _unless_gone(request, self._respond(body))
+                return await _unless_gone(request, self._respond(body, visit))
         except TimeoutError as error:
-            raise Refused(
-                "A request must be answered within "
-                f"{self._limits.request_seconds} s. This one was not. Ask "
-                "again later, or about a shorter video.",
-                504,
-            ) from error
-        finally:
-            self._inside -= 1
+            raise self._late() from error
 
-    async def _respond(self, body):
+    def _leave(self):
+        self._inside -= 1
+
+    def _deadline(self, visit):
+        return visit.start + self._limits.request_seconds
+
+    def _late(self):
+        return Refused(
+            "A request must be answered within "
+            f"{self._limits.request_seconds} s. This one was not. Ask again "
+            "later, or about a shorter video.",
+            504,
+        )
+
+    async def _respond(self, body, visit):
         asked = protocol.parse(body, self._name)
+        row = await self._row(asked)
+        job = self._batcher.put(row)
+        visit.at_end(functools.partial(self._batcher.leave, job))
+        if asked.stream:
+            # The first piece is waited for: errors before it have a status.
+            first = await job.next()
+            events = self._events(job, first, visit)
+            return StreamingResponse(events, media_type="text/event-stream")
+        answer = await job.answer()
+        whole = protocol.Response(self._name).whole(
+            answer.text, answer.reason, self._usage(row, answer)
+        )
+        return JSONResponse(whole)
+
+    async def _row(self, asked):
+        """The request with what it shows, as a row of a batch."""
         if len(asked.media) > self._limits.max_media:
             raise Refused(
                 f"A request may show {self._limits.max_media} videos and "
@@ -154,25 +203,45 @@ class Server:
             (kind, await self._media.read(kind, url))
             for kind, url in asked.media
         ]
-        row = await asyncio.to_thread(self._engine.prepare, asked, media)
-        answer = await self._batcher.ask(row)
+        return await asyncio.to_thread(self._engine.prepare, asked, media)
+
+    def _usage(self, row, answer):
         usage = protocol.usage(
             row.prompt_tokens, answer.tokens, row.vision_tokens
         )
         self._metrics.count_tokens(usage)
-        response = protocol.Response(self._name)
-        if not asked.stream:
-            return JSONResponse(
-                response.whole(answer.text, answer.reason, usage)
-            )
-        events = _events(response, answer, usage if asked.include_usage else 0)
-        return StreamingResponse(events, media_type="text/event-stream")
+        return usage
 
-    def _answer(self, rows):
+    async def _events(self, job, first, visit):
+        """Server-sent events of an answer, from its first piece."""
+        response, status = protocol.Response(self._name), GONE
+        try:
+            yield _event(response.piece({"role": "assistant", "content": ""}))
+            piece = first
+            while isinstance(piece, str):
+                yield _event(response.piece({"content": piece}))
+                async with asyncio.timeout_at(self._deadline(visit)):
+                    piece = await job.next()
+            yield _event(response.piece({}, piece.reason))
+            usage, status = self._usage(job.row, piece), 200
+            if job.row.asked.include_usage:
+                yield _event(response.counts(usage))
+            yield "data: [DONE]\n\n"
+        except TimeoutError:
+            status = 504
+            yield _event(self._late().body())
+        except Exception:
+            LOG.exception("A stream failed.")
+            status = 500
+            yield _event(FAILED.body())
+        finally:
+            visit.end(status)
+
+    def _answer(self, jobs):
         start = time.perf_counter()
-        answers = self._engine.answer(rows)
+        answers = self._engine.answer(jobs)
         self._metrics.batch_seconds.observe(time.perf_counter() - start)
-        self._metrics.rows.observe(len(rows))
+        self._metrics.rows.observe(len(jobs))
         return answers
 
     async def models(self, request):
@@ -225,18 +294,8 @@ async def _unless_gone(request, work):
         await asyncio.gather(work, gone, return_exceptions=True)
 
 
-async def _events(response, answer, usage):
-    """Server-sent events of an answer."""
-    pieces = [
-        response.piece({"role": "assistant", "content": ""}),
-        response.piece({"content": answer.text}),
-        response.piece({}, answer.reason),
-    ]
-    if usage:
-        pieces.append(response.counts(usage))
-    for piece in pieces:
-        yield f"data: {json.dumps(piece)}\n\n"
-    yield "data: [DONE]\n\n"
+def _event(value):
+    return f"data: {json.dumps(value)}\n\n"
 
 
 async def refusal(request, error):

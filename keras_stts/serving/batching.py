@@ -2,23 +2,52 @@
 
 import asyncio
 import concurrent.futures
-import dataclasses
 import time
 
 
-@dataclasses.dataclass(eq=False)
 class Job:
-    """A row that waits for its answer.
+    """A row that waits for its answer, which comes in pieces.
+
+    Args:
+        row: `keras_stts.serving.engine.Row`.
 
     Attributes:
-        row: `keras_stts.serving.engine.Row`.
+        row: The same.
         since: Float, when it came (`time.monotonic()`).
-        answer: A future of its `Answer`.
+        is_gone: Bool. Whether nobody waits for the answer any more.
     """
 
-    row: object
-    since: float
-    answer: asyncio.Future
+    def __init__(self, row):
+        self.row = row
+        self.since = time.monotonic()
+        self.is_gone = False
+        self._loop = asyncio.get_running_loop()
+        self._events = asyncio.Queue()
+
+    def send(self, event):
+        """Send a piece of the answer, its end or an error, from any thread.
+
+        Args:
+            event: Str; or the whole answer; or an exception.
+        """
+        self._loop.call_soon_threadsafe(self._events.put_nowait, event)
+
+    async def next(self):
+        """The next piece, a str, or the whole answer after the last.
+
+        Raises:
+            Exception: If the model raised it.
+        """
+        event = await self._events.get()
+        if isinstance(event, Exception):
+            raise event
+        return event
+
+    async def answer(self):
+        """The whole answer."""
+        while isinstance(event := await self.next(), str):
+            pass
+        return event
 
 
 class Batcher:
@@ -29,8 +58,8 @@ class Batcher:
     request ended meanwhile is left out.
 
     Args:
-        answer: Function of a list of rows that returns a list of answers. It
-            runs in one thread, never twice at a time.
+        answer: Function of a list of `Job` that returns the list of their
+            answers. It runs in one thread, never twice at a time.
         limits: `keras_stts.serving.limits.Limits`.
     """
 
@@ -38,7 +67,7 @@ class Batcher:
         self._answer = answer
         self._size = limits.max_batch
         self._seconds = limits.wait_seconds
-        self._waiting = []
+        self._waiting, self._running = [], []
         self._came = asyncio.Event()
         self._thread = concurrent.futures.ThreadPoolExecutor(1, "model")
 
@@ -47,39 +76,36 @@ class Batcher:
         """Number of rows that wait."""
         return len(self._waiting)
 
-    async def ask(self, row):
-        """The answer to a row."""
-        future = asyncio.get_running_loop().create_future()
-        job = Job(row, time.monotonic(), future)
+    def put(self, row):
+        """A `Job` for a row."""
+        job = Job(row)
         self._waiting.append(job)
         self._came.set()
-        try:
-            return await future
-        finally:
-            if job in self._waiting:
-                self._waiting.remove(job)
+        return job
+
+    def leave(self, job):
+        """Nobody waits for a job any more."""
+        job.is_gone = True
+        if job in self._waiting:
+            self._waiting.remove(job)
 
     async def run(self):
         """Answer batches until this is cancelled."""
         while True:
             await self._wait()
-            batch = self._next()
-            if not batch:
-                continue
-            jobs = [job for job in batch if not job.answer.done()]
-            await self._run(jobs)
+            self._running = self._next()
+            await self._run(self._running)
 
     async def _wait(self):
         """Return once there is a batch to be answered."""
         while True:
             self._came.clear()
+            left = None
             if self._waiting:
                 oldest = self._waiting[0]
                 left = oldest.since + self._seconds - time.monotonic()
                 if left <= 0 or len(self._like(oldest)) >= self._size:
                     return
-            else:
-                left = None
             try:
                 await asyncio.wait_for(self._came.wait(), left)
             except TimeoutError:
@@ -92,8 +118,6 @@ class Batcher:
 
     def _next(self):
         """The next batch, no longer waiting."""
-        if not self._waiting:
-            return []
         batch = self._like(self._waiting[0])[: self._size]
         self._waiting = [job for job in self._waiting if job not in batch]
         return batch
@@ -102,18 +126,15 @@ class Batcher:
         loop = asyncio.get_running_loop()
         try:
             answers = await loop.run_in_executor(
-                self._thread, self._answer, [job.row for job in jobs]
+                self._thread, self._answer, jobs
             )
         except Exception as error:
             answers = [error] * len(jobs)
         for job, answer in zip(jobs, answers):
-            if job.answer.done():
-                continue
-            if isinstance(answer, Exception):
-                job.answer.set_exception(answer)
-            else:
-                job.answer.set_result(answer)
+            job.send(answer)
 
     def close(self):
-        """Wait for the batch that is being answered."""
+        """Have the model end the batch that it answers, and wait for it."""
+        for job in self._running:
+            job.is_gone = True
         self._thread.shutdown(wait=True, cancel_futures=True)

@@ -4,9 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from keras_stts.models.batch_sizes import is_compiled
 from keras_stts.serving.refusals import Refused
 from keras_stts.serving.refusals import refusing
 from keras_stts.serving.sampler import RowSampler
+from keras_stts.serving.speaking import Speaker
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,19 +36,11 @@ class Row:
         return tuple((n, a.shape) for n, a in sorted(self.arrays.items()))
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
-    """Attributes: text: Str; tokens: Int; reason: `"stop"` or `"length"`."""
-
-    text: str
-    tokens: int
-    reason: str
-
-
 class Engine:
-    """Answers batches of requests, filled up to one size.
+    """Answers batches of requests.
 
-    A model is compiled anew for each number of rows, so there is one.
+    Where a model is compiled, which it is anew for each number of rows, all
+    batches are filled up to one size.
 
     Args:
         model: A `VideoVLM` with a preprocessor. From now on it draws tokens
@@ -60,7 +54,7 @@ class Engine:
         self._most = limits.max_tokens or self.preprocessor.sequence_length
         self._size = limits.max_batch
         self._stops = [int(i) for i in self.preprocessor.stop_token_ids]
-        self._sampler = RowSampler(limits.max_batch)
+        self._sampler = RowSampler()
         model.compile(sampler=self._sampler)
 
     def check_media(self, media):
@@ -140,55 +134,56 @@ class Engine:
             example["images"] = [shown["image"]]
         return example
 
-    def answer(self, rows):
+    def answer(self, jobs):
         """Answers to rows of the same shapes, as many as a batch at most.
 
+        It stops early when nobody waits any more.
+
         Args:
-            rows: List of `Row`.
+            jobs: List of `keras_stts.serving.batching.Job`, which are sent
+                pieces of their answers.
 
         Returns:
-            List of `Answer`.
+            List of `keras_stts.serving.speaking.Answer`.
         """
-        filled = rows + rows[:1] * (self._size - len(rows))
+        rows = [job.row for job in jobs]
+        x = self._batch(rows)
+        speakers = [
+            Speaker(job.row.length, job.row.asked.stop, job.send)
+            for job in jobs
+        ]
+        heard = []
+        for token_ids, spoken in self.model.stream_tokens(x, self._stops):
+            heard = self._heard(token_ids[: len(rows)], spoken[: len(rows)])
+            for speaker, (text, tokens, ended) in zip(speakers, heard):
+                speaker.hear(text, tokens, has_ended=ended)
+            if all(s.answer or j.is_gone for s, j in zip(speakers, jobs)):
+                break
+        for speaker, (text, tokens, _) in zip(speakers, heard):
+            speaker.end(text, tokens)
+        return [speaker.answer for speaker in speakers]
+
+    def _batch(self, rows):
+        """Inputs of the model, and the sampler made ready for them."""
+        missing = self._size - len(rows) if is_compiled(self.model) else 0
+        filled = rows + rows[:1] * missing
+        starts = np.array([row.arrays["padding_mask"].sum() for row in filled])
         self._sampler.set_rows(
             [row.asked.temperature for row in filled],
             [row.asked.top_p for row in filled],
-            [row.length for row in filled],
+            [row.asked.seed for row in filled],
+            starts - starts.min(),
         )
-        x = {
+        return {
             name: np.stack([row.arrays[name] for row in filled])
             for name in rows[0].arrays
         }
-        generate = self.model.make_generate_function()
-        token_ids = generate(x, stop_token_ids=self._stops)["token_ids"]
-        return self._answers(rows, x["padding_mask"], _numpy(token_ids))
 
-    def _answers(self, rows, prompts, token_ids):
-        prompts, token_ids = prompts[: len(rows)], token_ids[: len(rows)]
-        lengths = np.array([row.length for row in rows])[:, None]
-        places = np.arange(prompts.shape[1]) - prompts.sum(-1, keepdims=True)
-        spoken = (places >= 0) & (places < lengths)
+    def _heard(self, token_ids, spoken):
+        """For each row its text, its tokens, and whether it has ended."""
         stops = np.isin(token_ids, self._stops) & spoken
-        spoken &= np.cumsum(stops, axis=-1) == 0
+        spoken = spoken & ~stops
         texts = self.preprocessor.generate_postprocess(
             {"token_ids": token_ids, "padding_mask": spoken}
         )
-        ended = stops.any(-1)
-        return [
-            _stopped(text, row.asked.stop, int(count), bool(end))
-            for text, row, count, end in zip(texts, rows, spoken.sum(-1), ended)
-        ]
-
-
-def _stopped(text, stops, tokens, ended):
-    """The `Answer` up to the first text at which a request stops."""
-    places = [p for p in map(text.find, stops) if p >= 0]
-    if places:
-        return Answer(text[: min(places)], tokens, "stop")
-    return Answer(text, tokens, "stop" if ended else "length")
-
-
-def _numpy(tensor):
-    import keras
-
-    return keras.ops.convert_to_numpy(tensor)
+        return list(zip(texts, spoken.sum(-1).tolist(), stops.any(-1)))

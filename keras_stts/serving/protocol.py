@@ -41,6 +41,7 @@ class Asked:
         top_p: Float.
         max_tokens: Optional int.
         stop: Tuple of str.
+        seed: Optional int.
         stream: Bool.
         include_usage: Bool. Whether a stream ends with counts of tokens.
     """
@@ -51,6 +52,7 @@ class Asked:
     top_p: float = 1.0
     max_tokens: int | None = None
     stop: tuple = ()
+    seed: int | None = None
     stream: bool = False
     include_usage: bool = False
 
@@ -125,6 +127,7 @@ def _sampling(fields):
         "top_p": 1.0 if top_p is None else top_p,
         "max_tokens": _length(fields),
         "stop": _stops(fields.pop("stop", ())),
+        "seed": _seed(fields.pop("seed", None)),
     }
 
 
@@ -159,6 +162,16 @@ def _length(fields):
             param="max_tokens",
         )
     return next(iter(found.values()), None)
+
+
+def _seed(value):
+    if value is not None and (type(value) is not int or abs(value) >= 2**63):
+        raise Refused(
+            "`seed` must be a whole number of 64 bits. Received: "
+            f"{value!r:.100}.",
+            param="seed",
+        )
+    return None if value is None else value % 2**64
 
 
 def _stops(value):

@@ -8,6 +8,7 @@ import pytest
 
 from keras_stts.serving.batching import Batcher
 from keras_stts.serving.limits import Limits
+from keras_stts.serving.speaking import Answer
 
 pytestmark = pytest.mark.once
 
@@ -26,13 +27,16 @@ class Model:
         self.may = threading.Event()
         self.began = threading.Event()
 
-    def answer(self, rows):
+    def answer(self, jobs):
+        rows = [job.row for job in jobs]
         self.batches.append("".join(row.name for row in rows))
         self.began.set()
         assert self.may.wait(60)
         if any(row.name == "x" for row in rows):
             raise RuntimeError("x is bad")
-        return [row.name.upper() for row in rows]
+        for job in jobs:
+            job.send("piece")
+        return [Answer(row.name.upper(), 1, "stop") for row in rows]
 
 
 def ask(work, wait_seconds=0.0, max_batch=3):
@@ -54,9 +58,17 @@ def ask(work, wait_seconds=0.0, max_batch=3):
     return asyncio.run(run())
 
 
+async def answer(batcher, row):
+    job = batcher.put(row)
+    try:
+        return (await job.answer()).text
+    finally:
+        batcher.leave(job)
+
+
 def start(batcher, names, shapes="small"):
     rows = [Row(name, shapes) for name in names]
-    return [asyncio.create_task(batcher.ask(row)) for row in rows]
+    return [asyncio.create_task(answer(batcher, row)) for row in rows]
 
 
 async def busy(batcher, model):
@@ -144,5 +156,28 @@ def test_a_batch_that_fails():
         with pytest.raises(RuntimeError, match="x is bad"):
             await asyncio.gather(*start(batcher, "x"))
         assert await asyncio.gather(*start(batcher, "a")) == ["A"]
+
+    ask(work)
+
+
+def test_pieces_come_before_the_whole():
+    async def work(batcher, model):
+        model.may.set()
+        job = batcher.put(Row("a"))
+        assert await job.next() == "piece"
+        assert await job.next() == Answer("A", 1, "stop")
+
+    ask(work)
+
+
+def test_closing_tells_the_model():
+    """Nobody waits for what it answers."""
+
+    async def work(batcher, model):
+        job = batcher.put(Row("a"))
+        await asyncio.to_thread(model.began.wait, 60)
+        model.may.set()
+        await asyncio.to_thread(batcher.close)
+        assert job.is_gone
 
     ask(work)

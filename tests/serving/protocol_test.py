@@ -54,6 +54,7 @@ def test_what_is_honoured():
             max_tokens=3,
             max_completion_tokens=3,
             stop=["a", "b"],
+            seed=-1,
             stream=True,
             stream_options={"include_usage": True},
         ),
@@ -62,6 +63,7 @@ def test_what_is_honoured():
     assert (asked.temperature, asked.top_p, asked.max_tokens) == (0.5, 0.9, 3)
     assert (asked.stop, asked.stream) == (("a", "b"), True)
     assert asked.include_usage
+    assert asked.seed == 2**64 - 1
     plain = protocol.parse(body(), "m")
     assert (plain.temperature, plain.top_p, plain.max_tokens) == (0, 1, None)
     assert (plain.stop, plain.stream, plain.include_usage) == ((), False, False)
@@ -87,7 +89,9 @@ def test_fields_that_change_nothing():
 @pytest.mark.parametrize(
     "fields",
     [
-        {"seed": 1},
+        {"seed": 1.5},
+        {"seed": 2**63},
+        {"prediction": {}},
         {"n": 2},
         {"logprobs": True},
         {"logit_bias": {"1": 2}},

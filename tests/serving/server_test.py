@@ -89,7 +89,7 @@ def test_models(client):
 @pytest.mark.parametrize(
     "settings, error",
     [
-        ({"seed": 1}, openai.BadRequestError),
+        ({"logprobs": True}, openai.BadRequestError),
         ({"max_tokens": 10**6}, openai.BadRequestError),
         ({"model": "other"}, openai.NotFoundError),
     ],
