@@ -83,19 +83,36 @@ class Visit:
     def __init__(self, metrics):
         self.start = asyncio.get_running_loop().time()
         self._metrics = metrics
-        self._last = []
+        self._last, self._ended = [], False
 
     def at_end(self, function):
         """Have a function called when the request has ended."""
         self._last.append(function)
 
     def end(self, status):
-        """Count it, with HTTP's status."""
+        """Count it, once, with HTTP's status."""
+        if self._ended:
+            return
+        self._ended = True
         for function in self._last:
             function()
         seconds = asyncio.get_running_loop().time() - self.start
         self._metrics.requests.labels(str(status)).inc()
         self._metrics.seconds.observe(seconds)
+
+
+class Stream(StreamingResponse):
+    """Server-sent events that end a visit, even if none could be sent."""
+
+    def __init__(self, events, visit):
+        super().__init__(events, media_type="text/event-stream")
+        self._visit = visit
+
+    async def __call__(self, scope, receive, send):
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._visit.end(GONE)
 
 
 class Server:
@@ -138,7 +155,7 @@ class Server:
         except Exception:
             LOG.exception("A request failed.")
             response = _error(FAILED)
-        if not isinstance(response, StreamingResponse):
+        if not isinstance(response, Stream):
             visit.end(response.status_code)
         return response
 
@@ -182,8 +199,7 @@ class Server:
         if asked.stream:
             # The first piece is waited for: errors before it have a status.
             first = await job.next()
-            events = self._events(job, first, visit)
-            return StreamingResponse(events, media_type="text/event-stream")
+            return Stream(self._events(job, first, visit), visit)
         answer = await job.answer()
         whole = protocol.Response(self._name).whole(
             answer.text, answer.reason, self._usage(row, answer)

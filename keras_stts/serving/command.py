@@ -2,13 +2,20 @@
 
 import argparse
 import importlib.util
+import json
+import os
 import sys
+import tempfile
 
 from keras_stts.serving.limits import MIB
 from keras_stts.serving.limits import Limits
 
 PACKAGES = ("httpcore2", "prometheus_client", "starlette", "uvicorn")
 DEFAULTS = Limits()
+# Variables by which replicas are told where metrics are, and their options.
+METRICS = "PROMETHEUS_MULTIPROC_DIR"
+OPTIONS = "KERAS_STTS_SERVE"
+LOADING = 3600  # Seconds that a replica may take to load its model.
 
 
 def check_installed(packages=PACKAGES):
@@ -37,6 +44,7 @@ def add_options(add):
     add("--name", help="the model's name for clients; the preset's by default")
     add("--host", default="127.0.0.1", help="0.0.0.0 takes other machines")
     add("--port", type=int, default=8000)
+    add("--replicas", type=int, default=1, help="processes, a model each")
     _add_model(add)
     _add_limits(add)
     add(
@@ -108,26 +116,50 @@ def serve(options):
     """
     check_installed()
     limits = limits_of(options)
+    settings = {
+        "host": options.host,
+        "port": options.port,
+        "timeout_graceful_shutdown": int(limits.request_seconds) + 1,
+    }
     import uvicorn
 
+    if options.replicas < 1:
+        raise ValueError(
+            "`--replicas` must be 1 at least. Received: "
+            f"--replicas {options.replicas}."
+        )
+    if options.replicas == 1:
+        uvicorn.run(app_of(options), **settings)
+        return 0
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ[METRICS] = folder
+        os.environ[OPTIONS] = json.dumps(vars(options))
+        uvicorn.run(
+            "keras_stts.serving.command:app_of_environment",
+            factory=True,
+            workers=options.replicas,
+            timeout_worker_healthcheck=LOADING,
+            **settings,
+        )
+    return 0
+
+
+def app_of_environment():
+    """The application of one of several replicas."""
+    return app_of(argparse.Namespace(**json.loads(os.environ[OPTIONS])))
+
+
+def app_of(options):
+    """The application that the options ask for."""
     from keras_stts.serving.app import make_app
 
-    model = load(options)
-    app = make_app(
-        model,
+    return make_app(
+        load(options),
         options.name or options.preset,
-        limits,
+        limits_of(options),
         folders=options.folders,
         hosts=options.hosts,
     )
-    uvicorn.run(
-        app,
-        host=options.host,
-        port=options.port,
-        timeout_graceful_shutdown=int(limits.request_seconds) + 1,
-        log_level="info",
-    )
-    return 0
 
 
 def load(options):

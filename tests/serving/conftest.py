@@ -35,7 +35,19 @@ def model():
 
 
 @pytest.fixture(scope="module")
-def address(model, folder):
+def expected(model, clips):
+    """Greedy answers, before a server has the model."""
+    model.compile(sampler="greedy")
+    return model.generate(
+        {
+            "videos": [row["video"] for row in clips],
+            "prompts": [row["question"] for row in clips],
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def address(model, folder, expected):
     """A server's."""
     limits = Limits(max_batch=3, wait_seconds=0.2, max_queue=5, max_body=2**20)
     app = make_app(model, servers.NAME, limits, folders=[folder])

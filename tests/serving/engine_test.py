@@ -36,6 +36,24 @@ def engine():
     return Engine(model, Limits(max_batch=QUESTIONS))
 
 
+class Job:
+    """Keeps the pieces that are sent."""
+
+    def __init__(self, row):
+        self.row = row
+        self.pieces = []
+        self.send = self.pieces.append
+        self.is_gone = False
+
+
+def answers_to(engine, rows):
+    """Answers, which are what the pieces are together."""
+    jobs = [Job(row) for row in rows]
+    answers = engine.answer(jobs)
+    assert ["".join(j.pieces) for j in jobs] == [a.text for a in answers]
+    return answers
+
+
 def row_of(engine, pair, **settings):
     frames, question = pair
     content = [{"type": "video"}, {"type": "text", "text": question}]
@@ -46,7 +64,7 @@ def row_of(engine, pair, **settings):
 
 def test_answers(engine, asked, expected):
     rows = [row_of(engine, pair) for pair in asked]
-    answers = engine.answer(rows)
+    answers = answers_to(engine, rows)
     assert [answer.text for answer in answers] == expected
     assert {answer.reason for answer in answers} == {"stop"}
     tokenizer = engine.preprocessor.tokenizer
@@ -65,12 +83,27 @@ def test_generate_says_so(asked, expected):
     assert model.generate(x) == expected
 
 
-def test_fewer_rows_run_the_same_program(engine, asked, expected):
-    before = engine.model.generate_function
+def test_fewer_rows(engine, asked, expected):
     for pair, text in zip(asked, expected):
-        (answer,) = engine.answer([row_of(engine, pair)])
+        (answer,) = answers_to(engine, [row_of(engine, pair)])
         assert answer.text == text
-    assert engine.model.generate_function is before
+
+
+def test_seeds(engine, asked):
+    """A row's tokens do not depend on what is asked beside it."""
+    settings = {"temperature": 2.0, "max_tokens": 4}
+    row = row_of(engine, asked[0], seed=7, **settings)
+    other = row_of(engine, (asked[1][0], "which?"), **settings)
+    alone = answers_to(engine, [row])
+    beside = answers_to(engine, [other, row, other])
+    assert beside[1].text == alone[0].text
+
+
+def test_who_is_gone_is_not_answered(engine, asked):
+    job = Job(row_of(engine, asked[0], temperature=2.0))
+    job.is_gone = True
+    (answer,) = engine.answer([job])
+    assert answer.tokens <= 1
 
 
 def test_counts_of_a_prompt(engine, asked):
@@ -92,7 +125,7 @@ def test_rows_have_their_own_settings(engine, asked, expected):
         row_of(engine, asked[1], temperature=2.0, top_p=1e-6),
         row_of(engine, asked[2], stop=("never", text[1])),
     ]
-    answers = engine.answer(rows)
+    answers = answers_to(engine, rows)
     assert answers[0].tokens <= 2
     assert answers[1].text == expected[1]
     assert answers[2].text == text[:1]
@@ -103,27 +136,34 @@ def test_a_length_is_kept(engine, asked):
     """At a temperature at which answers are long."""
     settings = {"temperature": 2.0, "max_tokens": 1}
     rows = [row_of(engine, pair, **settings) for pair in asked]
-    for answer in engine.answer(rows):
+    for answer in answers_to(engine, rows):
         assert answer.tokens <= 1
         assert answer.reason == ("length" if answer.tokens else "stop")
 
 
 def test_drawn_tokens():
-    """Of equally likely tokens, or of two of which one is likely."""
-    rows = 50
-    sampler = RowSampler(rows)
+    """Of equally likely tokens, or of three of which one is likely."""
+    rows, sampler = 50, RowSampler()
     logits = np.tile([[1.0, 1.0, 1.0, -9.0], [2.0, 1.0, 9.0, -9.0]], (25, 1))
-    share = 0.5 + 0.5 * (np.arange(rows) < 40)
     temperatures = np.arange(rows) >= 20
-    sampler.set_rows(temperatures, share, np.ones(rows))
+    shares = np.where(np.arange(rows) < 40, 1.0, 0.5)
+    sampler.set_rows(temperatures, shares, range(rows), np.zeros(rows))
+    tokens = sampler.get_next_token(sampler.compute_probabilities(logits))
+    assert set(tokens[:20:2]) == {0}
+    assert set(tokens[1::2]) == {2}  # The likeliest.
+    assert set(tokens[20:40:2]) == {0, 1, 2}
+    assert len(set(tokens[40::2])) == 2  # Two have half of it together.
+
+
+def test_many_tokens_are_sorted_only_if_needed():
+    sampler = RowSampler()
+    logits = np.zeros((2, 5000))
+    logits[0, 4321] = 20.0
+    sampler.set_rows([1.0, 1.0], [0.9, 0.9], [1, 2], [0, 0])
     probabilities = sampler.compute_probabilities(logits)
-    tokens = keras.ops.convert_to_numpy(sampler.get_next_token(probabilities))
-    assert set(tokens[:20:2]) <= {0, 1, 2}
-    assert set(tokens[1:20:2]) == {2}  # The likeliest.
-    assert len(set(tokens[20:40:2])) > 1
-    assert set(tokens[40::2]) <= {0, 1, 2}  # Two of them, of equal share.
-    assert len(set(tokens[40::2])) <= 2
-    assert set(tokens[41::2]) == {2}
+    tokens = [sampler.get_next_token(probabilities) for _ in range(9)]
+    assert {row[0] for row in tokens} == {4321}
+    assert len({row[1] for row in tokens}) > 1
 
 
 @pytest.mark.parametrize(

@@ -19,17 +19,6 @@ def client(address):
         yield client
 
 
-@pytest.fixture(scope="module")
-def expected(model, address, clips):
-    """Greedy answers: the server's batches have three rows, too."""
-    return model.generate(
-        {
-            "videos": [row["video"] for row in clips],
-            "prompts": [row["question"] for row in clips],
-        }
-    )
-
-
 def ask(client, row, **settings):
     url = pathlib.Path(row["video"]).as_uri()
     return client.chat.completions.create(

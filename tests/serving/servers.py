@@ -64,10 +64,15 @@ def post(address, body):
             return error.code, json.load(error)
 
 
+def opened(address):
+    """A socket that is connected to a server."""
+    host, port = address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)), timeout=60)
+
+
 def sent(address, body):
     """A socket over which a request was sent, whose answer is not read."""
-    host, port = address.removeprefix("http://").split(":")
-    found = socket.create_connection((host, int(port)))
+    found = opened(address)
     head = (
         "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
         f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
@@ -89,9 +94,16 @@ def counted(address, name):
     return 0.0
 
 
-def until(condition):
-    """Wait until something holds; for a minute at most."""
-    for _ in range(6000):
+def is_healthy(address):
+    try:
+        return json.loads(get(address, "/health")) == {"status": "ok"}
+    except OSError:
+        return False
+
+
+def until(condition, seconds=60):
+    """Wait until something holds."""
+    for _ in range(100 * seconds):
         if condition():
             return
         time.sleep(0.01)
