@@ -31,7 +31,7 @@ def make_app(model, name, limits=None, *, folders=(), hosts=()):
     """An ASGI application that answers with a model.
 
     Args:
-        model: A `VideoVLM` with a preprocessor. Its sampler is replaced.
+        model: A `VideoVLM` with a preprocessor.
         name: Str. The model's name for clients.
         limits: Optional `keras_stts.serving.limits.Limits`.
         folders: Paths. Files in them may be named by `file://` addresses.

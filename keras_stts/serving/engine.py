@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
-from keras_stts.models.batch_sizes import is_compiled
 from keras_stts.serving.refusals import Refused
 from keras_stts.serving.refusals import refusing
 from keras_stts.serving.sampler import RowSampler
 from keras_stts.serving.speaking import Speaker
+from keras_stts.serving.steps import Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,19 +43,16 @@ class Engine:
     batches are filled up to one size.
 
     Args:
-        model: A `VideoVLM` with a preprocessor. From now on it draws tokens
-            with a `RowSampler`.
+        model: A `VideoVLM` with a preprocessor.
         limits: `keras_stts.serving.limits.Limits`.
     """
 
     def __init__(self, model, limits):
-        self.model = model
         self.preprocessor = model.preprocessor
         self._most = limits.max_tokens or self.preprocessor.sequence_length
         self._size = limits.max_batch
-        self._stops = [int(i) for i in self.preprocessor.stop_token_ids]
         self._sampler = RowSampler()
-        model.compile(sampler=self._sampler)
+        self._steps = Steps(model)
 
     def check_media(self, media):
         """Raise unless the model can be shown so many videos and images.
@@ -153,8 +150,8 @@ class Engine:
             for job in jobs
         ]
         heard = []
-        for token_ids, spoken in self.model.stream_tokens(x, self._stops):
-            heard = self._heard(token_ids[: len(rows)], spoken[: len(rows)])
+        for state in self._steps.tokens(x, self._sampler):
+            heard = self._heard(*(array[: len(rows)] for array in state))
             for speaker, (text, tokens, ended) in zip(speakers, heard):
                 speaker.hear(text, tokens, has_ended=ended)
             if all(s.answer or j.is_gone for s, j in zip(speakers, jobs)):
@@ -165,7 +162,7 @@ class Engine:
 
     def _batch(self, rows):
         """Inputs of the model, and the sampler made ready for them."""
-        missing = self._size - len(rows) if is_compiled(self.model) else 0
+        missing = self._size - len(rows) if self._steps.has_fixed_shapes else 0
         filled = rows + rows[:1] * missing
         starts = np.array([row.arrays["padding_mask"].sum() for row in filled])
         self._sampler.set_rows(
@@ -179,11 +176,9 @@ class Engine:
             for name in rows[0].arrays
         }
 
-    def _heard(self, token_ids, spoken):
+    def _heard(self, token_ids, spoken, ended):
         """For each row its text, its tokens, and whether it has ended."""
-        stops = np.isin(token_ids, self._stops) & spoken
-        spoken = spoken & ~stops
         texts = self.preprocessor.generate_postprocess(
             {"token_ids": token_ids, "padding_mask": spoken}
         )
-        return list(zip(texts, spoken.sum(-1).tolist(), stops.any(-1)))
+        return list(zip(texts, spoken.sum(-1).tolist(), ended))

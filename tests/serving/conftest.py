@@ -36,7 +36,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def expected(model, clips):
-    """Greedy answers, before a server has the model."""
+    """Greedy answers."""
     model.compile(sampler="greedy")
     return model.generate(
         {
@@ -47,7 +47,7 @@ def expected(model, clips):
 
 
 @pytest.fixture(scope="module")
-def address(model, folder, expected):
+def address(model, folder):
     """A server's."""
     limits = Limits(max_batch=3, wait_seconds=0.2, max_queue=5, max_body=2**20)
     app = make_app(model, servers.NAME, limits, folders=[folder])
