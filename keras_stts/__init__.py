@@ -18,6 +18,7 @@ from keras_stts.formats.molmo2 import format as _molmo2  # noqa: F401
 from keras_stts.formats.qwen3_vl import format as _qwen3_vl  # noqa: F401
 from keras_stts.models.video_vlm import VideoVLM
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
+from keras_stts.preprocessing.encoded_video import EncodedVideo
 from keras_stts.preprocessing.qwen3_vl.converter import Qwen3VLVideoConverter
 from keras_stts.preprocessing.qwen3_vl.preprocessor import Qwen3VLPreprocessor
 from keras_stts.preprocessing.qwen3_vl.tokenizer import Qwen3VLTokenizer
@@ -30,6 +31,7 @@ from keras_stts.timing import benchmark
 from keras_stts.version import __version__
 
 __all__ = [
+    "EncodedVideo",
     "Qwen3VLPreprocessor",
     "Qwen3VLTokenizer",
     "Qwen3VLVideoConverter",

@@ -112,7 +112,7 @@ class Answerer:
 
     def _run(self, x):
         """Kept blocks, token ids, and the seconds of prefill and decoding."""
-        x, size = padding.spread(self.model.backbone, x)
+        x, size = padding.spread(x)
         start = time.perf_counter()
         kept, state = self._prefill(x)
         wait(state)

@@ -6,6 +6,7 @@ from keras import ops
 from keras_stts.language.language_model import Prefix
 from keras_stts.language.language_model import Text
 from keras_stts.ops import Frames
+from keras_stts.ops.parts import join_parts
 from keras_stts.ops.shown import at_placeholders
 from keras_stts.ops.shown import without_padding
 from keras_stts.ops.text import packed_text_places
@@ -91,10 +92,33 @@ class Encoding:
             `"embeddings"` (B, K, hidden_dim) in place of `"features"`. If
             frames differ in size, `without_padding` adds its keys.
         """
+        return self.join_parts([self.encode_part(videos, frames)], frames)
+
+    def encode_part(self, videos, frames):
+        """Embeddings of some frames of a video, for `join_parts`.
+
+        Args:
+            videos: Uint8 tensor (B, T, H, W, 3), some frames. Pruning takes
+                them for a video: it keeps their first frame, and removes the
+                share of the blocks from them.
+            frames: `keras_stts.ops.Frames` of these, with a mask.
+        """
         vision = self.vision_encoder(
             videos, frames=frames, pruning=self.pruning
         )
-        return self.connect(vision, frames)
+        return self._embedded(vision, frames)
+
+    def join_parts(self, parts, frames):
+        """What `encode_video` returns, of a video that was seen in parts.
+
+        Args:
+            parts: List of what `encode_part` returned, each of as many frames.
+            frames: `keras_stts.ops.Frames` of all frames, with a mask.
+        """
+        vision = join_parts(parts)
+        if frames.grids is None:
+            return vision
+        return without_padding(vision, frames)
 
     def connect(self, vision, frames):
         """Language model embeddings of what the vision encoder saw.
@@ -106,14 +130,14 @@ class Encoding:
         Returns:
             Dict, see `encode_video`.
         """
+        return self.join_parts([self._embedded(vision, frames)], frames)
+
+    def _embedded(self, vision, frames):
         vision = dict(vision)
         vision |= self._connected(
             vision.pop("features"), vision.pop("patch_mask", None)
         )
-        vision = self.pruning.after_connector(vision, frames)
-        if frames.grids is None:
-            return vision
-        return without_padding(vision, frames)
+        return self.pruning.after_connector(vision, frames)
 
     def _connected(self, patches, mask):
         """Dict of `"embeddings"`, and of `"additions"` if the connector makes

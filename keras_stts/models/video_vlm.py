@@ -7,8 +7,10 @@ from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import sizes
 from keras_stts.models.task_answering import Answering
 from keras_stts.models.task_counting import Counting
+from keras_stts.models.task_encoding import VideoEncoding
 from keras_stts.models.task_loading import Loading
 from keras_stts.models.task_saving import Saving
+from keras_stts.models.task_streaming import Streaming
 from keras_stts.models.task_training import Training
 from keras_stts.models.task_training import run_backbone
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
@@ -28,7 +30,9 @@ class VideoVLM(
     Loading,
     Saving,
     Counting,
+    VideoEncoding,
     Answering,
+    Streaming,
     Training,
     ModelHooks,
     keras_hub.models.CausalLM,

@@ -5,6 +5,10 @@ from keras_stts._hub_compat import PreprocessorHooks
 from keras_stts.models.backbone_bounds import PREPROCESSOR_INTS
 from keras_stts.models.backbone_bounds import is_int
 from keras_stts.preprocessing import chat
+from keras_stts.preprocessing.encoded_video import are_encoded
+from keras_stts.preprocessing.encoded_video import check_questions
+from keras_stts.preprocessing.encoded_video import joined
+from keras_stts.preprocessing.examples import as_batch
 from keras_stts.preprocessing.input_checks import check_alone
 from keras_stts.preprocessing.input_checks import check_room_for_answers
 from keras_stts.preprocessing.padded_rows import PaddedRows
@@ -20,7 +24,7 @@ class ChatPreprocessor(
     """What preprocessors of all families share: prompts, texts and labels.
 
     A subclass has `preprocess(x, y, sample_weight, sequence_length)`,
-    `input_layout`, `num_frames` and `vision_length`.
+    `shown_of`, `input_layout`, `num_frames` and `vision_length`.
 
     Args:
         tokenizer: A `keras_stts.VideoVLMTokenizer`.
@@ -182,12 +186,49 @@ class ChatPreprocessor(
 
     def preprocess_prompts(self, x, sequence_length=None):
         """Arrays of what `generate` is asked."""
-        outputs = self.preprocess(
-            _without_responses(x), sequence_length=sequence_length
-        )
+        x = _without_responses(x)
+        if isinstance(x, dict) and are_encoded(x.get("videos")):
+            outputs = self._after_videos(x, sequence_length)
+        else:
+            outputs = self.preprocess(x, sequence_length=sequence_length)
         check_alone(outputs)
         check_room_for_answers(outputs)
         return outputs
+
+    def _after_videos(self, x, sequence_length):
+        """The text part of questions about `EncodedVideo`s, and their prefix.
+
+        Returns:
+            Dict of `"token_ids"`, `"padding_mask"` and `"prefix"`.
+        """
+        x, sizes, single = as_batch(
+            x, self.num_frames, self.num_images, self.num_segments
+        )
+        check_questions(x)
+        videos = x["videos"]
+        lines = x.get("subtitles") or [None] * len(videos)
+        shown = [
+            self.shown_of(video.timestamps, video.grid, line)
+            for video, line in zip(videos, lines)
+        ]
+        heads, tails = self.prompt_tokenizer(x["prompts"], shown)
+        for video, head in zip(videos, heads):
+            video.check_head(head)
+        rows, length = self.rows_of(sizes), sequence_length
+        texts = rows.text_part(tails, length or self.sequence_length)
+        if single:
+            texts = {name: value[0] for name, value in texts.items()}
+        return {**texts, "prefix": joined(videos)}
+
+    def shown_of(self, timestamps, grid, subtitles=None):
+        """What `prompt_tokenizer` is told of a video.
+
+        Args:
+            timestamps: Seconds of its sampled frames.
+            grid: Rows and columns of blocks of a frame.
+            subtitles: Optional list of (start, end, text).
+        """
+        raise NotImplementedError
 
     def preprocess_prompts_in_graph(self, x, sequence_length=None):
         """`preprocess_prompts` of symbols of TensorFlow."""

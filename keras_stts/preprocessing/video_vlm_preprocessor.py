@@ -239,6 +239,11 @@ class VideoVLMPreprocessor(ChatPreprocessor):
         converted = self.video_converter([video])
         return {name: converted[name] for name in ("videos", "frame_mask")}
 
+    def shown_of(self, timestamps, grid, subtitles=None):
+        ids = self._placeholders.video(timestamps, len(timestamps))
+        text = subtitle_text(subtitles, timestamps)
+        return {VIDEO: [(ids, self.prompt_tokenizer.tokenize([text])[0])]}
+
     def text_lengths(self, x):
         """Tokens that each sample's text takes, for `plan_rows`.
 

@@ -4,6 +4,8 @@ An added row has no real token in its `padding_mask`, one real frame, so that it
 does not count for the auxiliary loss, and weights of 0.
 """
 
+import functools
+
 import keras
 import numpy as np
 from keras import ops
@@ -44,7 +46,7 @@ def fill_up(model, batch, parts=None):
 
 
 def _extend(array, missing):
-    array = np.asarray(array)
+    array = ops.convert_to_numpy(array)
     return np.concatenate([array, np.repeat(array[:1], missing, axis=0)])
 
 
@@ -89,25 +91,47 @@ def _keep_one_frame(backbone, rows):
         rows["image_grids"][ends > tokens] = 0
 
 
-def spread(backbone, x):
+def spread(x, rows=1):
     """Inputs of `generate`, split over devices, and their number of rows.
 
-    Added rows have the prompt of the first row, as the place at which answers
-    begin depends on all rows.
+    Args:
+        x: Dict of arrays (B, ...), and perhaps of `"prefix"`, a structure of
+            tensors (B, ...) or (1, ...).
+        rows: Int. Rows to fill up to, at least.
+
+    Returns:
+        Tuple of the dict, where copies of the first row were added, and B.
     """
-    size = len(x["token_ids"])
-    missing = -size % distributing.replicas()
+    size, parts = len(x["token_ids"]), distributing.replicas()
+    missing = max(rows, size) - size
+    missing += -(size + missing) % parts
+    number = size + missing
+    prefix = {"prefix": x["prefix"]} if "prefix" in x else {}
+    x = {name: value for name, value in x.items() if name != "prefix"}
     if missing:
-        x = fill_up_inputs(backbone, x, missing)
-        x["padding_mask"][size:] = x["padding_mask"][:1]
-    return distributing.spread(x), size
+        x = {name: _extend(value, missing) for name, value in x.items()}
+    if parts == 1:
+        shared = functools.partial(_prefix_rows, number=number)
+        return distributing.spread(x) | keras.tree.map_structure(
+            shared, prefix
+        ), size
+    # Each device takes rows of its own.
+    own = functools.partial(_prefix_rows, number=number, shared=False)
+    return distributing.spread(x | keras.tree.map_structure(own, prefix)), size
+
+
+def _prefix_rows(tensor, number, shared=True):
+    """Rows of a prefix for a number of texts: copies of the first are added,
+    if it is not the only one, which texts can share."""
+    missing = number - len(tensor)
+    if not missing or (len(tensor) == 1 and shared):
+        return tensor
+    return ops.concatenate([tensor, *[tensor[:1]] * missing])
 
 
 def gather(outputs, size):
     """Arrays of this process' rows, without added rows."""
     arrays = keras.tree.map_structure(distributing.own_rows, outputs)
-    if distributing.replicas() == 1:
-        return arrays
     return keras.tree.map_structure(lambda rows: rows[:size], arrays)
 
 

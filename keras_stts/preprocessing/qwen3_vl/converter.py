@@ -225,6 +225,17 @@ class Qwen3VLVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         frames, rows, columns = grid_of(*shape, **sizes)
         return frames, rows * columns // self.merge_size**2
 
+    def shown_of(self, timestamps, grid):
+        """Grid in patches (t, h, w), and times (t,), of frames that were seen.
+
+        Args:
+            timestamps: Seconds of the frames.
+            grid: Rows and columns of blocks.
+        """
+        times = patch_times(timestamps, temporal_size=self.temporal_patch_size)
+        sides = (self.merge_size * number for number in grid)
+        return (len(times), *sides), times
+
     def _see_video(self, video, fps):
         read = self.read(video, fps, self.image_size)
         frames, times = read

@@ -17,8 +17,10 @@ from keras_stts.preprocessing.qwen3_vl.prompt_tokenizer import (
     Qwen3VLPromptTokenizer,
 )
 from keras_stts.preprocessing.qwen3_vl.sample import Sample
+from keras_stts.preprocessing.qwen3_vl.sample import as_list
 from keras_stts.preprocessing.qwen3_vl.sample import bucket_of
 from keras_stts.preprocessing.qwen3_vl.sample import check_counts
+from keras_stts.preprocessing.qwen3_vl.sample import refuse_subtitles
 from keras_stts.preprocessing.qwen3_vl.sample import stacked
 from keras_stts.preprocessing.qwen3_vl.tokenizer import Qwen3VLTokenizer
 from keras_stts.preprocessing.sample_weights import weighted
@@ -260,11 +262,7 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             self.num_segments,
             needs_video=False,
         )
-        if "subtitles" in x:
-            raise ValueError(
-                'Qwen3-VL has no format for "subtitles". Write them into the '
-                "prompts."
-            )
+        refuse_subtitles(x.get("subtitles"))
         samples = self._see(x, single=single)
         rows = self.rows_of(sizes)
         shared = [Sample.joined(row) for row in by_row(samples, sizes)]
@@ -284,6 +282,10 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
         """Inputs of a `SampledVideo` without text, a batch of one."""
         samples = self._see({"prompts": ["?"], "videos": [video]}, single=False)
         return self._frames(samples, bucket_of(samples, self.buckets))
+
+    def shown_of(self, timestamps, grid, subtitles=None):
+        refuse_subtitles(subtitles)
+        return [], [self.video_converter.shown_of(timestamps, grid)]
 
     def _frames(self, samples, bucket):
         """The frames of rows in a bucket."""
@@ -318,7 +320,7 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
 
     def _see(self, x, *, single):
         number = len(x["prompts"])
-        videos = [_as_list(v) for v in x.get("videos", [None] * number)]
+        videos = [as_list(v) for v in x.get("videos", [None] * number)]
         images = x.get("images", [[]] * number)
         rates = x.get("fps")
         if single or not isinstance(rates, (list, tuple, np.ndarray)):
@@ -391,10 +393,3 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             }
         )
         return config
-
-
-def _as_list(videos):
-    """The videos of one example as a list."""
-    if isinstance(videos, list):
-        return videos
-    return [] if videos is None else [videos]

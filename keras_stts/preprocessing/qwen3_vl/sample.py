@@ -166,3 +166,19 @@ def check_counts(found, most, rates):
             "`fps` must be a number, or one for each example. Received: "
             f"{len(rates)} for {number} examples."
         )
+
+
+def refuse_subtitles(subtitles):
+    """Raise if there are any."""
+    if subtitles is not None:
+        raise ValueError(
+            'Qwen3-VL has no format for "subtitles". Write them into the '
+            "prompts."
+        )
+
+
+def as_list(videos):
+    """The videos of one example as a list."""
+    if isinstance(videos, list):
+        return videos
+    return [] if videos is None else [videos]

@@ -1,0 +1,305 @@
+"""Seeing a video once, for any number of questions."""
+
+import hashlib
+import json
+import operator
+import sys
+
+import keras
+import numpy as np
+import tqdm
+from keras import ops
+
+from keras_stts.compiling import compiled
+from keras_stts.models.backbone_bounds import is_int
+from keras_stts.models.encoding import frames_of
+from keras_stts.preprocessing.encoded_video import EncodedVideo
+from keras_stts.preprocessing.encoded_video import are_encoded
+from keras_stts.training import distributing
+
+# Inputs with a value for each frame.
+OF_FRAMES = ("videos", "frame_mask", "frame_grids")
+MOST_FRAMES = 2**20
+# Settings that do not change what a video becomes.
+ANY = ("name", "num_frames", "rematerialize", "trainable")
+SAMPLED = 4  # Values of each weight that a fingerprint looks at.
+
+
+class VideoEncoding:
+    """See `VideoVLM`."""
+
+    def encode(
+        self,
+        video,
+        fps=None,
+        *,
+        num_frames=None,
+        chunk_frames=None,
+        prompt="?",
+        verbose=1,
+    ):
+        """See a video once, to ask about it any number of times.
+
+        Twenty questions about an encoded video take one run of the vision
+        transformer and of the language model on its tokens.
+
+        A long video is seen in chunks of frames, so that memory does not grow
+        with the vision transformer's work on it. A method that ranks blocks
+        then has a budget for each chunk: it keeps the chunk's first frame, and
+        removes its share of the others. Without pruning, and with methods that
+        look at one frame at a time (`"tome"`), chunks change nothing.
+
+        Args:
+            video: What `generate` takes: a path, or a uint8 array (T, H, W,
+                3); or a list of videos.
+            fps: Optional number, frames a second of arrays; or a list of them.
+            num_frames: Optional int. Most frames to sample. Defaults to the
+                preprocessor's.
+            chunk_frames: Optional int. Frames that are seen at once. Defaults
+                to all.
+            prompt: A prompt that begins as those that will be asked: what its
+                chat template has before the video, such as a system message,
+                is encoded too. Defaults to a question without any.
+            verbose: 0 or 1: whether to show progress, if there is more than
+                one chunk. Defaults to 1.
+
+        Returns:
+            A `keras_stts.EncodedVideo`, or a list of them. Its `nbytes` says
+            what it takes on the device.
+
+        Raises:
+            ValueError: If the model prunes by the prompt (`"fastv"`,
+                `"feather"`), has no preprocessor, or an argument is wrong.
+        """
+        distributing.check_devices(self)
+        preprocessor = self._preprocessor_for(num_frames)
+        chunk = _chunk_of(preprocessor, chunk_frames)
+        single = not isinstance(video, list)
+        videos = [video] if single else video
+        rates = fps if isinstance(fps, (list, tuple)) else [fps] * len(videos)
+        if len(rates) != len(videos):
+            raise ValueError(
+                "`fps` must be a number, or one for each video. Received: "
+                f"{len(rates)} for {len(videos)} videos."
+            )
+        fingerprint = fingerprint_of(self)
+        results = []
+        with tqdm.tqdm(
+            desc="encode",
+            unit="chunk",
+            file=sys.stdout,
+            disable=not verbose or (single and chunk is None),
+        ) as bar:
+            for one, rate in zip(videos, rates):
+                sampled = _read(preprocessor, one, rate)
+                x = preprocessor.preprocess_prompts(
+                    {"videos": [sampled], "prompts": [prompt]}
+                )
+                mask = x["vision_mask"][0]
+                prefix, maps = self._see_in_chunks(x, chunk, bar)
+                results.append(
+                    EncodedVideo(
+                        prefix,
+                        head=x["vision_token_ids"][0][mask],
+                        timestamps=sampled.times,
+                        grid=preprocessor.input_layout.grid_of(x, 0),
+                        fingerprint=fingerprint,
+                        **maps,
+                    )
+                )
+        return results[0] if single else results
+
+    def _encode_others(self, inputs):
+        """Inputs of `generate`, all videos encoded if any is.
+
+        Raises:
+            ValueError: If one was encoded by another model, or before this
+                one was trained.
+        """
+        videos = inputs.get("videos") if isinstance(inputs, dict) else None
+        if not are_encoded(videos):
+            return inputs
+        alone = isinstance(videos, EncodedVideo)
+        videos = [videos] if alone else list(videos)
+        self._check_own(videos)
+        inputs = dict(inputs)
+        rates = inputs.pop("fps", None)
+        if np.ndim(rates) == 0:
+            rates = [rates] * len(videos)
+        others, seen = {}, []
+        for video, rate in zip(videos, rates):
+            if not isinstance(video, EncodedVideo):
+                key = id(video), rate
+                if key not in others:
+                    others[key] = self.encode(video, rate)
+                video = others[key]
+            seen.append(video)
+        inputs["videos"] = seen[0] if alone else seen
+        return inputs
+
+    def _check_own(self, videos):
+        made = {v.fingerprint for v in videos if isinstance(v, EncodedVideo)}
+        if made != {fingerprint_of(self)}:
+            raise ValueError(
+                "An encoded video holds keys and values of the model that "
+                "made it, with its weights of then. Received: one of another "
+                "model, of other settings, or from before this one was "
+                "trained. Encode the video again."
+            )
+
+    def _preprocessor_for(self, num_frames):
+        backbone, preprocessor = self.backbone, self.preprocessor
+        if preprocessor is None:
+            raise ValueError(
+                "`encode` reads a video, for which the model needs its "
+                "preprocessor. Received: a model with preprocessor=None."
+            )
+        if backbone.language_pruning is not None:
+            raise ValueError(
+                "A method that prunes by the prompt cannot see a video before "
+                "it. Received: "
+                f"{type(backbone.language_pruning).__name__}. Ask with "
+                "`generate`, or load the model with another `pruning`."
+            )
+        if num_frames is None:
+            return preprocessor
+        if not is_int(num_frames, 1, MOST_FRAMES):
+            raise ValueError(
+                "`num_frames` must be a number of frames, 1 at least. "
+                f"Received: num_frames={num_frames!r}."
+            )
+        return preprocessor.with_frames(num_frames)
+
+    def _see_in_chunks(self, x, chunk, bar):
+        """Prefix of a preprocessed video, and its maps of blocks."""
+        frames = {name: x[name] for name in OF_FRAMES if name in x}
+        number = x["frame_mask"].shape[1]
+        size = min(chunk or number, number)
+        parts = -(-number // size)
+        frames = {n: _padded(v, parts * size) for n, v in frames.items()}
+        bar.total = (bar.total or 0) + parts
+        bar.refresh()
+        see = self._program("see", self._see)
+        seen = []
+        for i in range(parts):
+            part = {
+                name: value[:, i * size : (i + 1) * size]
+                for name, value in frames.items()
+            }
+            if i and not part["frame_mask"].any():  # Padding alone.
+                zeros = keras.tree.map_structure(ops.zeros_like, seen[0])
+                seen.append(zeros)
+            else:
+                seen.append(see(self._spread(part)))
+            bar.update()
+        rest = {n: v for n, v in x.items() if n not in ("videos", *frames)}
+        rest |= {n: v for n, v in frames.items() if n != "videos"}
+        read = self._program("read", self._read)
+        prefix, maps = read(self._spread(rest), seen)
+        maps = {n: ops.convert_to_numpy(v)[0] for n, v in maps.items()}
+        return prefix, _of_real_frames(maps, x["frame_mask"][0])
+
+    def _see(self, x):
+        return self.backbone.encode_part(x["videos"], frames_of(x))
+
+    def _read(self, x, parts):
+        vision = self.backbone.join_parts(parts, frames_of(x))
+        if "images" in x:
+            vision |= self.backbone.encode_images(x)
+        prefix = self.backbone.encode_prefix(
+            x["vision_token_ids"],
+            x["vision_mask"],
+            vision,
+            segments=x.get("vision_segments"),
+            places=x.get("vision_positions"),
+        )
+        kept = {
+            "layers": prefix["layers"],
+            "mask": prefix["masks"][0],
+            "length": prefix["length"],
+        }
+        maps = {}
+        if "selection" in vision:
+            maps["kept"] = vision["selection"].kept
+            maps["scores"] = vision["scores"]
+        return kept, maps
+
+    def _program(self, name, function):
+        """A compiled function of the model, made once for its variables."""
+        key = name, tuple(map(id, self.variables))
+        made = vars(self).setdefault("_programs", {})
+        if name not in made or made[name][0] != key:
+            made[name] = key, compiled(self, function, loops=True)
+        return made[name][1]
+
+    def _spread(self, x):
+        """Tensors of a video's arrays; each device gets the same video."""
+        rows = distributing.replicas()
+        if rows > 1:
+            x = {name: np.repeat(value, rows, 0) for name, value in x.items()}
+        return distributing.spread(x)
+
+
+def _read(preprocessor, video, fps):
+    """A video sampled and resized, as `SampledVideo`."""
+    converter = preprocessor.video_converter
+    if isinstance(video, EncodedVideo):
+        raise ValueError(
+            "`encode` takes videos. Received: one that is encoded already."
+        )
+    return converter.read(video, fps, converter.image_size)
+
+
+def _chunk_of(preprocessor, frames):
+    """Rows of a model's frames in a chunk of so many of a video's."""
+    if frames is None:
+        return None
+    converter = preprocessor.video_converter
+    together = getattr(converter, "temporal_patch_size", 1)
+    if not is_int(frames, together, MOST_FRAMES) or frames % together:
+        raise ValueError(
+            f"`chunk_frames` must be a multiple of {together}, the frames of "
+            f"a block. Received: chunk_frames={frames!r}."
+        )
+    return frames // together
+
+
+def _padded(array, length):
+    """An array (1, T, ...) with padding frames at its end."""
+    missing = length - array.shape[1]
+    if not missing:
+        return array
+    # As padding has grids, of one block.
+    value = 1 if array.ndim == 3 and array.dtype == np.int32 else 0
+    width = [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2)
+    return np.pad(array, width, constant_values=value)
+
+
+def _of_real_frames(maps, frame_mask):
+    real = int(np.sum(frame_mask))
+    return {name: value[:real] for name, value in maps.items()}
+
+
+def fingerprint_of(model):
+    """Short text that changes with a model's settings and weights.
+
+    Of each weight a few values are looked at: training changes all.
+    """
+    config = keras.saving.serialize_keras_object(model.backbone.get_config())
+    code = hashlib.sha256(json.dumps(_facts(config), sort_keys=True).encode())
+    weights = model.backbone.weights  # In no order that all backends share.
+    for weight in sorted(weights, key=operator.attrgetter("path")):
+        step = max(1, int(np.prod(weight.shape)) // SAMPLED)
+        values = ops.reshape(weight.value, (-1,))[::step][:SAMPLED]
+        values = ops.convert_to_numpy(values).astype("float32")
+        code.update(values.tobytes())
+    return code.hexdigest()[:16]
+
+
+def _facts(config):
+    """A config without what does not change what a video becomes."""
+    if isinstance(config, dict):
+        return {n: _facts(v) for n, v in config.items() if n not in ANY}
+    if isinstance(config, (list, tuple)):
+        return [_facts(value) for value in config]
+    return config
