@@ -73,7 +73,7 @@ class Streaming:
             texts = self.preprocessor.generate_postprocess(
                 {"token_ids": token_ids, "padding_mask": answer}
             )
-            pieces, sent = _new_letters(sent, texts)
+            pieces, sent = new_letters(sent, texts)
             if any(pieces):
                 yield pieces[0] if single else pieces
         pieces = [text[len(old) :] for old, text in zip(sent, texts)]
@@ -121,7 +121,7 @@ class Streaming:
         return self._program(name, function)
 
 
-def _new_letters(sent, texts):
+def new_letters(sent, texts):
     """What is new in texts, and what then was sent of each.
 
     The bytes of an unfinished letter wait for the others.
