@@ -7,7 +7,6 @@ from keras_stts.ops.packing import pack_blocks
 from keras_stts.ops.places import places_of
 from keras_stts.ops.selection import Selection
 
-BY_FRAME = ("scores", "similarity")
 BY_BLOCK = ("embeddings", "additions")
 
 
@@ -16,22 +15,24 @@ def join_parts(parts):
 
     Args:
         parts: List of dicts of the embeddings (B, K, D) of a part's blocks,
-            and if blocks are pruned its `"selection"`, `"scores"` and
-            `"similarity"`. All have as many frames.
+            the `"selection"`, if blocks are pruned, and what else is known of
+            frames, (B, T, ...). All have as many frames.
 
     Returns:
         Such a dict of them all. Of pruned parts kept blocks come before
         padding.
     """
+    if len(parts) == 1:
+        return parts[0]
     whole = {
         name: keras.tree.map_structure(
             lambda *x: ops.concatenate(x, axis=1), *[p[name] for p in parts]
         )
-        for name in BY_FRAME + BY_BLOCK
-        if name in parts[0]
+        for name in parts[0]
+        if name != "selection"
     }
-    if len(parts) == 1 or "selection" not in parts[0]:
-        return {**parts[0], **whole}
+    if "selection" not in parts[0]:
+        return whole
     selections = [part["selection"] for part in parts]
     mask = ops.concatenate([each.mask for each in selections], axis=1)
     kept = ops.concatenate([each.kept for each in selections], axis=1)
