@@ -17,6 +17,7 @@ from tests import public_api
 
 def test_public_names():
     assert keras_stts.__all__ == [
+        "EncodedVideo",
         "Qwen3VLPreprocessor",
         "Qwen3VLTokenizer",
         "Qwen3VLVideoConverter",

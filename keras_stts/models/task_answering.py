@@ -67,7 +67,7 @@ class Answering:
                 "`max_length` must be a number of tokens, 1 at least. "
                 f"Received: max_length={max_length!r}."
             )
-        inputs = self._encode_others(inputs)
+        inputs = self.all_encoded(inputs)
         if isinstance(inputs, dict) and not are_encoded(inputs.get("videos")):
             rows, length = arrays.batch_shape(inputs, batch_size or math.inf)
             foresight.before_generate(self, rows, max_length or length)
@@ -95,13 +95,13 @@ class Answering:
         def generate(inputs, stop_token_ids=None):
             context = distribution and distribution.scope()
             with context or contextlib.nullcontext():
-                rows = self._rows_for("generate", function, inputs)
+                rows = self.rows_for("generate", function, inputs)
                 whole, size = padding.spread(inputs, rows)
                 return padding.gather(function(whole, stop_token_ids), size)
 
         return generate
 
-    def _rows_for(self, name, function, inputs):
+    def rows_for(self, name, function, inputs):
         """Rows that a batch is filled up to before it is given a function."""
         if getattr(self, "_batch_size", None):
             return self._batch_size

@@ -109,7 +109,7 @@ class VideoEncoding:
                 )
         return results[0] if single else results
 
-    def _encode_others(self, inputs):
+    def all_encoded(self, inputs):
         """Inputs of `generate`, all videos encoded if any is.
 
         Raises:
@@ -179,7 +179,7 @@ class VideoEncoding:
         frames = {n: _padded(v, parts * size) for n, v in frames.items()}
         bar.total = (bar.total or 0) + parts
         bar.refresh()
-        see = self._program("see", self._see)
+        see = self.program("see", self._see)
         seen = []
         for i in range(parts):
             part = {
@@ -194,7 +194,7 @@ class VideoEncoding:
             bar.update()
         rest = {n: v for n, v in x.items() if n not in ("videos", *frames)}
         rest |= {n: v for n, v in frames.items() if n != "videos"}
-        read = self._program("read", self._read)
+        read = self.program("read", self._read)
         prefix, maps = read(self._spread(rest), seen)
         maps = {n: ops.convert_to_numpy(v)[0] for n, v in maps.items()}
         return prefix, _of_real_frames(maps, x["frame_mask"][0])
@@ -224,7 +224,7 @@ class VideoEncoding:
             maps["scores"] = vision["scores"]
         return kept, maps
 
-    def _program(self, name, function):
+    def program(self, name, function):
         """A compiled function of the model, made once for its variables."""
         key = name, tuple(map(id, self.variables))
         made = vars(self).setdefault("_programs", {})

@@ -47,7 +47,7 @@ class Streaming:
         self._check_streams()
         if stop_token_ids == "auto":
             stop_token_ids = self.preprocessor.stop_token_ids
-        (inputs,), single = self.batches_of(self._encode_others(inputs))
+        (inputs,), single = self.batches_of(self.all_encoded(inputs))
         return self._pieces(inputs, max_length, stop_token_ids or (), single)
 
     def _check_streams(self):
@@ -87,7 +87,7 @@ class Streaming:
         size, answer = len(prompt), np.zeros_like(prompt)
         lengths, done = prompt.sum(-1), np.zeros(size, bool)
         decode = self._step("decode", self.decode)
-        x, _ = padding.spread(x, self._rows_for("stream", decode, x))
+        x, _ = padding.spread(x, self.rows_for("stream", decode, x))
         rows = len(x["token_ids"])
         _, prefix, cache = self._step("prefill", self.prefill)(x)
         for index in range(lengths.min(), prompt.shape[1]):
@@ -118,7 +118,7 @@ class Streaming:
     def _step(self, name, function):
         if cuda_graphs.wanted(self):
             return cuda_graphs.program(self, name, function)
-        return self._program(name, function)
+        return self.program(name, function)
 
 
 def new_letters(sent, texts):

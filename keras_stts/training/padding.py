@@ -120,7 +120,7 @@ def spread(x, rows=1):
     return distributing.spread(x | keras.tree.map_structure(own, prefix)), size
 
 
-def _prefix_rows(tensor, number, shared=True):
+def _prefix_rows(tensor, *, number, shared=True):
     """Rows of a prefix for a number of texts: copies of the first are added,
     if it is not the only one, which texts can share."""
     missing = number - len(tensor)
