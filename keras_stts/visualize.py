@@ -304,8 +304,12 @@ def write_side_by_side(path, video, seen):
 
     Example:
     ```python
-    seen = model.kept_blocks("clip.mp4")
-    write_side_by_side("seen.mp4", "clip.mp4", seen)
+    clips = keras_stts.datasets.shapes.generate("clips", "test", 1)
+    model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+    seen = model.kept_blocks(clips[0]["video"])
+    keras_stts.visualize.write_side_by_side(
+        "seen.mp4", clips[0]["video"], seen
+    )
     ```
     """
     groups = seen.get("groups")

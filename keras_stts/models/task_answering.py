@@ -268,7 +268,9 @@ class Answering:
 
         Example:
         ```python
-        seen = model.kept_blocks("clip.mp4")
+        clips = keras_stts.datasets.shapes.generate("clips", "test", 1)
+        model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+        seen = model.kept_blocks(clips[0]["video"])
         keras_stts.visualize.plot_kept(**seen)
         ```
         """
