@@ -69,7 +69,7 @@ class Streaming:
             inputs, sequence_length=max_length
         )
         sent, texts = [""] * len(x["token_ids"]), []
-        for token_ids, answer in self._tokens(x, stop):
+        for token_ids, answer in self.stream_tokens(x, stop):
             texts = self.preprocessor.generate_postprocess(
                 {"token_ids": token_ids, "padding_mask": answer}
             )
@@ -80,8 +80,22 @@ class Streaming:
         if any(pieces):
             yield pieces[0] if single else pieces
 
-    def _tokens(self, x, stop):
-        """Yield all token ids (B, S) so far, and which are of answers."""
+    def stream_tokens(self, x, stop, sampler=None):
+        """Answer preprocessed questions, a token at a time.
+
+        Args:
+            x: Dict of the model's inputs, (B, ...) each.
+            stop: Ints, tokens at which answers end.
+            sampler: Optional `keras_hub.samplers.Sampler` that draws token by
+                token. It runs outside of what is compiled. Defaults to the
+                model's.
+
+        Yields:
+            Tuple of arrays (B, S') of the text part, changed in place: the
+            token ids so far, and, bool, which are of answers, the first stop
+            token included.
+        """
+        sampler = sampler or self.sampler
         token_ids = np.array(x["token_ids"])
         prompt = np.array(x["padding_mask"], bool)
         size, answer = len(prompt), np.zeros_like(prompt)
@@ -97,7 +111,7 @@ class Streaming:
             logits, _, cache = decode(
                 last["token_ids"], place, cache, prefix=prefix
             )
-            drawn = self._draw(padding.gather(logits, size))
+            drawn = _draw(sampler, padding.gather(logits, size))
             if self.max_new_tokens is not None and stop:
                 full = index - lengths >= self.max_new_tokens
                 drawn = np.where(full, stop[0], drawn)
@@ -109,16 +123,16 @@ class Streaming:
             if done.all():
                 return
 
-    def _draw(self, logits):
-        """Token ids (B,) of logits (B, V)."""
-        probabilities = self.sampler.compute_probabilities(logits)
-        tokens = self.sampler.get_next_token(probabilities)
-        return ops.convert_to_numpy(tokens)
-
     def _step(self, name, function):
         if cuda_graphs.wanted(self):
             return cuda_graphs.program(self, name, function)
         return self.program(name, function)
+
+
+def _draw(sampler, logits):
+    """Token ids (B,) of logits (B, V)."""
+    probabilities = sampler.compute_probabilities(logits)
+    return ops.convert_to_numpy(sampler.get_next_token(probabilities))
 
 
 def new_letters(sent, texts):

@@ -4,11 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from keras_stts.models.batch_sizes import is_compiled
 from keras_stts.serving.refusals import Refused
 from keras_stts.serving.refusals import refusing
 from keras_stts.serving.sampler import RowSampler
 from keras_stts.serving.speaking import Speaker
-from keras_stts.serving.steps import Steps
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +52,8 @@ class Engine:
         self._most = limits.max_tokens or self.preprocessor.sequence_length
         self._size = limits.max_batch
         self._sampler = RowSampler()
-        self._steps = Steps(model)
+        self._model = model
+        self._stops = [int(i) for i in self.preprocessor.stop_token_ids]
 
     def check_media(self, media):
         """Raise unless the model can be shown so many videos and images.
@@ -150,8 +151,9 @@ class Engine:
             for job in jobs
         ]
         heard = []
-        for state in self._steps.tokens(x, self._sampler):
-            heard = self._heard(*(array[: len(rows)] for array in state))
+        tokens = self._model.stream_tokens(x, self._stops, self._sampler)
+        for token_ids, spoken in tokens:
+            heard = self._heard(token_ids[: len(rows)], spoken[: len(rows)])
             for speaker, (text, tokens, ended) in zip(speakers, heard):
                 speaker.hear(text, tokens, has_ended=ended)
             if all(s.answer or j.is_gone for s, j in zip(speakers, jobs)):
@@ -162,7 +164,7 @@ class Engine:
 
     def _batch(self, rows):
         """Inputs of the model, and the sampler made ready for them."""
-        missing = self._size - len(rows) if self._steps.has_fixed_shapes else 0
+        missing = self._size - len(rows) if is_compiled(self._model) else 0
         filled = rows + rows[:1] * missing
         starts = np.array([row.arrays["padding_mask"].sum() for row in filled])
         self._sampler.set_rows(
@@ -176,9 +178,11 @@ class Engine:
             for name in rows[0].arrays
         }
 
-    def _heard(self, token_ids, spoken, ended):
+    def _heard(self, token_ids, spoken):
         """For each row its text, its tokens, and whether it has ended."""
+        stops = np.isin(token_ids, self._stops) & spoken
+        spoken = spoken & ~stops
         texts = self.preprocessor.generate_postprocess(
             {"token_ids": token_ids, "padding_mask": spoken}
         )
-        return list(zip(texts, spoken.sum(-1).tolist(), ended))
+        return list(zip(texts, spoken.sum(-1).tolist(), stops.any(-1)))
