@@ -9,27 +9,28 @@ import griffe
 SESSION = re.compile(r"^( *)>>> .*\n(?:\1\S.*\n?)*", re.M)
 # Markdown begins a list after an empty line only.
 LIST = re.compile(r"^( *)(?!- )(\S.*)\n(?=\1- )", re.M)
-
 # What Keras calls, not users.
 OF_KERAS = re.compile(r"(build|compute_\w+|get_config)$")
 
 
 def is_a_value(obj):
     """Whether it is what a constructor sets, and no docstring tells of it."""
-    in_class = obj.is_attribute and obj.parent and obj.parent.is_class
-    return in_class and not obj.docstring and "property" not in obj.labels
+    if obj.is_alias or not obj.is_attribute or obj.docstring:
+        return False
+    return "property" not in obj.labels
 
 
 class HouseStyle(griffe.Extension):
     """Docstrings as this package writes them, for griffe's google style."""
 
     def on_object(self, *, obj, **kwargs):
-        if obj.is_alias:
-            return
-        if OF_KERAS.match(obj.name) or is_a_value(obj):
-            obj.public = False
-        if obj.docstring:
+        if obj.docstring and not obj.is_alias:
             obj.docstring.value = styled(obj.docstring.value)
+
+    def on_class(self, *, cls, **kwargs):
+        for name, member in list(cls.members.items()):
+            if OF_KERAS.match(name) or is_a_value(member):
+                cls.del_member(name)
 
     def on_module_members(self, *, node, mod, **kwargs):
         """Finds docstrings of named tuples: `Name.__doc__ = "..."`."""
