@@ -345,7 +345,7 @@ def _draw_accuracy(axis, results, ratios, names):
             continue
         values = np.array([estimate(results.of(key)) for _, key in found])
         x = np.array([100 * r for r, _ in found]) + 0.5 * (i - len(names) / 2)
-        style = dict(linewidth=2, capsize=3, **LINES[name])
+        style = dict(linewidth=2, capsize=3, markersize=8, **LINES[name])
         axis.errorbar(x, values[:, 0], values[:, 1], label=name, **style)
     axis.axhline(whole, color=INK, linestyle=":", linewidth=1.5)
     axis.text(

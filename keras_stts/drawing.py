@@ -12,7 +12,8 @@ COLORS = ("#064e6e", "#b53944", "#5ca8a4", "#5d0322", "#a165dc", "#fba15f")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 HATCHES = ("", "///", "...", "xxx", "\\\\\\", "ooo", "++")
 TITLE = dict(x=0.02, ha="left", size=19, weight="bold", color=INK)
-LEGEND = dict(frameon=False, fontsize=12, labelcolor=INK)
+# Long enough to show dashes.
+LEGEND = dict(frameon=False, fontsize=12, labelcolor=INK, handlelength=3)
 
 
 def import_matplotlib():
