@@ -392,7 +392,7 @@ def _draw_rows(axis, results, ratio=0.5):
     axis.invert_yaxis()
     axis.set_yticks(range(shapes.CELLS), [*"abcd"[: shapes.CELLS]])
     axis.set_xlim(0, 100)
-    axis.legend(loc="lower right", **SMALL)
+    axis.legend(loc="lower right", **{**SMALL, "handlelength": 1})
 
 
 def _commit():
