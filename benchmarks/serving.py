@@ -132,7 +132,9 @@ def disturb(address, folder, ended):
     other = {"model": NAME, "messages": messages(good, "which?")}
     while not ended.wait(0.2):
         request = urllib.request.Request(
-            f"{address}/v1/chat/completions", json.dumps(body).encode()
+            f"{address}/v1/chat/completions",
+            json.dumps(body).encode(),
+            {"Content-Type": "application/json"},
         )
         try:
             urllib.request.urlopen(request).close()
@@ -141,6 +143,7 @@ def disturb(address, folder, ended):
             statuses[error.code] += 1
         content = json.dumps(other).encode()
         head = "POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
+        head += "Content-Type: application/json\r\n"
         head += f"Content-Length: {len(content)}\r\n\r\n"
         with socket.create_connection((host, int(port))) as client:
             client.sendall(head.encode() + content)

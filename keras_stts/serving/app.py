@@ -331,4 +331,6 @@ async def unknown(request, error):
 
 def _error(error):
     headers = {"Retry-After": "1"} if error.status == 429 else None
-    return JSONResponse(error.body(), error.status, headers)
+    # In ASCII: what was received may hold letters that are none.
+    text = json.dumps(error.body())
+    return Plain(text, error.status, headers, "application/json")

@@ -22,6 +22,14 @@ async def read_json(request, max_bytes):
         Refused: If it is too large, or no JSON.
         ClientDisconnect: If the client is gone.
     """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip()
+    if kind.lower() != "application/json":
+        # Web pages of others can send all else without asking first.
+        raise Refused(
+            "A request must have the header Content-Type: application/json. "
+            f"Received: {kind!r:.100}.",
+            415,
+        )
     body, size = bytearray(), 0
     async for piece in request.stream():
         size += len(piece)

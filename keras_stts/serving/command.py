@@ -12,6 +12,7 @@ from keras_stts.serving.limits import Limits
 
 PACKAGES = ("httpcore2", "prometheus_client", "starlette", "uvicorn")
 DEFAULTS = Limits()
+HERE = ["127.0.0.1", "localhost"]
 # Variables by which replicas are told where metrics are, and their options.
 METRICS = "PROMETHEUS_MULTIPROC_DIR"
 OPTIONS = "KERAS_STTS_SERVE"
@@ -151,15 +152,21 @@ def app_of_environment():
 
 def app_of(options):
     """The application that the options ask for."""
+    from starlette.middleware.trustedhost import TrustedHostMiddleware
+
     from keras_stts.serving.app import make_app
 
-    return make_app(
+    app = make_app(
         load(options),
         options.name or options.preset,
         limits_of(options),
         folders=options.folders,
         hosts=options.hosts,
     )
+    if options.host in HERE:
+        # A web page whose name stands for this machine is answered nothing.
+        app.add_middleware(TrustedHostMiddleware, allowed_hosts=HERE)
+    return app
 
 
 def load(options):

@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from keras_stts.memory import foresight
 from keras_stts.models.batch_sizes import is_compiled
 from keras_stts.serving.refusals import Refused
 from keras_stts.serving.refusals import refusing
@@ -43,7 +44,8 @@ class Engine:
     batches are filled up to one size.
 
     Args:
-        model: A `VideoVLM` with a preprocessor.
+        model: A `VideoVLM` with a preprocessor. If a batch would not fit into
+            memory, a warning says so.
         limits: `keras_stts.serving.limits.Limits`.
     """
 
@@ -53,6 +55,8 @@ class Engine:
         self._size = limits.max_batch
         self._sampler = RowSampler()
         self._model = model
+        length = self.preprocessor.sequence_length
+        foresight.before_generate(model, limits.max_batch, length)
         self._stops = [int(i) for i in self.preprocessor.stop_token_ids]
 
     def check_media(self, media):

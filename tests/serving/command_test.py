@@ -1,8 +1,10 @@
 """`python -m keras_stts serve` as a process."""
 
+import argparse
 import concurrent.futures
 import contextlib
 import os
+import pathlib
 import re
 import signal
 import subprocess
@@ -14,6 +16,7 @@ import pytest
 from keras_stts.serving import command
 from tests.serving import servers
 
+DOCS = pathlib.Path(__file__).parents[2] / "docs/serving.md"
 ADDRESS = re.compile(r"http://[\d.]+:\d+")
 
 
@@ -84,3 +87,22 @@ def test_help(capsys):
     with pytest.raises(SystemExit):
         command.main(["serve", "--help"])
     assert "--allow-folder" in capsys.readouterr().out
+
+
+@pytest.mark.once
+def test_options_of_the_docs():
+    """Each is there, with the default that is told, and none is missing."""
+    parser = argparse.ArgumentParser()
+    command.add_options(parser.add_argument)
+    known = {
+        option: action.default
+        for action in vars(parser)["_actions"]
+        for option in action.option_strings
+        if option not in ("-h", "--help")
+    }
+    text = DOCS.read_text()
+    told = set(re.findall(r"`(--[a-z-]+)", text))
+    told |= {"--preset", "--name", "--port"}
+    assert told == set(known)
+    for option, default in re.findall(r"^\| `(--[\w-]+)` \| (\d+)", text, re.M):
+        assert float(default) == float(known[option]), option

@@ -130,7 +130,7 @@ def test_a_late_body(serve):
     slow = []
     head = (
         b"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\n"
-        b"Content-Length: 99\r\n\r\nhalf"
+        b"Content-Type: application/json\r\nContent-Length: 99\r\n\r\nhalf"
     )
     for _ in range(2):
         slow.append(servers.opened(address))

@@ -3,12 +3,16 @@
 import concurrent.futures
 import json
 import pathlib
+import re
+import shutil
 
 import openai
 import pytest
 
 from keras_stts.serving.app import make_app
 from tests.serving import servers
+
+DOCS = pathlib.Path(__file__).parents[2] / "docs/serving.md"
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +72,16 @@ def test_data(client, clips, clip, expected):
     assert answer.choices[0].message.content == expected[0]
 
 
+def test_the_example_of_the_docs(address, clip, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(clip, "clip.mp4")
+    (block,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.S)
+    assert "http://127.0.0.1:8000/v1" in block
+    block = block.replace("http://127.0.0.1:8000", address)
+    exec(compile(block, str(DOCS), "exec"), {})
+    assert capsys.readouterr().out.strip()
+
+
 def test_models(client):
     assert [model.id for model in client.models.list()] == [servers.NAME]
     assert client.models.retrieve(servers.NAME).object == "model"
@@ -122,6 +136,20 @@ def test_bad_bodies(address, body):
     status, found = servers.post(address, body)
     assert status in (400, 404)
     assert "Received: " in found["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "", "application/json2"])
+def test_what_web_pages_of_others_send(address, clip, kind):
+    status, _ = servers.post(address, servers.request_of(clip.as_uri()), kind)
+    assert status == 415
+
+
+def test_letters_that_are_none(address, clip):
+    for fields in ({"\ud800": 1}, {"model": "\ud800"}, {"stop": "\ud800" * 9}):
+        body = servers.request_of(clip.as_uri(), **fields)
+        assert servers.post(address, body)[0] in (200, 400, 404)
+    body = servers.request_of(clip.as_uri(), question="\ud800?")
+    assert servers.post(address, body)[0] == 400
 
 
 def test_a_body_too_large(address):

@@ -49,12 +49,12 @@ def request_of(url, question="what shape is it?", **fields):
     return json.dumps(body).encode()
 
 
-def post(address, body):
+def post(address, body, kind="application/json"):
     """Tuple of the status and what the JSON of the response holds."""
     request = urllib.request.Request(
         f"{address}/v1/chat/completions",
         body,
-        {"Content-Type": "application/json"},
+        {"Content-Type": kind},
     )
     try:
         with urllib.request.urlopen(request, timeout=120) as response:
