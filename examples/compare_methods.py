@@ -472,7 +472,7 @@ def main():
     parser.add_argument("--train", type=int, default=4000)
     parser.add_argument("--test", type=int, default=500)
     parser.add_argument("--vision-steps", type=int, default=700)
-    parser.add_argument("--language-steps", type=int, default=6000)
+    parser.add_argument("--language-steps", type=int, help="by family")
     parser.add_argument("--world-steps", type=int, default=250)
     parser.add_argument("--steps", type=int, default=200)
     args = parser.parse_args()

@@ -65,7 +65,10 @@ class Molmo2:
 
     preset = "shapes_tiny"
     frames_together = 1
-    few = 0.25  # Share of the blocks to learn on first: frame 0, and others.
+    # How to learn the language: shares of the blocks, learning rates, and
+    # shares of the steps. On few blocks, frame 0 and others, it begins sooner.
+    lessons = ((0.25, 2e-3, 0.8), (1.0, 1e-3, 0.2))
+    language_steps = 6000
     more = 0.8  # The other ratio that is tried, beside half.
     # No more than these questions and times need.
     tight = {"sequence_length": 16, "time_tokens": 5}
@@ -142,7 +145,14 @@ class Qwen3VL:
 
     preset = "shapes_tiny_qwen3vl"
     frames_together = 2
-    few = 0.5
+    # What and when first, then where and which way, then how many.
+    lessons = (
+        (0.5, 2e-3, 0.27),
+        (1.0, 1e-3, 0.06),
+        (0.5, 1e-3, 0.38),
+        (1.0, 1e-3, 0.29),
+    )
+    language_steps = 10500
     more = 0.3  # At 75% frame 0 alone is left, of four.
     tight = {"sequence_length": 16, "word_tokens": 2}
 

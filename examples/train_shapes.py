@@ -353,9 +353,9 @@ def train_language(family, model, data, features, steps):
     """Teach the language model on cached features: few blocks, then all."""
     balance(family, model, features[:64])
     model.backbone.vision_encoder.trainable = False
-    for keep, share, rate in ((family.few, 0.8, 2e-3), (1.0, 0.2, 1e-3)):
+    for i, (keep, rate, share) in enumerate(family.lessons):
         log(f"language model on {keep:.0%} of the blocks")
-        clips = Clips(data, 16, features, seed=int(100 * keep))
+        clips = Clips(data, 16, features, seed=i)
         train(Questions(model, keep), clips, rate, int(steps * share))
     model.backbone.vision_encoder.trainable = True
 
@@ -519,6 +519,7 @@ def stage(model, path, run):
 
 def train_unpruned(family, model, data, folder, vision_steps, language_steps):
     """Teach the model to see and to answer, in two stages."""
+    language_steps = language_steps or family.language_steps
 
     def vision():
         train_vision(model, data, vision_steps)
@@ -555,7 +556,7 @@ def main():
     parser.add_argument("--train", type=int, default=4000)
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--vision-steps", type=int, default=700)
-    parser.add_argument("--language-steps", type=int, default=6000)
+    parser.add_argument("--language-steps", type=int, help="by family")
     parser.add_argument("--tune-steps", type=int, default=400)
     parser.add_argument("--only", nargs="*", help="variants, by name")
     args = parser.parse_args()
