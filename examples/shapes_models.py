@@ -133,6 +133,8 @@ class Molmo2:
         """The last layers of what makes embeddings, and how loud each is."""
         return [(connector.down, 0.5)]
 
+    room = {}
+
     @staticmethod
     def widen(preprocessor):
         """Room for longer questions than these, and for clips of hours."""
@@ -237,10 +239,17 @@ class Qwen3VL:
         ends = [(merger.down, 0.5)]
         return ends + [(each.down, 0.1) for each in additions]
 
-    @staticmethod
-    def widen(preprocessor):
-        """Room for longer questions than these, and for words before videos."""
+    # Frames of other shapes may have more blocks.
+    room = {"vision_num_blocks": shapes.CELLS**2 + shapes.CELLS}
+
+    @classmethod
+    def widen(cls, preprocessor):
+        """Room for longer questions than these, for words before videos, and
+        for frames of other shapes."""
         preprocessor.sequence_length = 64
+        ((num_frames, num_blocks),) = preprocessor.buckets
+        largest = cls.room["vision_num_blocks"]
+        preprocessor.buckets = [(num_frames, num_blocks), (num_frames, largest)]
         preprocessor.word_tokens = 16
 
 

@@ -597,7 +597,7 @@ def main():
     for ratio in ratios:
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
-    preset = variant(model, prune_ratio=0.5)
+    preset = variant(model, prune_ratio=0.5, **family.room)
     family.widen(preset.preprocessor)
     preset.save_to_preset(folder / "preset")
 

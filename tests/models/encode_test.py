@@ -57,6 +57,11 @@ def noise(shape, seed=0):
     return rng.integers(0, 256, (*shape, 3), "uint8")
 
 
+def is_molmo(model):
+    """Of one family, of the programs that take longest to compile."""
+    return isinstance(model.preprocessor, keras_stts.VideoVLMPreprocessor)
+
+
 CASES = {
     "molmo2": (molmo, functools.partial(tiny.video, 0)),
     "qwen3_vl": (
@@ -111,7 +116,7 @@ def test_videos_of_a_batch_may_be_encoded_or_not(case):
 
 def test_streaming_gives_the_same_answers(case):
     model, video, encoded, answers = case
-    for shown in (video, encoded):
+    for shown in (encoded, video)[: 1 + is_molmo(model)]:
         x = {"videos": [shown] * 3, "prompts": PROMPTS}
         if shown is video:
             x["fps"] = 2.0
@@ -124,7 +129,7 @@ def test_streaming_gives_the_same_answers(case):
 
 def test_batches_of_one_size(case):
     model, video, encoded, answers = case
-    for videos in ([encoded] * 3, [video] * 3):
+    for videos in ([encoded] * 3, [video] * 3)[: 1 + is_molmo(model)]:
         x = {"videos": videos, "prompts": PROMPTS}
         x |= {"fps": [2.0] * 3} if videos[0] is video else {}
         assert model.generate(x, batch_size=2) == answers
