@@ -129,7 +129,7 @@ class Streaming:
         return self.program(name, function)
 
 
-def _draw(sampler, logits):
+def draw(sampler, logits):
     """Token ids (B,) of logits (B, V)."""
     probabilities = sampler.compute_probabilities(logits)
     return ops.convert_to_numpy(sampler.get_next_token(probabilities))

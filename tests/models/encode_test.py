@@ -137,6 +137,30 @@ def test_batches_of_one_size(case):
         model.generate(x, batch_size=0)
 
 
+def test_an_interrupted_model_answers_again(case, monkeypatch):
+    """Ctrl-C while videos are seen, while tokens are drawn, and at the end."""
+    model, video, encoded, answers = case
+    x = {"videos": [encoded] * 3, "prompts": PROMPTS}
+
+    def interrupt(*args, **kwargs):
+        raise KeyboardInterrupt
+
+    for owner, name, run in (
+        (type(model.preprocessor), "generate_postprocess", model.generate),
+        (type(model), "draw", lambda x: list(model.stream(x))),
+        (type(model), "program", lambda x: model.encode(video, 2.0)),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                run(x)
+        assert model.generate(x) == answers
+    started = model.stream(x)
+    next(started)
+    started.close()
+    assert model.generate(x) == answers
+
+
 def test_unfinished_letters_wait():
     new = keras_stts.models.task_streaming.new_letters
     assert new([""], ["a\ufffd"]) == (["a"], ["a"])
