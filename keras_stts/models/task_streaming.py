@@ -111,7 +111,7 @@ class Streaming:
             logits, _, cache = decode(
                 last["token_ids"], place, cache, prefix=prefix
             )
-            drawn = _draw(sampler, padding.gather(logits, size))
+            drawn = draw(sampler, padding.gather(logits, size))
             if self.max_new_tokens is not None and stop:
                 full = index - lengths >= self.max_new_tokens
                 drawn = np.where(full, stop[0], drawn)

@@ -147,7 +147,11 @@ def test_an_interrupted_model_answers_again(case, monkeypatch):
 
     for owner, name, run in (
         (type(model.preprocessor), "generate_postprocess", model.generate),
-        (type(model), "draw", lambda x: list(model.stream(x))),
+        (
+            keras_stts.models.task_streaming,
+            "draw",
+            lambda x: list(model.stream(x)),
+        ),
         (type(model), "program", lambda x: model.encode(video, 2.0)),
     ):
         with monkeypatch.context() as patch:
