@@ -16,6 +16,7 @@ from keras_stts.models.encoding import frames_of
 from keras_stts.preprocessing.encoded_video import EncodedVideo
 from keras_stts.preprocessing.encoded_video import are_encoded
 from keras_stts.training import distributing
+from keras_stts.training import padding
 
 # Inputs with a value for each frame.
 OF_FRAMES = ("videos", "frame_mask", "frame_grids")
@@ -82,32 +83,39 @@ class VideoEncoding:
                 "`fps` must be a number, or one for each video. Received: "
                 f"{len(rates)} for {len(videos)} videos."
             )
-        fingerprint = fingerprint_of(self)
-        results = []
-        with tqdm.tqdm(
+        bar = tqdm.tqdm(
             desc="encode",
             unit="chunk",
             file=sys.stdout,
             disable=not verbose or (single and chunk is None),
-        ) as bar:
-            for one, rate in zip(videos, rates):
-                sampled = _read(preprocessor, one, rate)
-                x = preprocessor.preprocess_prompts(
-                    {"videos": [sampled], "prompts": [prompt]}
+        )
+        with bar:
+            results = [
+                self._encode(
+                    preprocessor,
+                    _read(preprocessor, *pair),
+                    prompt,
+                    chunk=chunk,
+                    bar=bar,
                 )
-                mask = x["vision_mask"][0]
-                prefix, maps = self._see_in_chunks(x, chunk, bar)
-                results.append(
-                    EncodedVideo(
-                        prefix,
-                        head=x["vision_token_ids"][0][mask],
-                        timestamps=sampled.times,
-                        grid=preprocessor.input_layout.grid_of(x, 0),
-                        fingerprint=fingerprint,
-                        **maps,
-                    )
-                )
+                for pair in zip(videos, rates)
+            ]
         return results[0] if single else results
+
+    def _encode(self, preprocessor, sampled, prompt, *, chunk, bar):
+        """The `EncodedVideo` of a `SampledVideo`."""
+        x = preprocessor.preprocess_prompts(
+            {"videos": [sampled], "prompts": [prompt]}
+        )
+        prefix, maps = self._see_in_chunks(x, chunk, bar)
+        return EncodedVideo(
+            prefix,
+            head=x["vision_token_ids"][0][x["vision_mask"][0]],
+            timestamps=sampled.times,
+            grid=preprocessor.input_layout.grid_of(x, 0),
+            fingerprint=fingerprint_of(self),
+            **maps,
+        )
 
     def all_encoded(self, inputs):
         """Inputs of `generate`, all videos encoded if any is.
@@ -172,32 +180,35 @@ class VideoEncoding:
 
     def _see_in_chunks(self, x, chunk, bar):
         """Prefix of a preprocessed video, and its maps of blocks."""
-        frames = {name: x[name] for name in OF_FRAMES if name in x}
         number = x["frame_mask"].shape[1]
         size = min(chunk or number, number)
         parts = -(-number // size)
-        frames = {n: _padded(v, parts * size) for n, v in frames.items()}
+        frames = {
+            name: _padded(x[name], parts * size)
+            for name in OF_FRAMES
+            if name in x
+        }
+        x = {**x, **frames}
         bar.total = (bar.total or 0) + parts
         bar.refresh()
-        see = self.program("see", self._see)
-        seen = []
-        for i in range(parts):
-            part = {
-                name: value[:, i * size : (i + 1) * size]
-                for name, value in frames.items()
-            }
-            if i and not part["frame_mask"].any():  # Padding alone.
-                zeros = keras.tree.map_structure(ops.zeros_like, seen[0])
-                seen.append(zeros)
+        see, seen = self.program("see", self._see), []
+        for part in _cut(frames, parts):
+            if seen and not part["frame_mask"].any():  # Padding alone.
+                seen.append(keras.tree.map_structure(ops.zeros_like, seen[0]))
             else:
                 seen.append(see(self._spread(part)))
             bar.update()
-        rest = {n: v for n, v in x.items() if n not in ("videos", *frames)}
-        rest |= {n: v for n, v in frames.items() if n != "videos"}
         read = self.program("read", self._read)
+        rest = {name: value for name, value in x.items() if name != "videos"}
         prefix, maps = read(self._spread(rest), seen)
-        maps = {n: ops.convert_to_numpy(v)[0] for n, v in maps.items()}
-        return prefix, _of_real_frames(maps, x["frame_mask"][0])
+        if distributing.replicas() > 1:
+            prefix, maps = padding.gather((prefix, maps), 1)
+        real = int(np.sum(x["frame_mask"]))
+        maps = {
+            name: ops.convert_to_numpy(value)[0, :real]
+            for name, value in maps.items()
+        }
+        return prefix, maps
 
     def _see(self, x):
         return self.backbone.encode_part(x["videos"], frames_of(x))
@@ -275,9 +286,12 @@ def _padded(array, length):
     return np.pad(array, width, constant_values=value)
 
 
-def _of_real_frames(maps, frame_mask):
-    real = int(np.sum(frame_mask))
-    return {name: value[:real] for name, value in maps.items()}
+def _cut(frames, parts):
+    """Dicts of arrays (1, T / parts, ...) of a dict of arrays (1, T, ...)."""
+    cut = {
+        name: np.split(value, parts, axis=1) for name, value in frames.items()
+    }
+    return [{name: cut[name][i] for name in cut} for i in range(parts)]
 
 
 def fingerprint_of(model):

@@ -167,6 +167,10 @@ def run(table, folder, in_full=True):
     if not in_full:
         return found
     found["answer"] = model.generate({k: v[0] for k, v in asked.items()})
+    videos = model.encode(list(asked["videos"]), verbose=0)
+    assert model.generate({**asked, "videos": videos}) == found["answers"]
+    one = {**asked, "videos": [videos[0]] * 3}
+    found["of one video"] = model.generate(one)
     found["kept"] = kept_blocks(model, x["videos"][0])
     result = keras_stts.evaluate(
         model,
@@ -196,7 +200,7 @@ def test_same_as_one_device(alone, kind, table, tmp_path):
     assert found.keys() == alone.keys() or not in_full
     for name, values in found.items():
         wanted = alone[name]
-        if name in ("answers", "answer", "predictions"):
+        if name in ("answers", "answer", "of one video", "predictions"):
             assert values == wanted, name
             continue
         np.testing.assert_allclose(
