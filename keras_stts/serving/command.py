@@ -155,11 +155,14 @@ def app_of(options):
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
     from keras_stts.serving.app import make_app
+    from keras_stts.serving.engine import Engine
 
+    model, limits = load(options), limits_of(options)
+    Engine(model, limits).warm_up()
     app = make_app(
-        load(options),
+        model,
         options.name or options.preset,
-        limits_of(options),
+        limits,
         folders=options.folders,
         hosts=options.hosts,
     )

@@ -166,6 +166,23 @@ class Engine:
             speaker.end(text, tokens)
         return [speaker.answer for speaker in speakers]
 
+    def warm_up(self):
+        """Run a token of an answer, so that what is compiled is compiled.
+
+        Videos of other sizes than a small black one may be in other buckets,
+        each of which is compiled for the first request of its size.
+        """
+        if not is_compiled(self._model):
+            return
+        asked = {"prompts": ["?"] * self._size}
+        if self._most_videos():
+            black = np.zeros((2, 64, 64, 3), "uint8")
+            asked |= {"videos": [black] * self._size, "fps": 1.0}
+        x = self.preprocessor.generate_preprocess(asked)
+        zeros = [0] * self._size
+        self._sampler.set_rows(zeros, [1.0] * self._size, zeros, zeros)
+        next(self._model.stream_tokens(x, self._stops, self._sampler))
+
     def _batch(self, rows):
         """Inputs of the model, and the sampler made ready for them."""
         missing = self._size - len(rows) if is_compiled(self._model) else 0

@@ -33,7 +33,23 @@ def expected():
 @pytest.fixture(scope="module")
 def engine():
     model = keras_stts.VideoVLM.from_preset("shapes_tiny", prune_ratio=0.5)
-    return Engine(model, Limits(max_batch=QUESTIONS))
+    engine = Engine(model, Limits(max_batch=QUESTIONS))
+    engine.warm_up()
+    return engine
+
+
+def test_a_warm_model_is_not_compiled_again(engine, asked, monkeypatch):
+    """Python sees a forward pass only while it is compiled."""
+    seen = []
+    encode = keras_stts.VideoVLMBackbone.encode
+
+    def count(*args):
+        seen.append(args)
+        return encode(*args)
+
+    monkeypatch.setattr(keras_stts.VideoVLMBackbone, "encode", count)
+    answers_to(engine, [row_of(engine, asked[0])])
+    assert len(seen) == (keras.config.backend() == "torch")
 
 
 class Job:
