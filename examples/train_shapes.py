@@ -597,8 +597,8 @@ def main():
     for ratio in ratios:
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
+    family.widen(model.preprocessor)
     preset = variant(model, prune_ratio=0.5, **family.room)
-    family.widen(preset.preprocessor)
     preset.save_to_preset(folder / "preset")
 
 

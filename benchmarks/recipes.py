@@ -1,0 +1,158 @@
+"""What each size of model needs in each setting: the tables of docs/recipes.md.
+
+    python benchmarks/recipes.py
+
+counts memory by `VideoVLM.memory_of`, from sizes alone, and takes times from
+the programs in `results/compile.json` that a compiler planned.
+"""
+
+import json
+import os
+import pathlib
+import tempfile
+
+from memory import PARTS
+from memory import SIZES
+from molmo2_4b import IDS
+from molmo2_4b import WHOLE
+
+FOLDER = pathlib.Path(__file__).parent
+PAGE = FOLDER.parent / "docs/recipes.md"
+ROWS = FOLDER / "results/compile.json"
+QWEN = FOLDER.parent / "tests/models/golden/qwen3_vl/instruct/config.json"
+FRAMES = (32, 64, 128)
+RATIOS = (0.0, 0.5)
+# Published sizes, where they are not those of the smallest.
+MOLMO2 = {
+    "Molmo2-4B": {},
+    "Molmo2-8B": {
+        "hidden_dim": 4096,
+        "intermediate_dim": 12288,
+        "connector_intermediate_dim": 12288,
+    },
+}
+QWEN3_VL = {
+    "Qwen3-VL-2B": {},
+    "Qwen3-VL-4B": {
+        "hidden_size": 2560,
+        "intermediate_size": 9728,
+        "num_attention_heads": 32,
+        "num_hidden_layers": 36,
+    },
+}
+MAX_PIXELS, BLOCK_PIXELS, MOST_BLOCKS = 25165824, 32**2, 256
+SETTINGS = {
+    "answer a question": {"phase": "generate"},
+    "answer, int8": {"phase": "generate", "quantization": "int8"},
+    "train scorer and connector": {"trainable": PARTS},
+    "train LoRA of rank 16": {"trainable": "lora", "lora_rank": 16},
+    "the same, int8": {
+        "trainable": "lora",
+        "lora_rank": 16,
+        "quantization": "int8",
+    },
+    "train all": {"trainable": "all"},
+    "train all, on each of 8 chips": {
+        "trainable": "all",
+        "chips": 8,
+        "distribution": "fsdp",
+        "batch_size": 8,
+    },
+}
+
+
+def preset_of(name, num_frames, folder):
+    """What `memory_of` takes, and its arguments for a number of frames."""
+    if name in MOLMO2:
+        return {**WHOLE, **IDS, **MOLMO2[name], "num_frames": num_frames}, {}
+    config = json.loads(QWEN.read_text(encoding="utf-8"))
+    config["text_config"].update(QWEN3_VL[name])
+    width = config["text_config"]["hidden_size"]
+    config["vision_config"]["out_hidden_size"] = width
+    path = pathlib.Path(folder, name)
+    path.mkdir(exist_ok=True)
+    (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    for other in QWEN.parents[1].glob("*.json"):
+        (path / other.name).write_bytes(other.read_bytes())
+    blocks = min(MOST_BLOCKS, MAX_PIXELS // (num_frames * BLOCK_PIXELS))
+    return str(path), {"buckets": [(num_frames // 2, blocks)]}
+
+
+def size_of(name, num_frames, ratio, settings, folder):
+    """Bytes of a setting on one device."""
+    import keras_stts
+
+    preset, arguments = preset_of(name, num_frames, folder)
+    memory = keras_stts.VideoVLM.memory_of(
+        preset,
+        prune_ratio=ratio,
+        text_length=256,
+        dtype="bfloat16",
+        rematerialize=True,
+        device="gpu",
+        **arguments,
+        **settings,
+    )
+    return memory["total"]
+
+
+def cell(size):
+    """Gigabytes, and the smallest usual device that has as many."""
+    size /= 1e9
+    fits = next((f"{n} GB" for n in SIZES if size <= n), "more")
+    return f"{size:.1f} ({fits})"
+
+
+def table(name, folder):
+    """Markdown of a model: settings by frames and ratio."""
+    heads = [f"{n} frames, {r:.0%}" for n in FRAMES for r in RATIOS]
+    rows = [[name, *heads], ["---"] * (1 + len(heads))]
+    for setting, arguments in SETTINGS.items():
+        sizes = [
+            size_of(name, n, r, arguments, folder)
+            for n in FRAMES
+            for r in RATIOS
+        ]
+        rows.append([setting, *map(cell, sizes)])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def times():
+    """Markdown of the train steps that a TPU's compiler estimated."""
+    rows = json.loads(ROWS.read_text(encoding="utf-8")).values()
+    lines = [
+        "| model | chips | trained | frames | removed | videos | seconds |",
+        "| --- | --- | --- | --- | --- | --- | --- |",
+    ]
+    for row in rows:
+        whole = row["phase"] == "train" and not row["depth"]
+        if whole and row.get("seconds"):
+            lines.append(
+                f"| {row['model']} | {row['chips']} × {row['target']} | "
+                f"{row['trainable']} | {row['frames']} | {row['ratio']:.0%} | "
+                f"{row['batch_size']} | {row['seconds']:.2f} |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def write(texts):
+    """Put tables into their places of the page."""
+    page = PAGE.read_text(encoding="utf-8")
+    for name, text in texts.items():
+        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
+        before, _, rest = page.partition(begin)
+        page = (
+            before + begin + "\n" + text + "\n" + end + rest.partition(end)[2]
+        )
+    PAGE.write_text(page, encoding="utf-8")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        tables = [table(name, folder) for name in (*MOLMO2, *QWEN3_VL)]
+    write({"memory": "\n".join(tables), "times": times()})
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    main()
