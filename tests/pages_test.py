@@ -31,6 +31,16 @@ ELSEWHERE = {
 RUN = sorted(set(pages.names()) - set(ELSEWHERE))
 
 
+@pytest.fixture(autouse=True)
+def registered():
+    """Classes of pages, some of one name, are forgotten after a test."""
+    known = keras.saving.get_custom_objects()
+    before = dict(known)
+    yield
+    known.clear()
+    known.update(before)
+
+
 @pytest.fixture
 def files(tmp_path, monkeypatch):
     """A folder that holds what blocks name."""

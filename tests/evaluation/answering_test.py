@@ -92,8 +92,10 @@ def test_seconds_are_those_of_a_question_not_of_its_batch(monkeypatch):
     answerer = Answerer(model, model.preprocessor, max_new_tokens=3)
     prefills = iter((111.0, 12.0, 12.0))
     answerer._prefill = lambda x: ({}, next(prefills))
-    answerer._decode = lambda x, _: np.array(8.0)
-    monkeypatch.setattr(answering, "wait", lambda s: now.append(float(s)))
+    answerer._decode = lambda x, _: np.full(4, 8.0)
+    monkeypatch.setattr(
+        answering, "wait", lambda s: now.append(float(np.max(s)))
+    )
     monkeypatch.setattr(answering.time, "perf_counter", lambda: sum(now))
     # The batch takes 4 steps, for answers of these lengths.
     monkeypatch.setattr(answerer, "_steps", lambda *_: 4)

@@ -319,8 +319,8 @@ def test_pruning_inside_the_language_model(folder, tmp_path):
     assert "4 frames, FastV 50%" in shown
     assert "4 frames, 50% pruned, FastV 50%" in shown
     for plot in (plots.plot_kept_by_row, plots.plot_accuracy):
-        (axis,) = plot(results).axes
-        assert len(axis.get_legend().get_texts()) == 2
+        (legend,) = plot(results).legends
+        assert len(legend.get_texts()) == 2
 
 
 @pytest.fixture
