@@ -141,11 +141,11 @@ def table_of_settings():
     for ratio in (0.0, 0.5):
         for name, settings in SETTINGS.items():
             sizes = [of_settings(n, ratio, **settings)["total"] for n in FRAMES]
-            rows.append([name, f"{ratio:.0%}", *map(_on_a_device, sizes)])
-    return _markdown(rows)
+            rows.append([name, f"{ratio:.0%}", *map(on_a_device, sizes)])
+    return markdown(rows)
 
 
-def _on_a_device(size):
+def on_a_device(size):
     """A cell: gigabytes, and the smallest usual device that has as many."""
     size /= 1e9
     fits = next((f"{n} GB" for n in SIZES if size <= n), "more")
@@ -159,27 +159,32 @@ def table_of_rows(found):
         totals = [row[kind]["total"] / GIB for kind in ("counted", "compiled")]
         totals = [f"{total:.2f}" for total in totals]
         rows.append([f"`{name.strip()}`", *totals, f"{row['ratio']:.2f}"])
-    return _markdown(rows)
+    return markdown(rows)
 
 
-def _markdown(rows):
+def markdown(rows):
+    """A table of rows of cells."""
     return "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 
-def write(found):
-    """Put example and tables in their places of the page."""
+def texts_of_page(found):
+    """Dict of the example and the tables of docs/memory.md."""
     example = of_settings(trainable=PARTS)
-    texts = {
+    return {
         "example": f"```\n{example}\n```\n",
         "settings": table_of_settings(),
         "rows": table_of_rows(found),
     }
-    page = PAGE.read_text(encoding="utf-8")
+
+
+def write(texts, path):
+    """Put texts by name into their places of a page."""
+    page = path.read_text(encoding="utf-8")
     for name, text in texts.items():
         begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
         before, _, rest = page.partition(begin)
         page = before + begin + text + end + rest.partition(end)[2]
-    PAGE.write_text(page, encoding="utf-8")
+    path.write_text(page, encoding="utf-8")
 
 
 def show(found):
@@ -202,7 +207,7 @@ def main():
     found = compare_all(rows)
     show(found)
     if rows == RESULTS:
-        write(found)
+        write(texts_of_page(found), PAGE)
     ratios = [row["ratio"] for row in found.values()]
     report = {"rows": found, "least": min(ratios), "most": max(ratios)}
     print(json.dumps({"benchmark": "memory", **report}))

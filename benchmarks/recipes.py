@@ -12,9 +12,12 @@ import pathlib
 import tempfile
 
 from memory import PARTS
-from memory import SIZES
+from memory import markdown
+from memory import on_a_device
+from memory import write
 from molmo2_4b import IDS
 from molmo2_4b import WHOLE
+from qwen3_vl import blocks_of
 
 FOLDER = pathlib.Path(__file__).parent
 PAGE = FOLDER.parent / "docs/recipes.md"
@@ -40,7 +43,6 @@ QWEN3_VL = {
         "num_hidden_layers": 36,
     },
 }
-MAX_PIXELS, BLOCK_PIXELS, MOST_BLOCKS = 25165824, 32**2, 256
 SETTINGS = {
     "answer a question": {"phase": "generate"},
     "answer, int8": {"phase": "generate", "quantization": "int8"},
@@ -74,8 +76,8 @@ def preset_of(name, num_frames, folder):
     (path / "config.json").write_text(json.dumps(config), encoding="utf-8")
     for other in QWEN.parents[1].glob("*.json"):
         (path / other.name).write_bytes(other.read_bytes())
-    blocks = min(MOST_BLOCKS, MAX_PIXELS // (num_frames * BLOCK_PIXELS))
-    return str(path), {"buckets": [(num_frames // 2, blocks)]}
+    pairs = num_frames // 2
+    return str(path), {"buckets": [(pairs, blocks_of(pairs))]}
 
 
 def size_of(name, num_frames, ratio, settings, folder):
@@ -96,13 +98,6 @@ def size_of(name, num_frames, ratio, settings, folder):
     return memory["total"]
 
 
-def cell(size):
-    """Gigabytes, and the smallest usual device that has as many."""
-    size /= 1e9
-    fits = next((f"{n} GB" for n in SIZES if size <= n), "more")
-    return f"{size:.1f} ({fits})"
-
-
 def table(name, folder):
     """Markdown of a model: settings by frames and ratio."""
     heads = [f"{n} frames, {r:.0%}" for n in FRAMES for r in RATIOS]
@@ -113,8 +108,8 @@ def table(name, folder):
             for n in FRAMES
             for r in RATIOS
         ]
-        rows.append([setting, *map(cell, sizes)])
-    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+        rows.append([setting, *map(on_a_device, sizes)])
+    return markdown(rows)
 
 
 def times():
@@ -135,22 +130,11 @@ def times():
     return "\n".join(lines) + "\n"
 
 
-def write(texts):
-    """Put tables into their places of the page."""
-    page = PAGE.read_text(encoding="utf-8")
-    for name, text in texts.items():
-        begin, end = f"<!-- {name}: begin -->\n", f"<!-- {name}: end -->"
-        before, _, rest = page.partition(begin)
-        page = (
-            before + begin + "\n" + text + "\n" + end + rest.partition(end)[2]
-        )
-    PAGE.write_text(page, encoding="utf-8")
-
-
 def main():
     with tempfile.TemporaryDirectory() as folder:
         tables = [table(name, folder) for name in (*MOLMO2, *QWEN3_VL)]
-    write({"memory": "\n".join(tables), "times": times()})
+    texts = {"memory": "\n".join(tables), "times": times()}
+    write({name: f"\n{text}\n" for name, text in texts.items()}, PAGE)
 
 
 if __name__ == "__main__":

@@ -9,10 +9,10 @@ import time
 import keras
 import numpy as np
 
-from keras_stts import drawing
 from keras_stts.datasets import shapes
-from keras_stts.drawing import GREY
-from keras_stts.drawing import INK
+from keras_stts.pictures import drawing
+from keras_stts.pictures.drawing import GREY
+from keras_stts.pictures.drawing import INK
 from keras_stts.timing import make_runs
 
 NAMES = (

@@ -17,24 +17,24 @@ import os
 
 import numpy as np
 
-from keras_stts import annotated_video
-from keras_stts import painting
-from keras_stts.drawing import INK
-from keras_stts.drawing import import_matplotlib
-from keras_stts.pages import COLORMAP
-from keras_stts.pages import KEPT
-from keras_stts.pages import MERGED
-from keras_stts.pages import WHOLE
-from keras_stts.pages import draw_groups
-from keras_stts.pages import draw_kept
-from keras_stts.pages import draw_scores
-from keras_stts.pages import explain
-from keras_stts.pages import limits
-from keras_stts.pages import page
-from keras_stts.picture_checks import are_groups
-from keras_stts.picture_checks import check
-from keras_stts.picture_checks import check_groups
-from keras_stts.picture_checks import require
+from keras_stts.pictures import annotated_video
+from keras_stts.pictures import painting
+from keras_stts.pictures.checks import are_groups
+from keras_stts.pictures.checks import check
+from keras_stts.pictures.checks import check_groups
+from keras_stts.pictures.checks import require
+from keras_stts.pictures.drawing import INK
+from keras_stts.pictures.drawing import import_matplotlib
+from keras_stts.pictures.pages import COLORMAP
+from keras_stts.pictures.pages import KEPT
+from keras_stts.pictures.pages import MERGED
+from keras_stts.pictures.pages import WHOLE
+from keras_stts.pictures.pages import draw_groups
+from keras_stts.pictures.pages import draw_kept
+from keras_stts.pictures.pages import draw_scores
+from keras_stts.pictures.pages import explain
+from keras_stts.pictures.pages import limits
+from keras_stts.pictures.pages import page
 
 __all__ = [
     "overlay",

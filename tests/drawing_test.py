@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_stts import drawing
+from keras_stts.pictures import drawing
 
 pytestmark = pytest.mark.once
 # Machado, Oliveira and Fernandes (2009), on linear RGB, complete deficiency.

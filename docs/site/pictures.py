@@ -10,9 +10,9 @@ import pathlib
 import numpy as np
 
 import keras_stts
-from keras_stts.drawing import GREY
-from keras_stts.drawing import INK
-from keras_stts.drawing import new_figure
+from keras_stts.pictures.drawing import GREY
+from keras_stts.pictures.drawing import INK
+from keras_stts.pictures.drawing import new_figure
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "pictures"
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"

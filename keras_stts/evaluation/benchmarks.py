@@ -70,6 +70,15 @@ _video_mme_spoken = functools.partial(
 _long_video_bench_spoken = functools.partial(
     long_videos.long_video_bench, with_subtitles=True
 )
+_video_mme_v2 = functools.partial(
+    _authors,
+    prompt=VIDEO_MME_V2,
+    parse="first of A-H",
+    max_new_tokens=64,
+    size=3200,
+    unparsed="dropped",
+    figures=figures.video_mme_v2,
+)
 _video_mme_v2_spoken = functools.partial(
     reasoning_videos.video_mme_v2, with_subtitles=True
 )
@@ -166,26 +175,8 @@ BENCHMARKS = {
             size=500,
             unparsed="random",
         ),
-        _authors(
-            "video_mme_v2",
-            reasoning_videos.video_mme_v2,
-            VIDEO_MME_V2,
-            "first of A-H",
-            64,
-            size=3200,
-            unparsed="dropped",
-            figures=figures.video_mme_v2,
-        ),
-        _authors(
-            "video_mme_v2_subtitles",
-            _video_mme_v2_spoken,
-            VIDEO_MME_V2,
-            "first of A-H",
-            64,
-            size=3200,
-            unparsed="dropped",
-            figures=figures.video_mme_v2,
-        ),
+        _video_mme_v2("video_mme_v2", reasoning_videos.video_mme_v2),
+        _video_mme_v2("video_mme_v2_subtitles", _video_mme_v2_spoken),
         _authors(
             "minerva",
             reasoning_videos.minerva,

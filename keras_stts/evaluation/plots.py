@@ -4,15 +4,15 @@ Results are dicts that `keras_stts.evaluate` returned. All functions return a
 matplotlib `Figure`, which notebooks display and which is saved with 150 dots
 per inch; they raise a ValueError if the results cannot be plotted. Titles are
 made of the benchmarks' names unless given; `""` leaves them out. Colours,
-markers and hatches are those of `keras_stts.drawing`, for all readers and for
-print.
+markers and hatches are those of `keras_stts.pictures.drawing`, for all readers
+and for print.
 """
 
 import numpy as np
 
-from keras_stts import drawing
 from keras_stts.evaluation import names
 from keras_stts.evaluation.results import as_list
+from keras_stts.pictures import drawing
 
 __all__ = [
     "plot_accuracy",

@@ -5,6 +5,7 @@ import numpy as np
 
 from keras_stts.models import cuda_graphs
 from keras_stts.models.backbone_bounds import is_int
+from keras_stts.preprocessing.examples import is_single
 from keras_stts.training import arrays
 
 # A program for at most so many times the rows is used again.
@@ -69,7 +70,7 @@ def in_batches(answer, inputs, batch_size):
             f"of lists. Received: batch_size={batch_size!r}, inputs of type "
             f"{kind}. A data set has batches of its own."
         )
-    if isinstance(inputs.get("prompts"), (str, bytes)):
+    if is_single(inputs.get("prompts")):
         return answer(inputs)
     size = arrays.num_examples((inputs,))
     parts = []

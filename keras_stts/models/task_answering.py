@@ -16,6 +16,7 @@ from keras_stts.models.batch_sizes import is_compiled
 from keras_stts.models.kept import kept_of
 from keras_stts.preprocessing import input_checks
 from keras_stts.preprocessing.encoded_video import are_encoded
+from keras_stts.preprocessing.examples import is_single
 from keras_stts.training import arrays
 from keras_stts.training import distributing
 from keras_stts.training import padding
@@ -119,7 +120,7 @@ class Answering:
             input_checks.check_inputs(self.backbone, inputs)
             input_checks.check_alone(inputs)
             return [inputs], False
-        single = isinstance(inputs.get("prompts"), (str, bytes))
+        single = is_single(inputs.get("prompts"))
         if single:
             inputs = {name: [value] for name, value in inputs.items()}
         return [inputs], single

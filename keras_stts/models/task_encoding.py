@@ -1,5 +1,6 @@
 """Seeing a video once, for any number of questions."""
 
+import functools
 import hashlib
 import json
 import operator
@@ -89,20 +90,21 @@ class VideoEncoding:
             file=sys.stdout,
             disable=not verbose or (single and chunk is None),
         )
+        see = functools.partial(
+            self._encode,
+            preprocessor=preprocessor,
+            prompt=prompt,
+            chunk=chunk,
+            bar=bar,
+            fingerprint=fingerprint_of(self),
+        )
         with bar:
             results = [
-                self._encode(
-                    preprocessor,
-                    _read(preprocessor, *pair),
-                    prompt,
-                    chunk=chunk,
-                    bar=bar,
-                )
-                for pair in zip(videos, rates)
+                see(_read(preprocessor, *pair)) for pair in zip(videos, rates)
             ]
         return results[0] if single else results
 
-    def _encode(self, preprocessor, sampled, prompt, *, chunk, bar):
+    def _encode(self, sampled, *, preprocessor, prompt, chunk, bar, **about):
         """The `EncodedVideo` of a `SampledVideo`."""
         x = preprocessor.preprocess_prompts(
             {"videos": [sampled], "prompts": [prompt]}
@@ -113,7 +115,7 @@ class VideoEncoding:
             head=x["vision_token_ids"][0][x["vision_mask"][0]],
             timestamps=sampled.times,
             grid=preprocessor.input_layout.grid_of(x, 0),
-            fingerprint=fingerprint_of(self),
+            **about,
             **maps,
         )
 

@@ -51,7 +51,7 @@ def as_batch(x, num_frames, num_images, num_segments=1, *, needs_video=True):
         )
     _check_names(x, num_frames, num_images)
     x = {name: x[name] for name in x if x[name] is not None}
-    single = _is_single(x["prompts"])
+    single = is_single(x["prompts"])
     x["prompts"] = [x["prompts"]] if single else list(x["prompts"])
     for name in ("videos", "images", "subtitles", "responses"):
         if single and name in x:
@@ -100,7 +100,8 @@ def _check_sizes(x):
         )
 
 
-def _is_single(prompts):
+def is_single(prompts):
+    """Whether prompts are of one example: a str, or its messages."""
     if isinstance(prompts, np.ndarray):
         return prompts.ndim == 0
     if isinstance(prompts, (list, tuple)) and prompts:

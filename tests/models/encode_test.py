@@ -133,6 +133,10 @@ def test_batches_of_one_size(case):
         x = {"videos": videos, "prompts": PROMPTS}
         x |= {"fps": [2.0] * 3} if videos[0] is video else {}
         assert model.generate(x, batch_size=2) == answers
+    # The messages of one question are not several questions.
+    talk = [{"role": "user", "content": PROMPTS[0]}]
+    one = {"videos": encoded, "prompts": talk}
+    assert model.generate(one, batch_size=2) == model.generate(one)
     with pytest.raises(ValueError, match="`batch_size` must be a number"):
         model.generate(x, batch_size=0)
 

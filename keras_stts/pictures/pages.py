@@ -2,15 +2,15 @@
 
 import numpy as np
 
-from keras_stts import painting
-from keras_stts.drawing import GREY
-from keras_stts.drawing import INK
-from keras_stts.drawing import LEGEND
-from keras_stts.drawing import LIGHT
-from keras_stts.drawing import TITLE
-from keras_stts.drawing import import_matplotlib
-from keras_stts.drawing import new_figure
-from keras_stts.picture_checks import are_groups
+from keras_stts.pictures import painting
+from keras_stts.pictures.checks import are_groups
+from keras_stts.pictures.drawing import GREY
+from keras_stts.pictures.drawing import INK
+from keras_stts.pictures.drawing import LEGEND
+from keras_stts.pictures.drawing import LIGHT
+from keras_stts.pictures.drawing import TITLE
+from keras_stts.pictures.drawing import import_matplotlib
+from keras_stts.pictures.drawing import new_figure
 
 COLORMAP = "viridis"
 # What rows are called.

@@ -33,7 +33,7 @@ def import_matplotlib():
 def new_figure(size):
     """A figure of a size in inches, which notebooks display."""
     import_matplotlib()
-    from keras_stts._figure import ShownFigure
+    from keras_stts.pictures.figure import ShownFigure
 
     figure = ShownFigure(size, dpi=150, layout="compressed")
     figure.get_layout_engine().set(rect=(0.01, 0.02, 0.98, 0.96))

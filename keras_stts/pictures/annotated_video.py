@@ -6,12 +6,12 @@ import os
 import av
 import numpy as np
 
-from keras_stts import painting
 from keras_stts.data.damage import Damage
 from keras_stts.data.frames import upright
 from keras_stts.data.opening import decoded
 from keras_stts.data.opening import open_video
 from keras_stts.data.source import as_source
+from keras_stts.pictures import painting
 
 ENDINGS = (".mp4", ".mkv", ".mov")
 

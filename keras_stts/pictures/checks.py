@@ -22,12 +22,7 @@ def check(frames, kept, scores, grid):
     rule = "`kept` must be bool (T, P), T as in the frames."
     received = f"shape {kept.shape}, dtype {kept.dtype}, {len(frames)} frames"
     require(good, rule, received, "Pass True for each block that is kept.")
-    side = math.isqrt(kept.shape[1])
-    grid = (side, side) if grid is None else tuple(grid)
-    good = len(grid) == 2 and math.prod(grid) == kept.shape[1]
-    rule = "The P blocks must fill a grid of rows * columns = P."
-    received = f"P={kept.shape[1]}, grid={grid}"
-    require(good, rule, received, "Pass grid=(rows, columns).")
+    grid = _full_grid(kept.shape[1], grid, "grid", "P blocks")
     if scores is not None:
         scores = np.asarray(scores, "float32")
         rule = "`scores` must be (T, P) as `kept`."
@@ -55,10 +50,17 @@ def check_groups(frames, groups, grid):
     received = f"shape {groups.shape}, dtype {groups.dtype}"
     received += f", {len(frames)} frames"
     require(good, rule, received, "Pass those of `model.kept_blocks`.")
-    side = math.isqrt(groups.shape[1])
-    grid = (side, side) if grid is None else tuple(grid)
-    good = len(grid) == 2 and math.prod(grid) == groups.shape[1]
-    rule = "The N patches must fill a grid of rows * columns = N."
-    received = f"N={groups.shape[1]}, patch_grid={grid}"
-    require(good, rule, received, "Pass patch_grid=(rows, columns).")
+    grid = _full_grid(groups.shape[1], grid, "patch_grid", "N patches")
     return frames, groups, grid
+
+
+def _full_grid(number, grid, name, what):
+    """Rows and columns of so many parts of a frame; a square by default."""
+    side = math.isqrt(number)
+    grid = (side, side) if grid is None else tuple(grid)
+    letter = what[0]
+    rule = f"The {what} must fill a grid of rows * columns = {letter}."
+    good = len(grid) == 2 and math.prod(grid) == number
+    received = f"{letter}={number}, {name}={grid}"
+    require(good, rule, received, f"Pass {name}=(rows, columns).")
+    return grid
