@@ -7,7 +7,7 @@ compiles what `generate` or `fit` run, the model with weights that take no
 memory, and prints the memory by kind, operations, kernels and the largest
 buffers. Nothing is run. The last line is one JSON object.
 
-The compilers: pip install "keras-stts[jax,compilers]"
+The compilers: the extras `jax` and `compilers`, see docs/start.md.
 """
 
 import argparse

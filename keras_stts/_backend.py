@@ -1,5 +1,7 @@
 """Says what to install if Keras' backend is missing, or KerasHub too old."""
 
+from keras_stts._install import how_to_install
+
 try:
     import keras
 except ModuleNotFoundError as error:
@@ -9,7 +11,7 @@ except ModuleNotFoundError as error:
     raise ModuleNotFoundError(
         "Keras needs the package of its backend. Received: backend "
         f"{backend!r} (from KERAS_BACKEND or ~/.keras/keras.json), which is "
-        f"not installed. Run `pip install keras-stts[{backend}]`, or set "
+        f"not installed. {how_to_install(backend)}, or set "
         "KERAS_BACKEND to one of jax, tensorflow, torch that is.",
         name=backend,
     ) from None
@@ -21,6 +23,6 @@ except ModuleNotFoundError:
 except ImportError as error:  # It uses private parts of Keras.
     raise ImportError(
         "KerasHub must know its Keras. Received: a KerasHub that cannot be "
-        f"imported with Keras {keras.__version__} ({error}). Run `pip install "
-        '-U keras-stts "keras<3.16"`, or update KerasHub.'
+        f"imported with Keras {keras.__version__} ({error}). "
+        f"{how_to_install(keras.config.backend())}, or update KerasHub."
     ) from error

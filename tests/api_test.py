@@ -77,7 +77,7 @@ def test_a_missing_backend_says_what_to_install(backend):
         text=True,
     )
     assert run.returncode
-    assert f"pip install keras-stts[{backend}]" in run.stderr
+    assert f'`pip install -c constraints.txt ".[{backend}]"`' in run.stderr
 
 
 @pytest.mark.once

@@ -112,7 +112,7 @@ def missing_tensorflow(table, model):
             table, model.preprocessor, 2, format="tf"
         )
     except ImportError as error:
-        assert "keras-stts[tensorflow]" in str(error), error
+        assert '".[tensorflow]"`' in str(error), error
     else:
         raise AssertionError("TensorFlow was there.")
 

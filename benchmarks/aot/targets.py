@@ -1,6 +1,6 @@
 """Chips to compile for, and how their compilers are asked.
 
-The compilers come with `pip install "keras-stts[compilers]"`, beside JAX.
+The compilers come with the extra `compilers`, beside JAX.
 """
 
 import contextlib
@@ -9,12 +9,13 @@ import importlib.metadata
 import os
 from unittest import mock
 
+from keras_stts._install import how_to_install
+
 from .gpus import CUDNN
 from .gpus import GPUS
 from .gpus import description
 
 GIB = 1024**3
-EXTRA = 'pip install "keras-stts[compilers]"'
 PACKAGES = {
     "tpu": ("libtpu",),
     "gpu": (
@@ -132,7 +133,7 @@ def devices(target, chips=1):
     if lacking:
         raise MissingCompiler(
             f"Compiling for {target.name} needs {', '.join(lacking)}, which "
-            f"cannot be found. Install it beside JAX: {EXTRA}"
+            f"cannot be found. {how_to_install('compilers')}, beside JAX."
         )
     return _topology(target, chips).devices
 

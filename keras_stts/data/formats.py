@@ -1,5 +1,6 @@
 """A `VideoDataset` from a file, and as a dataset of other libraries."""
 
+from keras_stts._install import how_to_install
 from keras_stts.data.dataset import VideoDataset
 from keras_stts.data.manifest import read_manifest
 
@@ -69,9 +70,9 @@ def as_tf_dataset(data):
         import tensorflow as tf
     except ImportError as error:
         raise ImportError(
-            'format="tf" needs TensorFlow, which is not installed. Install it '
-            "with `pip install keras-stts[tensorflow]`, or leave `format` out: "
-            "`fit` takes a `VideoDataset` on any backend."
+            'format="tf" needs TensorFlow, which is not installed. '
+            f"{how_to_install('tensorflow')}, or leave `format` out: `fit` "
+            "takes a `VideoDataset` on any backend."
         ) from error
 
     def epoch():

@@ -9,6 +9,7 @@ from collections import namedtuple
 
 import numpy as np
 
+from keras_stts._install import how_to_install
 from keras_stts.data import examples
 from keras_stts.data import tfrecord
 from keras_stts.data.paths import Address
@@ -20,8 +21,8 @@ RECORD = re.compile(r"(.+)#(video|frames)=(\d+)(?:@(\d+))?")
 ENDINGS = {"array_record": ".array_record", "tfrecord": ".tfrecord"}
 INSTALL = (
     "ArrayRecord files are read and written with array_record, which is not "
-    "installed. Install it with `pip install keras-stts[shards]`, or write "
-    'TFRecord files (format="tfrecord").'
+    f"installed. {how_to_install('shards')}, or write TFRecord files "
+    '(format="tfrecord").'
 )
 # What libraries may raise for a damaged file.
 BROKEN = (ValueError, IndexError, RuntimeError, OSError, KeyError)

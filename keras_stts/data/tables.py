@@ -4,6 +4,7 @@ import csv
 import io
 import json
 
+from keras_stts._install import how_to_install
 from keras_stts.data import examples
 from keras_stts.data.paths import Address
 from keras_stts.data.paths import as_path
@@ -206,8 +207,8 @@ def _read_parquet(path):
         import pyarrow.parquet
     except ImportError as error:
         raise ImportError(
-            "Parquet is read with pyarrow. Install it with `pip install "
-            "keras-stts[parquet]`."
+            "Parquet is read with pyarrow, which is not installed. "
+            f"{how_to_install('parquet')}, or `pip install pyarrow`."
         ) from error
     try:
         table = _parquet_table(path, pyarrow.parquet.read_table)

@@ -1,6 +1,8 @@
 """Makes `VideoVLM` a model of lmms-eval, which finds it by its entry point.
 
-    pip install keras-stts lmms-eval
+In an environment that has this package:
+
+    pip install lmms-eval
     KERAS_BACKEND=torch lmms-eval eval --model keras_stts --tasks videomme \
         --model_args preset=shapes_tiny,prune_ratio=0.5,num_frames=64
 

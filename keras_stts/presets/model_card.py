@@ -31,8 +31,7 @@ tags: [keras, keras-stts, token-pruning]
 # {title}
 
 A video language model of {params:,} parameters with spatio-temporal token
-scoring (STTS, arXiv 2603.18004), for
-[keras_stts](https://pypi.org/project/keras-stts):
+scoring (STTS, arXiv 2603.18004), for keras_stts:
 
 ```python
 import keras_stts

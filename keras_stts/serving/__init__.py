@@ -1,5 +1,5 @@
 """A server of OpenAI's protocol: `python -m keras_stts serve`.
 
-Its packages are an extra, `keras-stts[serve]`; `import keras_stts` does not
+Its packages are an extra, `serve`; `import keras_stts` does not
 import them.
 """

@@ -7,6 +7,7 @@ import os
 import sys
 import tempfile
 
+from keras_stts._install import how_to_install
 from keras_stts.serving.limits import MIB
 from keras_stts.serving.limits import Limits
 
@@ -29,9 +30,8 @@ def check_installed(packages=PACKAGES):
     if missing:
         raise ValueError(
             "A server needs the packages of the extra `serve`. Received: an "
-            f"environment without {', '.join(missing)}. Install them with "
-            '`pip install "keras-stts[serve]"`, or from a clone with `pip '
-            'install -c constraints.txt ".[serve]"`.'
+            f"environment without {', '.join(missing)}. "
+            f"{how_to_install('serve')}."
         )
 
 

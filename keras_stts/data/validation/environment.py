@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+from keras_stts._install import how_to_install
 from keras_stts.data.locks import lock
 
 VARIABLE = "KERAS_STTS_VALIDATION"
@@ -35,8 +36,8 @@ def python():
             "Validation needs TensorFlow Data Validation. It is neither here "
             f"nor in {str(folder())!r}, or there in another version. Run "
             f"`{COMMAND}` once, which puts it there (1.5 GB; {VARIABLE} names "
-            "another place), or, where glibc is at least 2.39 or on macOS, "
-            "`pip install keras-stts[validation]`."
+            "another place). Where glibc is at least 2.39, and on macOS, the "
+            f"extra does, too: {how_to_install('validation')}."
         )
     return str(_inside(folder()))
 
