@@ -9,6 +9,7 @@ from keras_stts.presets.load_task import load_task
 from keras_stts.presets.load_task import preprocessor_class
 from keras_stts.presets.preset_mixin import argument_names
 from keras_stts.presets.preset_mixin import backbone_config
+from keras_stts.presets.preset_mixin import base_of
 from keras_stts.presets.preset_mixin import check_arguments
 from keras_stts.presets.preset_mixin import preset_config
 from keras_stts.presets.preset_mixin import resolve_preset
@@ -64,7 +65,7 @@ class Loading:
                 such distribution.
             TypeError: If an argument is unknown.
         """
-        defaults = preset_config(preset)
+        defaults, given = preset_config(preset), preset
         preset = resolve_preset(preset)
         if "backbone" not in kwargs:
             kwargs = {**defaults, **kwargs}
@@ -89,9 +90,12 @@ class Loading:
         with preset_files.loading():
             spread = distributing.distributed(distribution, config)
             with spread, naming(preset):
-                return load_task(
+                model = load_task(
                     cls, preset, load_weights=load_weights, **arguments
                 )
+            if load_weights:
+                model.base_preset = base_of(given)
+        return model
 
 
 def _takers(cls, kwargs, preprocessor):

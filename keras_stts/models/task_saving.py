@@ -128,7 +128,7 @@ class Saving:
         with preset_saving.replacing(directory, "transformers") as part:
             format.export(self, part, max_shard_size)
 
-    def save_to_preset(self, preset_dir, max_shard_size=10):
+    def save_to_preset(self, preset_dir, max_shard_size=10, card=None):
         """Save the model for `from_preset`, with a model card.
 
         The files of an older preset are replaced at once, after all new ones
@@ -139,14 +139,31 @@ class Saving:
             preset_dir: Path, made if need be. A `README.md` in it that was
                 written or changed by hand is kept.
             max_shard_size: Number. Most GB of weights in a file.
+            card: Optional dict, what the model card says beside what the
+                model knows: arguments of `huggingface_hub.ModelCardData`,
+                such as `"base_model"`, `"license"`, `"datasets"`,
+                `"language"` and `"eval_results"`, a list of what
+                `keras_stts.evaluate` returned. What is left out is "not
+                stated" there. The base model of one that was loaded from a
+                handle is known, also after saving and loading it again.
 
         Raises:
             OSError: If a file cannot be written, for instance because the disk
                 is full. The older preset is then unchanged.
+            ValueError: If `card` has a key that is none, or results that are
+                none.
+
+        Example:
+        ```python
+        model = keras_stts.VideoVLM.from_preset("shapes_tiny")
+        card = {"license": "apache-2.0", "language": "en"}
+        model.save_to_preset("my_model", card=card)
+        ```
         """
-        with preset_saving.replacing(preset_dir, "task") as part:
+        base = self.base_preset
+        with preset_saving.replacing(preset_dir, "task", base) as part:
             super().save_to_preset(str(part), max_shard_size=max_shard_size)
-            write_model_card(self, part, preset_dir)
+            write_model_card(self, part, preset_dir, card)
 
     def save_task_weights(self, filepath):
         """Save the weights that are not the backbone's; see KerasHub."""

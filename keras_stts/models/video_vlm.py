@@ -130,6 +130,8 @@ class VideoVLM(
             logits = self.lm_head(hidden)
         super().__init__(inputs=inputs, outputs=logits, **kwargs)
 
+        self.base_preset = None  # Where `from_preset` had it from.
+
         # === Config ===
         self.aux_coefficient = aux_coefficient
         self.stop_gradient_target = stop_gradient_target

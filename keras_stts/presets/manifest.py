@@ -17,6 +17,7 @@ MANIFEST = "preset_manifest.json"
 FORMAT = 1
 ON_PURPOSE = f"If the change is intended, delete {MANIFEST} there."
 _SHA256 = re.compile("[0-9a-f]{64}")
+_HANDLE = re.compile(r"[\w:/@.-]{0,300}", re.ASCII)
 
 
 def entry(path):
@@ -29,7 +30,7 @@ def sha256(path):
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def write(path, files, model_card=None):
+def write(path, files, model_card=None, base=None):
     """Write a manifest.
 
     Args:
@@ -37,8 +38,11 @@ def write(path, files, model_card=None):
         files: Dict of name to `entry`.
         model_card: Optional str, sha256 of the README that was written, which
             may be edited later.
+        base: Optional str, the preset that the model was trained from.
     """
     content = {"format": FORMAT, "model_card": model_card, "files": files}
+    if base is not None and _HANDLE.fullmatch(base):
+        content["base"] = base
     with open(path, "w", encoding="utf-8") as file:
         file.write(json.dumps(content, indent=2) + "\n")
 
@@ -52,6 +56,8 @@ def read(path, where):
     content = parse_json(text_of(path, where), where)
     files = content.get("files")
     good = isinstance(files, dict) and all(map(_is_entry, files.values()))
+    base = content.get("base", "")
+    good = good and isinstance(base, str) and _HANDLE.fullmatch(base)
     if content.get("format") != FORMAT or not good:
         raise ValueError(
             f"A preset's list of files must be of format {FORMAT}, with size "

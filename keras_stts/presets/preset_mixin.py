@@ -38,6 +38,21 @@ def resolve_preset(preset):
     )
 
 
+def base_of(preset):
+    """The handle or built-in name that a preset's weights come from, or `None`.
+
+    Args:
+        preset: Str, as `from_preset` takes it. A local directory is none
+            itself, but its list of files may tell what it was trained from.
+    """
+    preset = str(preset)
+    if preset in PRESETS and "://" in PRESETS[preset]["handle"]:
+        return PRESETS[preset]["handle"]
+    if preset in PRESETS or "://" in preset:
+        return preset
+    return preset_saving.listed(pathlib.Path(preset)).get("base")
+
+
 def preset_config(preset):
     """Arguments that a built-in preset has unless told otherwise."""
     return PRESETS.get(str(preset), {}).get("config", {})

@@ -74,7 +74,7 @@ def is_part(folder):
 
 
 @contextlib.contextmanager
-def replacing(folder, kind):
+def replacing(folder, kind, base=None):
     """Give a folder for the files of a preset, which then replace the old ones.
 
     Other files of the old preset are removed if they are of this kind; files
@@ -83,6 +83,7 @@ def replacing(folder, kind):
     Args:
         folder: Path of the preset, created if it is missing.
         kind: Key of `FILES`.
+        base: Optional str, the preset that a task was trained from.
 
     Raises:
         OSError: If it cannot be written, for example on a full disk. Then the
@@ -100,7 +101,7 @@ def replacing(folder, kind):
             try:
                 with safe_hdf5.guarded():
                     yield part
-                _complete(folder, part, kind)
+                _complete(folder, part, kind, base)
                 part.rename(folder / SAVED)
             finally:
                 shutil.rmtree(part, ignore_errors=True)
@@ -120,7 +121,7 @@ def _removed_if(is_new, folder):
         raise
 
 
-def _complete(folder, part, kind):
+def _complete(folder, part, kind, base):
     """Write the manifest, and the list of files to remove."""
     new = {name: part / name for name in _walk(part)}
     for name in new:
@@ -133,6 +134,7 @@ def _complete(folder, part, kind):
     if kind in WHOLE:
         old |= set(manifest["files"])
     else:
+        base = manifest.get("base")
         rest = {*manifest["files"], *_names(folder, FILES["task"])}
         for name in rest - old - set(new):
             path = folder / name
@@ -144,7 +146,7 @@ def _complete(folder, part, kind):
     if CARD in new:
         card = preset_manifest.sha256(new.pop(CARD))
     files = {name: preset_manifest.entry(path) for name, path in new.items()}
-    preset_manifest.write(part / MANIFEST, {**kept, **files}, card)
+    preset_manifest.write(part / MANIFEST, {**kept, **files}, card, base)
     for path in part.rglob("*"):
         disk.flush(path)
     disk.flush(part)
