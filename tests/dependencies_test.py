@@ -110,6 +110,13 @@ def test_no_index_is_named():
     assert not [p for p, text in texts.items() if AT_AN_INDEX.search(text)]
 
 
+def test_the_text_for_an_index():
+    """It begins as README.md does, and no link in it leads nowhere."""
+    text, readme = PROJECT["readme"]["text"], (ROOT / "README.md").read_text()
+    assert text.split("\n\n")[0].strip() == readme.split("\n\n")[1]
+    assert not re.findall(r"\]\((?!https://)", text)
+
+
 @pytest.mark.parametrize("extra", PROJECT["optional-dependencies"])
 def test_how_to_install(extra):
     assert f'".[{extra}]"' in how_to_install(extra)
