@@ -70,6 +70,7 @@ model.
 """
 NOT_STATED = "not stated"
 HUB = "https://huggingface.co/"
+HUB_ID = re.compile(r"[\w.-]+(/[\w.-]+)?", re.ASCII)
 # Of `huggingface_hub.ModelCardData`.
 FACTS = set(inspect.signature(ModelCardData).parameters)
 FACTS -= {"ignore_metadata_errors", "kwargs"}
@@ -102,7 +103,8 @@ def model_card(model, title, card=None):
         prune_ratio=model.backbone.prune_ratio,
         **_settings(model.backbone),
     )
-    data = ModelCardData(**facts)
+    ids = {name: _ids(facts.get(name)) for name in ("base_model", "datasets")}
+    data = ModelCardData(**{**facts, **ids})
     return ModelCard(f"---\n{data.to_yaml()}\n---\n\n{text}")
 
 
@@ -156,27 +158,31 @@ def _eval_result(result):
     )
 
 
+def _ids(names):
+    """What can be the id of a repository; the hub takes no other names."""
+    if isinstance(names, str):
+        return names if HUB_ID.fullmatch(names) else None
+    return [name for name in names or [] if HUB_ID.fullmatch(name)] or None
+
+
 def _listed(names, address=None):
     """Names as Markdown; those of a hub as links below its address."""
     names = [names] if isinstance(names, str) else names or [NOT_STATED]
     return ", ".join(
         f"[{name}]({address}{name})"
-        if address and re.fullmatch(r"[\w.-]+/[\w.-]+", name)
+        if address and "/" in name and HUB_ID.fullmatch(name)
         else name
         for name in names
     )
 
 
 def _results(results):
-    return (
-        NOT_STATED
-        if not results
-        else "<br>".join(
-            f"{each.dataset_name}: {each.metric_value} "
-            f"({each.metric_name or each.metric_type})"
-            for each in results
-        )
-    )
+    lines = [
+        f"{each.dataset_name}: {each.metric_value} "
+        f"({each.metric_name or each.metric_type})"
+        for each in results or []
+    ]
+    return "<br>".join(lines) or NOT_STATED
 
 
 def _settings(backbone):

@@ -78,6 +78,7 @@ def test_what_is_stated(model, tmp_path):
         "95% interval 60.0 to 65.0)"
     )
     assert card.data.base_model == "me/base"
+    assert card.data.datasets == ["me/clips"]  # The other is no id.
     assert card.data.license == "apache-2.0"
     assert card.data.language == "en"
     assert card.data.model_name == "mine"
