@@ -163,17 +163,20 @@ class Program:
         inside = n * inside * size
         gradients = self.gradients.get(name, 0)
         work = max(attention, n * (2 * width + gates * hidden) * size)
-        work += self._waiting(gradients) * n * (2 * hidden + 6 * width) * size
+        work += self._waiting(name) * n * (2 * hidden + 6 * width) * size
         if not self.config["rematerialize"]:
             return Stage(part, inside, forward, work, gradients)
         return Stage(part, n * width * size, forward, inside + work, gradients)
 
-    def _waiting(self, gradients):
-        """How many blocks' gradients are not yet products."""
+    def _waiting(self, name):
+        """How many blocks' gradients are not yet products, of all of a part."""
+        gradients = self.gradients.get(name, 0)
         cut = self.shared > self.split
         if not self.is_gpu or not cut or not gradients:
             return 0
-        return int(SUMMED // (gradients * self.shared))
+        # Gradients of single blocks have names of part and number.
+        blocks = sum(each[0] == name[0] for each in self.gradients)
+        return min(blocks, int(SUMMED // (gradients * self.shared)))
 
     def _scorer(self):
         """Blocks side by side, keys and values of all patches."""

@@ -280,6 +280,17 @@ def test_ways_out_help():
     assert same["weights"] == small["weights"]
 
 
+def test_no_more_gradients_wait_than_blocks_are_there():
+    settings = {"prune_ratio": 0.5, "batch_size": 8, "chips": 8}
+    by_data, by_weights = (
+        keras_stts.VideoVLM.memory_of(
+            "shapes_tiny", distribution=name, **settings
+        )
+        for name in ("data", "fsdp")
+    )
+    assert by_weights["activations"] < 2 * by_data["activations"]
+
+
 def test_chips():
     one = whole(batch_size=8, rematerialize=True)
     data, model, fsdp = (

@@ -1,0 +1,96 @@
+"""The notebooks of examples/notebooks: scripts in percent format, executed.
+
+    python -m tests.notebooks [names]
+
+runs the scripts as notebooks and writes what they show beside them.
+"""
+
+import os
+import pathlib
+import re
+import sys
+import tempfile
+
+import jupytext
+import nbclient
+import nbformat
+
+ROOT = pathlib.Path(__file__).parents[1]
+FOLDER = ROOT / "examples" / "notebooks"
+SECONDS = 1800  # For a cell.
+# What other libraries say of themselves as they are imported.
+NOISE = re.compile(r"absl::|oneDNN|cudart_stub|IProgress|import notebook_tqdm")
+
+
+def names():
+    return sorted(path.stem for path in FOLDER.glob("*.py"))
+
+
+def read(name):
+    """A script as a notebook that was not run."""
+    notebook = jupytext.read(FOLDER / f"{name}.py", fmt="py:percent")
+    kernel = {"display_name": "Python 3", "name": "python3"}
+    notebook.metadata = {"kernelspec": {**kernel, "language": "python"}}
+    for number, cell in enumerate(notebook.cells):
+        cell.id = f"cell-{number}"
+        cell.metadata = {}
+    return notebook
+
+
+def stored(name):
+    """The executed notebook that is beside its script."""
+    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+
+
+def execute(notebook, folder, **environment):
+    """Run a notebook in a folder, in a process of its own.
+
+    Raises:
+        nbclient.exceptions.CellExecutionError: if a cell raises.
+    """
+    paths = [str(ROOT), os.environ.get("PYTHONPATH", "")]
+    environment = {**os.environ, **environment}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
+    client = nbclient.NotebookClient(
+        notebook,
+        timeout=SECONDS,
+        kernel_name="python3",
+        resources={"metadata": {"path": str(folder)}},
+    )
+    client.execute(env=environment)
+    for cell in notebook.cells:
+        # Times of running would differ each time.
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = list(filter(None, map(_quiet, cell.outputs)))
+    return notebook
+
+
+def _quiet(output):
+    """An output without other libraries' noise, or None."""
+    if output.get("name") != "stderr":
+        return output
+    lines = output["text"].splitlines(keepends=True)
+    output["text"] = "".join(x for x in lines if not NOISE.search(x))
+    return output if output["text"].strip() else None
+
+
+def printed(notebook):
+    """All text that the cells of an executed notebook printed."""
+    outputs = [
+        output for cell in notebook.cells for output in cell.get("outputs", ())
+    ]
+    return "".join(each.get("text", "") for each in outputs)
+
+
+def main(chosen):
+    for name in chosen or names():
+        with tempfile.TemporaryDirectory() as folder:
+            notebook = execute(read(name), folder)
+        notebook.metadata.pop("language_info", None)
+        nbformat.write(notebook, FOLDER / f"{name}.ipynb")
+        print(name)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
