@@ -65,9 +65,11 @@ class Molmo2:
 
     preset = "shapes_tiny"
     frames_together = 1
-    # How to learn the language: shares of the blocks, learning rates, and
-    # shares of the steps. On few blocks, frame 0 and others, it begins sooner.
-    lessons = ((0.25, 2e-3, 0.8), (1.0, 1e-3, 0.2))
+    num_clips = 4000
+    # How to learn the language: shares of the blocks and of the clips, learning
+    # rates, and shares of the steps. On few blocks, frame 0 and others, it
+    # begins sooner.
+    lessons = ((0.25, 1.0, 2e-3, 0.8), (1.0, 1.0, 1e-3, 0.2))
     language_steps = 6000
     more = 0.8  # The other ratio that is tried, beside half.
     # No more than these questions and times need.
@@ -147,14 +149,17 @@ class Qwen3VL:
 
     preset = "shapes_tiny_qwen3vl"
     frames_together = 2
-    # What and when first, then where and which way, then how many.
+    num_clips = 8000
+    # What and when first, then where and which way, then how many. What half of
+    # the clips teach it learns by heart in the end, so it sees others, too.
     lessons = (
-        (0.5, 2e-3, 0.27),
-        (1.0, 1e-3, 0.06),
-        (0.5, 1e-3, 0.38),
-        (1.0, 1e-3, 0.29),
+        (0.5, 0.5, 2e-3, 0.21),
+        (1.0, 0.5, 1e-3, 0.05),
+        (0.5, 0.5, 1e-3, 0.29),
+        (1.0, 0.5, 1e-3, 0.23),
+        (1.0, 1.0, 1e-3, 0.22),
     )
-    language_steps = 10500
+    language_steps = 13500
     more = 0.3  # At 75% frame 0 alone is left, of four.
     tight = {"sequence_length": 16, "word_tokens": 2}
 

@@ -353,9 +353,9 @@ def train_language(family, model, data, features, steps):
     """Teach the language model on cached features: few blocks, then all."""
     balance(family, model, features[:64])
     model.backbone.vision_encoder.trainable = False
-    for i, (keep, rate, share) in enumerate(family.lessons):
+    for i, (keep, seen, rate, share) in enumerate(family.lessons):
         log(f"language model on {keep:.0%} of the blocks")
-        clips = Clips(data, 16, features, seed=i)
+        clips = Clips(data, 16, features[: int(len(features) * seen)], seed=i)
         train(Questions(model, keep), clips, rate, int(steps * share))
     model.backbone.vision_encoder.trainable = True
 
@@ -553,7 +553,7 @@ def main():
     families = shapes_models.FAMILIES
     parser.add_argument("--family", default="molmo2", choices=families)
     parser.add_argument("--folder", default="shapes_data", type=pathlib.Path)
-    parser.add_argument("--train", type=int, default=4000)
+    parser.add_argument("--train", type=int, help="clips, by family")
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--vision-steps", type=int, default=700)
     parser.add_argument("--language-steps", type=int, help="by family")
@@ -561,10 +561,11 @@ def main():
     parser.add_argument("--only", nargs="*", help="variants, by name")
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
-    data = shapes.load(args.folder, "train", args.train)
+    family = families[args.family]
+    num_clips = args.train or family.num_clips
+    data = shapes.load(args.folder, "train", num_clips)
     test = shapes.load(args.folder, "test", args.test)
     texts = sum(data["questions"] + data["answers"], [])
-    family = families[args.family]
     model = build_model(family, texts)
     data, test = encode(family, model, data), encode(family, model, test)
     log(f"{model.count_params():,} parameters")
