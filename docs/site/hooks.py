@@ -1,7 +1,8 @@
 """What the site adds to the pages in docs/, called by MkDocs as it builds.
 
 Pages link to files of the repository, which have an address on the site, too:
-Markdown files as pages, pictures and figures as they are, code as listings.
+Markdown files and notebooks as pages, pictures and figures as they are, code as
+listings.
 """
 
 import os
@@ -9,6 +10,7 @@ import pathlib
 import posixpath
 import re
 
+import nbconvert
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File
 
@@ -18,6 +20,7 @@ PAGES = {
     "CONTRIBUTING.md": "contributing.md",
     "examples/COMPARISON.md": "comparison.md",
 }
+NOTEBOOKS = "examples/notebooks/"
 SHOWN_AS_CODE = {".cff": "yaml", ".py": "python", ".toml": "toml"}
 LINK = re.compile(r"(\]\()([^)\s#:]+)(#[^)\s]*)?(?=\))")
 LISTING = """---
@@ -61,6 +64,8 @@ def address(path):
         return PAGES[path]
     if path.startswith("docs/"):
         return path.removeprefix("docs/")
+    if path.startswith(NOTEBOOKS) and path.endswith(".ipynb"):
+        return f"notebooks/{pathlib.PurePath(path).stem}.md"
     code = pathlib.PurePath(path).suffix in SHOWN_AS_CODE
     return f"files/{path}.md" if code else f"files/{path}"
 
@@ -75,6 +80,20 @@ def generated(path, config):
     code = (ROOT / path).read_text(encoding="utf-8").rstrip()
     text = LISTING.format(path=path, language=SHOWN_AS_CODE[suffix], code=code)
     return File.generated(config, address(path), content=text)
+
+
+def notebook(path, config):
+    """Pages of an executed notebook: its text and code, and its pictures."""
+    exporter = nbconvert.MarkdownExporter()
+    text, resources = exporter.from_filename(str(ROOT / path))
+    page = address(path)
+    folder = posixpath.dirname(page)
+    name = pathlib.PurePath(path).stem
+    for output, content in resources["outputs"].items():
+        text = text.replace(f"({output})", f"({name}_{output})")
+        where = posixpath.join(folder, f"{name}_{output}")
+        yield File.generated(config, where, content=content)
+    yield File.generated(config, page, content=text)
 
 
 def on_config(config):
@@ -98,10 +117,14 @@ def on_files(files, config):
         files.append(
             File.generated(config, page, abs_src_path=str(ROOT / path))
         )
+    for path in sorted((ROOT / NOTEBOOKS).glob("*.ipynb")):
+        for file in notebook(path.relative_to(ROOT).as_posix(), config):
+            files.append(file)
     wanted = set()
     for file in files.documentation_pages():
         wanted |= set(linked(file.content_string, source_of(file.src_uri)))
-    for path in sorted(wanted - set(PAGES)):
+    shown = {path for path in wanted if path.endswith(".ipynb")}
+    for path in sorted(wanted - set(PAGES) - shown):
         files.append(generated(path, config))
     return files
 

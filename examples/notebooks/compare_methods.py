@@ -33,10 +33,10 @@ print("computes on:", keras.ops.zeros(1).device)
 # %% [markdown]
 # ## Your model, your questions
 #
-# Attach a checkpoint as `my-model` (Molmo2's, Qwen3-VL's or a preset) and a data
-# set `my-questions` with `questions.csv`: columns `video`, `prompt`, `response`
-# and, if they are multiple choice, `choices`. A benchmark's name and folder will
-# do, too: `keras_stts.evaluate(model, "tempcompass", "/kaggle/input/...")`.
+# Attach a checkpoint as `my-model` (Molmo2's, Qwen3-VL's or a preset) and a
+# data set `my-questions` with `questions.csv`: columns `video`, `prompt`,
+# `response` and, if they are multiple choice, `choices`. A benchmark's name and
+# folder will do, too: `evaluate(model, "tempcompass", "/kaggle/input/...")`.
 
 # %%
 PRESET, QUESTIONS = "shapes_tiny", "shapes"
@@ -115,8 +115,8 @@ for method, pruning in METHODS.items():
 print(keras_stts.evaluation.table(results))
 
 # %% [markdown]
-# Accuracy against the operations of a prefill. A line for each method: the label
-# without its ratio.
+# Accuracy against the operations of a prefill. A line for each method: the
+# label without its ratio.
 
 # %%
 lines = [
@@ -151,4 +151,4 @@ keras_stts.visualize.plot_comparison(
 # ## So
 #
 # Train the method that you choose at the ratio that you choose, and ask again:
-# after 200 steps of training the order is another one (`examples/COMPARISON.md`).
+# after 200 steps the order is another one (`examples/COMPARISON.md`).

@@ -4,8 +4,8 @@
 # One argument spreads a model over all devices that JAX sees: training, answers
 # and files are those of one device. On Kaggle choose the accelerator TPU v5e-8.
 #
-# Run here: JAX on eight fake devices of two CPU cores, about MINUTES minutes, so
-# times say nothing. Not run on TPU chips; what their compiler plans for
+# Run here: JAX on eight fake devices of two CPU cores, about MINUTES minutes,
+# so times say nothing. Not run on TPU chips; what their compiler plans for
 # Molmo2-4B is in `docs/accelerators.md`.
 
 # %%
@@ -35,10 +35,10 @@ print(len(jax.devices()), "devices:", jax.devices()[0].device_kind)
 # %% [markdown]
 # ## Does it fit
 #
-# Counted from sizes before anything is loaded: the memory of each of eight chips
-# that train all weights of Molmo2-4B's size, a video a chip, half pruned. A v5e
-# has 15.75 GiB. For a published checkpoint name it here (`"qwen3_vl_2b"`,
-# `"hf://..."`) instead of the small one.
+# Counted from sizes before anything is loaded: the memory of each of eight
+# chips that train all weights, a video a chip, half pruned. A v5e has 15.75
+# GiB. Name your own checkpoint here (`"qwen3_vl_2b"`, `"hf://..."`, a
+# directory) instead of the small one.
 
 # %%
 PRESET = "shapes_tiny"
@@ -66,7 +66,7 @@ model = keras_stts.VideoVLM.from_preset(
 model.compile(sampler="greedy")
 kernel = model.backbone.transformer_layers[0].trainable_variables[1]
 print(kernel.path, kernel.shape)
-jax.debug.visualize_array_sharding(kernel.value)
+print(kernel.value.sharding.spec, "of", kernel.value.sharding.mesh.shape)
 
 # %% [markdown]
 # ## Train

@@ -36,8 +36,8 @@ print("computes on:", keras.ops.zeros(1).device)
 # ## A folder and two tables
 #
 # Attach yours as a data set called `my-clips`: `train.csv` and `validation.csv`
-# with the columns `video` (a path in the folder), `prompt` and `response`. JSONL,
-# Parquet and TFRecord are read as well.
+# with the columns `video` (a path in the folder), `prompt` and `response`.
+# JSONL, Parquet and TFRecord are read as well.
 #
 # Without one, clips are rendered: in each a shape moves and others flash. The
 # new question is which colour moves. Two of the videos are damaged, as some of
