@@ -6,13 +6,18 @@ writes them into docs/pictures/.
 """
 
 import pathlib
+import tempfile
+import warnings
 
+import keras
 import numpy as np
 
 import keras_stts
 from keras_stts.pictures.drawing import GREY
 from keras_stts.pictures.drawing import INK
+from keras_stts.pictures.drawing import lines
 from keras_stts.pictures.drawing import new_figure
+from keras_stts.pictures.drawing import plain
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "pictures"
 BLUE, ORANGE, GREEN, PURPLE = "#0072b2", "#d55e00", "#009e73", "#cc79a7"
@@ -192,12 +197,74 @@ def packing():
     save(figure, "packing")
 
 
+class Losses(keras.callbacks.Callback):
+    """The auxiliary loss of each step; `fit` shows the mean of an epoch."""
+
+    def __init__(self):
+        super().__init__()
+        self.means, self.values = [], []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.means = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.means.append((batch + 1) * logs["aux_loss"])
+        before = self.means[-2] if batch else 0.0
+        self.values.append(self.means[-1] - before)
+
+
+def scorer_from_nothing(folder, clips, rate):
+    """The auxiliary loss of each step, and what is kept afterwards."""
+    keras.utils.set_random_seed(0)
+    settings = {"prune_ratio": 0.5, "trainable_parts": ["scorer"]}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The scorer is untrained: so it is.
+        model = keras_stts.VideoVLM.from_preset(
+            folder, pruning="stts", **settings
+        )
+    model.compile(optimizer=keras.optimizers.AdamW(rate, beta_2=0.95))
+    losses = Losses()
+    data = {
+        "videos": [clip.frames for clip in clips],
+        "prompts": [clip.questions[0]["question"] for clip in clips],
+        "responses": [clip.questions[0]["answer"] for clip in clips],
+    }
+    model.fit(data, batch_size=8, epochs=8, callbacks=[losses], verbose=0)
+    test = keras_stts.datasets.shapes.render("test", 0)
+    return losses.values, model.kept_blocks(test.frames)
+
+
+def scorer_that_learns():
+    """A scorer that learns, and one whose rate is too high."""
+    clips = [keras_stts.datasets.shapes.render("train", i) for i in range(160)]
+    with tempfile.TemporaryDirectory() as folder:
+        load(pruning=None).save_to_preset(folder)
+        runs = {
+            f"rate {rate:g}: {what}": scorer_from_nothing(folder, clips, rate)
+            for rate, what in ((1e-3, "learns"), (0.3, "has died"))
+        }
+    figure = new_figure((9, 3.6))
+    axis = figure.subplots()
+    for (name, (losses, _)), style in zip(runs.items(), lines()):
+        axis.plot(losses, label=name, linewidth=2.5, **{**style, "marker": ""})
+    plain(axis, "step of 8 videos", "aux_loss")
+    axis.set_ylim(0, None)
+    axis.legend(frameon=False)
+    save(figure, "aux_loss")
+    frames = keras_stts.datasets.shapes.render("test", 0).frames
+    figure = keras_stts.visualize.plot_comparison(
+        frames, {name: kept["kept"] for name, (_, kept) in runs.items()}
+    )
+    save(figure, "scorers", dpi=64)
+
+
 def main():
     kept_of_a_clip()
     blocks_of_a_frame()
     budgets()
     places()
     packing()
+    scorer_that_learns()
 
 
 if __name__ == "__main__":

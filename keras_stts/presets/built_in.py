@@ -45,6 +45,17 @@ PRESETS = {
         },
         "handle": "assets/shapes_tiny",
     },
+    "shapes_tiny_qwen3vl": {
+        "metadata": {
+            "description": (
+                "A tiny video language model of Qwen3-VL's architecture, for "
+                "frames of any size, trained on `keras_stts.datasets.shapes`. "
+                "Ships with the package."
+            ),
+            "params": 1116881,
+        },
+        "handle": "assets/shapes_tiny_qwen3vl",
+    },
     "molmo2_4b": {
         "metadata": {
             "description": (
