@@ -71,6 +71,7 @@ class Molmo2:
     # begins sooner.
     lessons = ((0.25, 1.0, 2e-3, 0.8), (1.0, 1.0, 1e-3, 0.2))
     language_steps = 6000
+    tune_steps = 400
     more = 0.8  # The other ratio that is tried, beside half.
     # No more than these questions and times need.
     tight = {"sequence_length": 16, "time_tokens": 5}
@@ -160,6 +161,7 @@ class Qwen3VL:
         (1.0, 1.0, 1e-3, 0.22),
     )
     language_steps = 13500
+    tune_steps = 800
     more = 0.3  # At 75% frame 0 alone is left, of four.
     tight = {"sequence_length": 16, "word_tokens": 2}
 

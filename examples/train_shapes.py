@@ -557,12 +557,13 @@ def main():
     parser.add_argument("--test", type=int, default=1000)
     parser.add_argument("--vision-steps", type=int, default=700)
     parser.add_argument("--language-steps", type=int, help="by family")
-    parser.add_argument("--tune-steps", type=int, default=400)
+    parser.add_argument("--tune-steps", type=int, help="by family")
     parser.add_argument("--only", nargs="*", help="variants, by name")
     args = parser.parse_args()
     keras.utils.set_random_seed(0)
     family = families[args.family]
     num_clips = args.train or family.num_clips
+    tune_steps = args.tune_steps or family.tune_steps
     data = shapes.load(args.folder, "train", num_clips)
     test = shapes.load(args.folder, "test", args.test)
     texts = sum(data["questions"] + data["answers"], [])
@@ -588,11 +589,11 @@ def main():
     describe("text only", text_only(data, test), test)
     tuned, settings = {}, variants(family.more)
     for name in args.only or settings:
-        tuned[name] = variant(model, falling(args.tune_steps), **settings[name])
-        fine_tune(tuned[name], Clips(data, 8), args.tune_steps)
+        tuned[name] = variant(model, falling(tune_steps), **settings[name])
+        fine_tune(tuned[name], Clips(data, 8), tune_steps)
         describe(name, evaluate(tuned[name], test), test)
 
-    steps = 3 * args.tune_steps // 4
+    steps = 3 * tune_steps // 4
     ratios = (0.0, 0.5, family.more)
     model = fine_tune_ratios(tuned[HALF], data, ratios, steps)
     for ratio in ratios:
