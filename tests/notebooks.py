@@ -19,7 +19,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "notebooks"
 SECONDS = 1800  # For a cell.
 # What other libraries say of themselves as they are imported.
-NOISE = re.compile(r"absl::|oneDNN|cudart_stub|IProgress|import notebook_tqdm")
+NOISE = re.compile(r"absl::|oneDNN|cudart_stub|IProgress|notebook_tqdm")
 
 
 def names():
@@ -55,6 +55,7 @@ def execute(notebook, folder, **environment):
         notebook,
         timeout=SECONDS,
         kernel_name="python3",
+        coalesce_streams=True,
         resources={"metadata": {"path": str(folder)}},
     )
     client.execute(env=environment)
