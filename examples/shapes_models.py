@@ -73,6 +73,8 @@ class Molmo2:
     language_steps = 6000
     tune_steps = 400
     more = 0.8  # The other ratio that is tried, beside half.
+    # Ratios of one model for all, which take turns, and the steps of each.
+    ratios, ratio_steps = (0.0, 0.5, 0.8), 300
     # No more than these questions and times need.
     tight = {"sequence_length": 16, "time_tokens": 5}
 
@@ -163,6 +165,7 @@ class Qwen3VL:
     language_steps = 13500
     tune_steps = 800
     more = 0.3  # At 75% frame 0 alone is left, of four.
+    ratios, ratio_steps = (0.0, 0.5, 0.3, 0.5), 200
     tight = {"sequence_length": 16, "word_tokens": 2}
 
     @staticmethod

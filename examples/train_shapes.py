@@ -593,10 +593,9 @@ def main():
         fine_tune(tuned[name], Clips(data, 8), tune_steps)
         describe(name, evaluate(tuned[name], test), test)
 
-    steps = 3 * tune_steps // 4
-    ratios = (0.0, 0.5, family.more)
+    ratios, steps = family.ratios, family.ratio_steps
     model = fine_tune_ratios(tuned[HALF], data, ratios, steps)
-    for ratio in ratios:
+    for ratio in sorted(set(ratios)):
         right = evaluate(variant(model, prune_ratio=ratio), test)
         describe(f"one model for all, at {ratio:.0%}", right, test)
     family.widen(model.preprocessor)

@@ -52,10 +52,9 @@ else:
 # %% [markdown]
 # ## Methods and ratios
 #
-# A method is a name, or an object with settings of its own. `"stts"` needs a
-# trained scorer, which this model has; the others take the weights as they are.
-# FastV prunes inside the language model; this one has only three layers, so its
-# layer is told.
+# `"stts"` needs a trained scorer, which this model has; the others take the
+# weights as they are. FastV prunes inside the language model, from a layer on:
+# this model has only three.
 
 # %%
 METHODS = {
@@ -64,18 +63,20 @@ METHODS = {
     "EVS": "evs",
     "VidCom2": "vidcom2",
     "ToMe": "tome",
-    "FastV": keras_stts.pruning.FastV(layer=1),
+    "FastV": keras_stts.pruning.FastV,
     "random": "random",
 }
-RATIOS = (0.5,) if SMALL else (0.3, 0.5, 0.8)
+RATIOS = (0.3, 0.5, 0.8)
 if SMALL:
-    METHODS = {name: METHODS[name] for name in ("STTS", "random")}
+    RATIOS = (0.5,)
+    METHODS = {name: METHODS[name] for name in ("STTS", "FastV", "random")}
 
 
-def load(pruning, ratio):
-    model = keras_stts.VideoVLM.from_preset(
-        PRESET, pruning=pruning, prune_ratio=ratio
-    )
+def load(name, ratio):
+    settings = {"pruning": METHODS[name], "prune_ratio": ratio}
+    if name == "FastV":
+        settings = {"pruning": METHODS[name](ratio=ratio, layer=1)}
+    model = keras_stts.VideoVLM.from_preset(PRESET, **settings)
     model.compile(sampler="greedy")
     return model
 
@@ -103,10 +104,10 @@ def ask(name, model):
     return {**result, "label": name}
 
 
-results = [ask("whole", load("stts", 0.0))]
-for method, pruning in METHODS.items():
+results = [ask("whole", load("STTS", 0.0))]
+for method in METHODS:
     for ratio in RATIOS:
-        results.append(ask(f"{method} {ratio:.0%}", load(pruning, ratio)))
+        results.append(ask(f"{method} {ratio:.0%}", load(method, ratio)))
 
 # %% [markdown]
 # 95% intervals follow; they take into account that questions share videos.
@@ -135,7 +136,7 @@ keras_stts.evaluation.plots.plot_accuracy(
 # %%
 video = sorted(FOLDER.rglob("*.mp4"))[0]
 kept = {
-    name: load(METHODS[name], 0.5).kept_blocks(video)
+    name: load(name, 0.5).kept_blocks(video)
     for name in METHODS
     if name not in ("FastV", "ToMe")  # The one sees the question, one merges.
 }

@@ -78,7 +78,7 @@ print(
 # answers reaches the scorer through the attention bias: both matter.
 
 # %%
-rows = shapes.generate("clips", "train", 4 if SMALL else 300)
+rows = shapes.generate("clips", "train", 4 if SMALL else 100)
 test = shapes.generate("clips", "test", 2 if SMALL else 40)
 
 
@@ -129,7 +129,7 @@ before = model.kept_blocks(video)
 # ## Train the scorer
 
 # %%
-epochs = 1 if SMALL else 3
+epochs = 1 if SMALL else 4
 history = model.fit(
     columns(rows, "responses"), batch_size=16, epochs=epochs, verbose=2
 ).history
