@@ -23,7 +23,18 @@ test clips, % with 95% intervals:
     one model for all, at 50%           98.7 ± 0.3
     one model for all, at 80%           78.4 ± 1.1
 
-`--family qwen3_vl` trains a model of Qwen3-VL's architecture.
+`--family qwen3_vl` trains `shapes_tiny_qwen3vl`, a model of Qwen3-VL's
+architecture with 1.1 million parameters, on 8,000 clips:
+
+    text only                           22.8 ± 0.9
+    unpruned                            98.6 ± 0.3
+    STTS 50%                            97.9 ± 0.4
+    one model for all, at 0%            98.1 ± 0.3
+    one model for all, at 30%           98.4 ± 0.3
+    one model for all, at 50%           98.5 ± 0.3
+
+Its lessons were run one at a time, each from the weights of the one before.
+"unpruned" took 400 steps here, half of those of "STTS 50%".
 """
 
 import argparse

@@ -1,8 +1,9 @@
 """The notebooks of examples/notebooks: scripts in percent format, executed.
 
-    python -m tests.notebooks [names]
+    python -m tests.notebooks [--text] [names]
 
-runs the scripts as notebooks and writes what they show beside them.
+runs the scripts as notebooks and writes what they show beside them. `--text`
+only takes over their words, where no code has changed.
 """
 
 import os
@@ -39,7 +40,8 @@ def read(name):
 
 def stored(name):
     """The executed notebook that is beside its script."""
-    return nbformat.read(FOLDER / f"{name}.ipynb", as_version=4)
+    text = (FOLDER / f"{name}.ipynb").read_text(encoding="utf-8")
+    return nbformat.reads(text, as_version=4)
 
 
 def execute(notebook, folder, **environment):
@@ -84,14 +86,29 @@ def printed(notebook):
     return "".join(each.get("text", "") for each in outputs)
 
 
-def main(chosen):
+def with_new_words(name):
+    """The stored notebook with the words of its script."""
+    notebook, script = stored(name), read(name)
+    for cell, new in zip(notebook.cells, script.cells, strict=True):
+        if cell.cell_type == "code" and cell.source != new.source:
+            raise ValueError(f"Code of {name} has changed: run it.")
+        cell.source = new.source
+    return notebook
+
+
+def main(*chosen):
+    only_text = "--text" in chosen
+    chosen = [name for name in chosen if name != "--text"]
     for name in chosen or names():
-        with tempfile.TemporaryDirectory() as folder:
-            notebook = execute(read(name), folder)
+        if only_text:
+            notebook = with_new_words(name)
+        else:
+            with tempfile.TemporaryDirectory() as folder:
+                notebook = execute(read(name), folder)
         notebook.metadata.pop("language_info", None)
         nbformat.write(notebook, FOLDER / f"{name}.ipynb")
         print(name)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main(*sys.argv[1:])

@@ -5,7 +5,7 @@
 # matter, and whether places do. So ask your own questions with several methods
 # and ratios, with the same weights, and look at answers, times and pictures.
 #
-# Run here: two CPU cores, JAX, about MINUTES minutes, with the small model that
+# Run here: two CPU cores, JAX, ten minutes, with the small model that
 # comes with the package. On Kaggle choose any accelerator, or none.
 
 # %%
@@ -110,10 +110,14 @@ for method in METHODS:
         results.append(ask(f"{method} {ratio:.0%}", load(method, ratio)))
 
 # %% [markdown]
-# 95% intervals follow; they take into account that questions share videos.
+# At one ratio, with 95% intervals, which take into account that questions share
+# videos.
 
 # %%
-print(keras_stts.evaluation.table(results))
+names = ["whole", *(f"{method} 50%" for method in METHODS)]
+at_half = [each for each in results if each["label"] in names]
+for some in (at_half[:4], at_half[4:]):
+    print(keras_stts.evaluation.table(some), "\n")
 
 # %% [markdown]
 # Accuracy against the operations of a prefill. A line for each method: the

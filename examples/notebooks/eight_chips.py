@@ -4,7 +4,7 @@
 # One argument spreads a model over all devices that JAX sees: training, answers
 # and files are those of one device. On Kaggle choose the accelerator TPU v5e-8.
 #
-# Run here: JAX on eight fake devices of two CPU cores, about MINUTES minutes,
+# Run here: JAX on eight fake devices of two CPU cores, about four minutes,
 # so times say nothing. Not run on TPU chips; what their compiler plans for
 # Molmo2-4B is in `docs/accelerators.md`.
 

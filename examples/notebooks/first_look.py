@@ -6,8 +6,8 @@
 # asks a small model that comes with the package, shows which blocks of the
 # frames it kept, and what that saves.
 #
-# Run here: two CPU cores, JAX, a minute. On Kaggle choose any accelerator, or
-# none.
+# Run here: two CPU cores, JAX, two minutes. On Kaggle choose any accelerator,
+# or none.
 
 # %%
 import os

@@ -5,7 +5,7 @@
 # it, train on it with `model.fit`, ask. `shapes_tiny`, which comes with the
 # package, knows five kinds of questions. The lesson is a sixth.
 #
-# Run here: two CPU cores, JAX, about six minutes. On Kaggle choose any
+# Run here: two CPU cores, JAX, about three minutes. On Kaggle choose any
 # accelerator, or none.
 
 # %%

@@ -56,6 +56,7 @@ if not os.path.exists(CHECKPOINT):
     model = keras_stts.VideoVLM.from_preset("shapes_tiny_qwen3vl", pruning=None)
     model.export_to_transformers(CHECKPOINT)
 print(sorted(os.listdir(CHECKPOINT)))
+STTS = {"pruning": "stts", "prune_ratio": 0.5}
 
 # %% [markdown]
 # ## Does it fit
@@ -66,7 +67,7 @@ print(sorted(os.listdir(CHECKPOINT)))
 # %%
 print(
     keras_stts.VideoVLM.memory_of(
-        CHECKPOINT, prune_ratio=0.5, trainable=["scorer"], **SETTINGS
+        CHECKPOINT, trainable=["scorer"], **STTS, **SETTINGS
     )
 )
 
@@ -120,7 +121,7 @@ right = {
         load(pruning="frame_similarity", prune_ratio=0.5)
     ),
 }
-model = load(prune_ratio=0.5, trainable_parts=["scorer"])
+model = load(trainable_parts=["scorer"], **STTS)
 right["untrained scorer, half"] = accuracy(model)
 video = test[0]["video"]
 before = model.kept_blocks(video)

@@ -30,7 +30,7 @@ COSTS = {
         lambda result: result["prefill_seconds"] + result["decode_seconds"],
     ),
     "flops": (
-        "floating point operations of the prefill, per question",
+        "billions of operations of the prefill, per question",
         lambda result: result["flops"],
     ),
 }
@@ -66,6 +66,7 @@ def plot_accuracy(results, cost="tokens", title=None):
         title = names.title(results, "Accuracy on", "Accuracy and its cost")
     figure, axis = _page(title, name, "right answers, % (95% interval)")
     found = _series(results)
+    counts = {result["num_frames"] for result in results}
     for style, (series, points) in zip(drawing.lines(), found.items()):
         points = sorted(points, key=value)
         x = [value(result) for result in points]
@@ -74,12 +75,15 @@ def plot_accuracy(results, cost="tokens", title=None):
         style = dict(**style, capsize=4, linewidth=2, markersize=7)
         axis.errorbar(x, y, np.abs(ends - y), label=series, **style)
         for place, frames in _places(points, x, y).items():
-            _mark(axis, frames, place, style["color"])
+            if len(counts) > 1:
+                _mark(axis, frames, place, style["color"])
     axis.set_xscale("log")
     axis.margins(x=0.18, y=0.12)
-    _plain_ticks(axis)
+    _plain_ticks(axis, unit=1e9 if cost == "flops" else 1)
     _within_percents(axis)
-    _legend(figure, title="numbers beside marks: frames of the video")
+    one, *more = counts
+    marks = "numbers beside marks: frames of the video"
+    _legend(figure, title=marks if more else f"frames of the video: {one}")
     return figure
 
 
@@ -219,9 +223,15 @@ def _mark(axis, text, place, color):
     axis.annotate(text, place, **offset, **style)
 
 
-def _plain_ticks(axis):
+def _plain_ticks(axis, unit):
     """Write numbers at a logarithmic axis, even if it spans little."""
     ticker = drawing.import_matplotlib().ticker
-    axis.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axis.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    low, high = axis.get_xlim()
+    locator = ticker.LogLocator(subs=(1, 2, 5))
+    if high < 5 * low:
+        locator = ticker.MaxNLocator(5)
+    axis.xaxis.set_major_locator(locator)
+    axis.xaxis.set_major_formatter(
+        ticker.FuncFormatter(lambda x, _: f"{x / unit:g}")
+    )
     axis.xaxis.set_minor_locator(ticker.NullLocator())

@@ -79,6 +79,9 @@ def of_preset(preset, optimizer=None, **kwargs):
         for name, x in changed.items()
         if x is not None or name in sizes.DOORS
     }
+    if "pruning" in changed and kwargs.get("prune_ratio") is not None:
+        # A method of a preset that prunes nothing is told how much.
+        changed["prune_ratio"] = kwargs["prune_ratio"]
     slots = count_slots(SLOTS if optimizer is None else optimizer)
     if kwargs.get("text_length") is None:
         kwargs["text_length"] = TEXT_LENGTH

@@ -112,6 +112,24 @@ def test_accuracy_against_cost(cost, wanted):
     assert save(figure)[:4] == b"\x89PNG"
 
 
+def test_one_number_of_frames_and_a_narrow_range():
+    pytest.importorskip("matplotlib")
+    results = [result(), result(ratio=0.0) | {"flops": 2.2e12}]
+    figure = plots.plot_accuracy(results, "flops")
+    (axis,) = figure.axes
+    assert not axis.texts
+    assert figure.legends[0].get_title().get_text() == "frames of the video: 64"
+    save(figure)
+    low, high = axis.get_xlim()
+    shown = [
+        text.get_text()
+        for place, text in zip(axis.get_xticks(), axis.get_xticklabels())
+        if low < place < high
+    ]
+    assert len(shown) > 2
+    assert all(1900 < float(text) < 2300 for text in shown)
+
+
 def test_kept_by_row_and_over_time():
     pytest.importorskip("matplotlib")
     results = [result(), result(ratio=0.0), result("mlvu")]

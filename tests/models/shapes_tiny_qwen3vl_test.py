@@ -1,8 +1,11 @@
 """The second preset of the package: Qwen3-VL's architecture."""
 
+import os
+
 import numpy as np
 import pytest
 
+import keras_stts
 from keras_stts import VideoVLM
 from keras_stts.datasets import shapes
 
@@ -47,6 +50,21 @@ def test_what_pruning_keeps(clips):
         kept += (found["kept"] & informative).sum()
         shown += informative.sum()
     assert kept > 0.9 * shown
+
+
+def test_evaluate_and_pictures(clips):
+    folder = os.path.dirname(os.path.dirname(clips[0]["video"]))
+    model = load(prune_ratio=0.5)
+    result = keras_stts.evaluate(
+        model, "shapes", folder, limit=16, progress=False
+    )
+    assert result["accuracy"] > 0.8 and result["vision_tokens"] == 32
+    found = model.kept_blocks(clips[0]["video"])
+    figure = keras_stts.visualize.plot_kept(
+        found["frames"], found["kept"], found["scores"], grid=found["grid"]
+    )
+    # Frames and scores.
+    assert sum(len(axis.images) > 0 for axis in figure.axes) >= 16
 
 
 def test_videos_of_other_sizes():
