@@ -280,6 +280,16 @@ def test_ways_out_help():
     assert same["weights"] == small["weights"]
 
 
+def test_a_method_is_told_with_its_ratio():
+    """Of a preset that prunes nothing, too."""
+    config = keras_stts.VideoVLM.from_preset(
+        "shapes_tiny", load_weights=False, prune_ratio=0
+    ).backbone.get_config()
+    settings = {"pruning": "evs", "prune_ratio": 0.5}
+    found = keras_stts.VideoVLM.memory_of(config, **settings)
+    assert found == keras_stts.VideoVLM.memory_of("shapes_tiny", **settings)
+
+
 def test_no_more_gradients_wait_than_blocks_are_there():
     settings = {"prune_ratio": 0.5, "batch_size": 8, "chips": 8}
     by_data, by_weights = (
