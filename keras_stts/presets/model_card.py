@@ -32,7 +32,7 @@ TEMPLATE = """\
 # {title}
 
 A video language model of {params:,} parameters, made with keras_stts
-{version}. What prunes its vision tokens is {method}.
+{version}. {methods}
 
 | | |
 |---|---|
@@ -188,7 +188,7 @@ def _results(results):
 def _settings(backbone):
     """Fields of `TEMPLATE` about pruning."""
     values = sizes.of_backbone(backbone)
-    values["pruning"] = method = serialize(backbone.pruning)
+    values["pruning"] = serialize(backbone.pruning)
     rows = [
         f"| `{name}` | `{values[name]!r}` | {meaning} |"
         for name, meaning in SETTINGS.items()
@@ -199,12 +199,24 @@ def _settings(backbone):
         kept=backbone.num_kept_blocks,
         blocks=backbone.num_blocks * num_frames,
     )
-    name = method if isinstance(method, str) else method["class_name"]
     return {
-        "method": f"`{name}`",
+        "methods": _methods(backbone),
         "rows": "\n".join(rows),
         "tokens": tokens or "",
     }
+
+
+def _methods(backbone):
+    """A sentence of what prunes."""
+    methods = map(serialize, (backbone.pruning, backbone.language_pruning))
+    names = [
+        f"`{name if isinstance(name, str) else name['class_name']}`"
+        for name in methods
+        if name is not None
+    ]
+    if not names:
+        return "Nothing prunes its vision tokens."
+    return f"What prunes its vision tokens is {' and '.join(names)}."
 
 
 def write_model_card(model, part, folder, card=None):

@@ -57,6 +57,28 @@ def test_what_is_not_known_is_not_stated(model, tmp_path):
     assert __version__ in card.text
 
 
+@pytest.mark.parametrize(
+    ("pruning", "words"),
+    [
+        (None, "Nothing prunes its vision tokens."),
+        ("evs", "What prunes its vision tokens is `evs`."),
+        (
+            ["stts", keras_stts.pruning.FastV(layer=1)],
+            "What prunes its vision tokens is `stts` and `FastV`.",
+        ),
+        (
+            keras_stts.pruning.FastV(layer=1),
+            "What prunes its vision tokens is `FastV`.",
+        ),
+    ],
+)
+def test_what_prunes(tmp_path, pruning, words):
+    model = VideoVLM.from_preset("shapes_tiny", pruning=pruning)
+    card, _ = saved(model, tmp_path / "mine")
+    assert words in card.text.replace("\n", " ")
+    VideoVLM.from_preset(str(tmp_path / "mine"))
+
+
 def test_what_is_stated(model, tmp_path):
     card, facts = saved(
         model,
