@@ -27,6 +27,20 @@ def weights_to_be_loaded(loaded):
         _loading.reset(token)
 
 
+def built_empty():
+    """Whether layers start with uninitialized weights just now."""
+    return _loading.get()
+
+
+def draw_kernels(variables):
+    """Random weights of a scorer that was built empty, and no file has."""
+    with weights_to_be_loaded(False):
+        initializer = scorer_initializer()
+    for variable in variables:
+        if variable.name == "kernel":
+            variable.assign(initializer(variable.shape, variable.dtype))
+
+
 def host_array(shape, dtype):
     """An array that takes no memory until it is written, for `assign`.
 

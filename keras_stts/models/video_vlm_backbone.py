@@ -1,6 +1,7 @@
 import keras
 import keras_hub
 
+from keras_stts.layers import initializers
 from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import check_backbone
 from keras_stts.models.backbone_checks import check_arguments
@@ -14,6 +15,7 @@ from keras_stts.presets import keras_format
 from keras_stts.presets import migration
 from keras_stts.presets.configs import check as check_config
 from keras_stts.presets.preset_mixin import PresetMixin
+from keras_stts.pruning import STTS
 from keras_stts.pruning import configs_of
 from keras_stts.pruning import split
 from keras_stts.training import layouts
@@ -300,6 +302,9 @@ class VideoVLMBackbone(Encoding, Facts, PresetMixin, keras_hub.models.Backbone):
             kwargs["objects_to_skip"] = skip or None
             if not migration.load_weights(self, filepath, **kwargs):
                 super().load_weights(filepath, **kwargs)
+        for method in untrained:
+            if initializers.built_empty() and isinstance(method, STTS):
+                initializers.draw_kernels(method.scorer.weights)
 
     @classmethod
     def from_config(cls, config):

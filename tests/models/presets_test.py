@@ -8,6 +8,7 @@ import h5py
 import huggingface_hub
 import keras
 import keras_hub
+import numpy as np
 import pytest
 from huggingface_hub import constants
 from keras import ops
@@ -18,6 +19,7 @@ from keras_stts import pruning
 from keras_stts.presets import files as preset_files
 from keras_stts.presets.built_in import PRESETS
 from keras_stts.presets.preset_mixin import resolve_preset
+from tests.harness import to_numpy
 from tests.models import tiny
 
 pytestmark = pytest.mark.filterwarnings("error::UserWarning")
@@ -345,3 +347,19 @@ def test_what_ships_is_listed():
     paths = pathlib.Path(folder).rglob("*")
     names = {p.relative_to(folder).as_posix() for p in paths if p.is_file()}
     assert names == set(files) | {"preset_manifest.json"}
+
+
+@pytest.mark.parametrize("pruning", [None, "evs"])
+def test_a_scorer_that_a_preset_lacks_starts_random(tmp_path, pruning):
+    """Of zeros it would never learn."""
+    model = VideoVLM.from_preset("shapes_tiny", pruning=pruning)
+    model.save_to_preset(str(tmp_path))
+    again = VideoVLM.from_preset(str(tmp_path), pruning="stts", prune_ratio=0.5)
+    weights = again.backbone.pruning.scorer.weights
+    kernels = [to_numpy(x) for x in weights if x.name == "kernel"]
+    assert kernels and all(kernel.std() > 0.01 for kernel in kernels)
+    # Into a model that has a scorer, which stays.
+    again.backbone.load_weights(str(tmp_path / "model.weights.h5"))
+    kept = [to_numpy(x) for x in weights if x.name == "kernel"]
+    for before, after in zip(kernels, kept):
+        np.testing.assert_array_equal(before, after)

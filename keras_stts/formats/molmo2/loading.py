@@ -16,7 +16,7 @@ from keras_stts.formats.molmo2.weights import SCORER
 from keras_stts.formats.molmo2.weights import backbone_table
 from keras_stts.formats.molmo2.weights import head_table
 from keras_stts.formats.molmo2.weights import transformers_names
-from keras_stts.layers.initializers import scorer_initializer
+from keras_stts.layers.initializers import draw_kernels
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import check_backbone
@@ -133,7 +133,7 @@ def load_backbone(preset, *, load_weights=True, cls=VideoVLMBackbone, **kwargs):
     if not checkpoint.has(SCORER):
         missing = [keys for keys in table if keys[0].startswith(SCORER)]
         for keys in missing:
-            _draw(table.pop(keys))
+            draw_kernels(table.pop(keys))
         if missing and backbone.prune_ratio:
             warnings.warn(
                 f"{preset} holds no token scorer, so it starts untrained. "
@@ -151,14 +151,6 @@ def _as_named(checkpoint, table):
     if not checkpoint.has("model.language_model."):
         return table
     return {transformers_names(keys): table[keys] for keys in table}
-
-
-def _draw(variables):
-    """Random weights of a scorer that is yet to be trained."""
-    for variable in variables:
-        if variable.name == "kernel":
-            initializer = scorer_initializer()
-            variable.assign(initializer(variable.shape, variable.dtype))
 
 
 def load_head(model, preset):

@@ -13,7 +13,7 @@ from keras_stts.formats.qwen3_vl.weights import head_table
 from keras_stts.formats.qwen3_vl.weights import scorer_table
 from keras_stts.language.language_model import LanguageModel
 from keras_stts.language.tied_head import no_place_for_head
-from keras_stts.layers.initializers import scorer_initializer
+from keras_stts.layers.initializers import draw_kernels
 from keras_stts.layers.initializers import weights_to_be_loaded
 from keras_stts.models import sizes
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
@@ -137,11 +137,7 @@ def load_backbone(preset, *, load_weights=True, cls=VideoVLMBackbone, **kwargs):
 
 def _draw_scorer(backbone, preset):
     """Random weights of a scorer, which the published files do not have."""
-    scorer = backbone.pruning.scorer
-    for variable in scorer.weights:
-        if variable.name == "kernel":
-            initializer = scorer_initializer()
-            variable.assign(initializer(variable.shape, variable.dtype))
+    draw_kernels(backbone.pruning.scorer.weights)
     if backbone.prune_ratio:
         warnings.warn(
             f"{preset} holds no token scorer, so it starts untrained. Train it "
