@@ -119,7 +119,8 @@ def main(*chosen):
         else:
             with tempfile.TemporaryDirectory() as folder:
                 notebook = execute(read(name), folder)
-        notebook.metadata.pop("language_info", None)
+        # Versions are left out; sites colour code by its language.
+        notebook.metadata["language_info"] = {"name": "python"}
         nbformat.write(notebook, FOLDER / f"{name}.ipynb")
         print(name)
 

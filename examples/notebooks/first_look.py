@@ -68,7 +68,7 @@ for name, model in models.items():
     answers[name] = model.generate(inputs)
 
 for question, *given in zip(questions, *answers.values()):
-    print(f"{question:50} {given[0]:10} half pruned: {given[1]}")
+    print(f"{question:54} {given[0]:10} half pruned: {given[1]}")
 
 # %% [markdown]
 # ## What was kept
