@@ -71,7 +71,15 @@ def execute(notebook, folder, **environment):
             cell.outputs = list(filter(None, map(_quiet, cell.outputs)))
             for output in cell.outputs:
                 _with_fewer_colors(output.get("data", {}))
+                _without_folders(output, folder)
     return notebook
+
+
+def _without_folders(output, *folders):
+    """Where it ran is nobody's matter."""
+    for folder in (*folders, ROOT):
+        if "text" in output:
+            output["text"] = output["text"].replace(f"{folder}/", "")
 
 
 def _with_fewer_colors(data):

@@ -30,6 +30,8 @@ def test_stored_notebook_is_the_script_and_was_run(name):
     counts = [cell.execution_count for cell in code]
     assert counts == list(range(1, len(code) + 1))
     assert "MINUTES" not in stored.cells[0].source
+    assert "/tmp" not in notebooks.printed(stored)
+    assert str(notebooks.ROOT) not in notebooks.printed(stored)
     for cell in code:
         assert all(each.output_type != "error" for each in cell.outputs)
 
