@@ -8,7 +8,7 @@ pytestmark = pytest.mark.once
 # What each prints in its small mode, when it has done what it is for.
 PRINTED = {
     "compare_methods": ["STTS 50%", "vision tokens", "prefill, GFLOP"],
-    "eight_chips": ["8 devices", "PartitionSpec('batch'"],
+    "eight_chips": ["8 devices", "('batch', None)"],
     "first_look": ["half pruned: ", "ms a prefill of 8"],
     "teach_a_question": ["unreadable", "000000.mp4", "of 4 right"],
     "train_a_scorer": ["aux_loss: [", "trained scorer, half", "True"],
