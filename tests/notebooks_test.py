@@ -7,7 +7,7 @@ from tests import notebooks
 pytestmark = pytest.mark.once
 # What each prints in its small mode, when it has done what it is for.
 PRINTED = {
-    "compare_methods": ["STTS 50%", "vision tokens", "prefill, GFLOP"],
+    "compare_on_your_data": ["STTS 50%", "vision tokens", "prefill, GFLOP"],
     "eight_chips": ["8 devices", "('batch', None)"],
     "first_look": ["half pruned: ", "ms a prefill of 8"],
     "teach_a_question": ["unreadable", "000000.mp4", "of 4 right"],

@@ -22,7 +22,6 @@ if os.path.exists("/kaggle/input/keras-stts"):
     os.system("pip install -q /kaggle/input/keras-stts/*.whl")
 
 # %%
-
 import keras
 
 import keras_stts
