@@ -117,14 +117,15 @@ def on_files(files, config):
         files.append(
             File.generated(config, page, abs_src_path=str(ROOT / path))
         )
+    shown = set(PAGES)
     for path in sorted((ROOT / NOTEBOOKS).glob("*.ipynb")):
+        shown.add(path.relative_to(ROOT).as_posix())
         for file in notebook(path.relative_to(ROOT).as_posix(), config):
             files.append(file)
     wanted = set()
     for file in files.documentation_pages():
         wanted |= set(linked(file.content_string, source_of(file.src_uri)))
-    shown = {path for path in wanted if path.endswith(".ipynb")}
-    for path in sorted(wanted - set(PAGES) - shown):
+    for path in sorted(wanted - shown):
         files.append(generated(path, config))
     return files
 

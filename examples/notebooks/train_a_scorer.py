@@ -61,7 +61,7 @@ STTS = {"pruning": "stts", "prune_ratio": 0.5}
 # ## Does it fit
 #
 # Counted from sizes, before anything is loaded. Of Qwen3-VL-2B with 64 frames,
-# half pruned, 9 GB (`docs/recipes.md`).
+# half pruned, 8.4 GB where the connector is trained, too (`docs/recipes.md`).
 
 # %%
 print(
