@@ -289,7 +289,7 @@ class Study:
     def _train(self, run, trainer, seed):
         clips = self.clips(run, trainer.model, seed)
         for variable in trainer.optimizer.variables:
-            variable.assign(ops.zeros_like(variable))
+            variable.assign(ops.zeros(variable.shape, variable.dtype))
         # A new `fit` would compile anew.
         for step in range(self.args.steps):
             place = step % clips.num_batches
@@ -469,7 +469,7 @@ def main():
     parser.add_argument("--part", help="places in the plan; of one process")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--other-seeds", type=int, default=2)
-    parser.add_argument("--train", type=int, default=4000)
+    parser.add_argument("--train", type=int, help="clips, by family")
     parser.add_argument("--test", type=int, default=500)
     parser.add_argument("--vision-steps", type=int, default=700)
     parser.add_argument("--language-steps", type=int, help="by family")
@@ -477,6 +477,7 @@ def main():
     parser.add_argument("--steps", type=int, default=200)
     args = parser.parse_args()
     args.family = families[args.family]
+    args.train = args.train or args.family.num_clips
     if args.family.frames_together > 1 and set(args.worlds) != {"still"}:
         parser.error(
             "Worlds of other frames are for models that see frames one by "
