@@ -40,7 +40,6 @@ from keras_stts import pruning
 from keras_stts.datasets import shapes
 from keras_stts.models.encoding import frames_of
 
-RATIOS = (0.3, 0.5, 0.8)
 LONG = 2 * shapes.NUM_FRAMES
 # Pruned by half, 9 and 14 frames need no more operations than 8 and 12 whole
 # ones.
@@ -85,14 +84,15 @@ def plan(args):
 
 def plan_all(args):
     eight, few, many = shapes.NUM_FRAMES, args.other_seeds, args.seeds
+    ratios = args.family.studied
     yield Run("still", "unpruned", 0.0, True, eight), many
-    for ratio in (0.5, 0.8):
+    for ratio in ratios[1:]:
         for name in KEY:
             yield Run("still", name, ratio, True, eight), many
-    for ratio in RATIOS:
+    for ratio in ratios:
         for name in UNTRAINED:
             yield Run("still", name, ratio, False, eight), few
-    for ratio in (0.5, 0.8):
+    for ratio in ratios[1:]:
         for name in METHODS:
             if name not in KEY:
                 yield Run("still", name, ratio, True, eight), few
@@ -100,7 +100,7 @@ def plan_all(args):
         for frames in (LONG, eight):
             yield Run("long", name, ratio, True, frames), few
     yield Run("moving", "unpruned", 0.0, True, eight), few
-    for ratio in (0.5, 0.8):
+    for ratio in ratios[1:]:
         for name in ("STTS", "frame similarity", "random"):
             yield Run("moving", name, ratio, True, eight), few
     for name in METHODS:
@@ -493,7 +493,7 @@ def main():
         run = Run(world, method, ratio, False, shapes.NUM_FRAMES)
         return load_model(args.family, args.folder / "whole", run, 1)
 
-    compare_report.main(study, METHODS, UNTRAINED, RATIOS, FRAMES_ASKED, load)
+    compare_report.main(study, METHODS, UNTRAINED, FRAMES_ASKED, load)
 
 
 if __name__ == "__main__":

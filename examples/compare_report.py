@@ -401,9 +401,10 @@ def _commit():
     return found.stdout.strip()
 
 
-def main(study, methods, untrained, ratios, frames_asked, load):
+def main(study, methods, untrained, frames_asked, load):
     """Print the tables and write them with the picture."""
     args, results = study.args, Results(study.results)
+    ratios = args.family.studied
     cases = [("unpruned", 0.0)] + [(n, r) for n in methods for r in ratios]
     eight = shapes.NUM_FRAMES
     spent = costs(load, [("still", *case, eight) for case in cases])
@@ -426,9 +427,9 @@ def main(study, methods, untrained, ratios, frames_asked, load):
         "Not trained through the pruning": table(
             results, untrained, ratios, tuned=False
         ),
-        "Moving camera": table(results, methods, (0.5, 0.8), "moving"),
+        "Moving camera": table(results, methods, ratios[1:], "moving"),
         "By kind, not trained": kinds_table(results, 0.5, untrained, False),
-        "By kind, trained": kinds_table(results, 0.8, methods, True),
+        "By kind, trained": kinds_table(results, ratios[-1], methods, True),
         "Twice as many frames (time, operations of 8 whole ones)": long_table(
             results, frames_asked, spent
         ),
@@ -452,6 +453,7 @@ def main(study, methods, untrained, ratios, frames_asked, load):
         "machine": f"{platform.machine()}, {args.processes} CPU cores",
         "backend": keras.config.backend(),
         "settings": {
+            "preset": args.family.preset,
             "steps": args.steps,
             "seeds": results.seeds(),
             "test": args.test,

@@ -73,6 +73,7 @@ class Molmo2:
     language_steps = 6000
     tune_steps = 400
     more = 0.8  # The other ratio that is tried, beside half.
+    studied = (0.3, 0.5, 0.8)  # Ratios of `compare_methods.py`.
     # Ratios of one model for all, which take turns, and the steps of each.
     ratios, ratio_steps = (0.0, 0.5, 0.8), 300
     # No more than these questions and times need.
@@ -165,6 +166,7 @@ class Qwen3VL:
     language_steps = 13500
     tune_steps = 800
     more = 0.3  # At 75% frame 0 alone is left, of four.
+    studied = (0.3, 0.5)
     ratios, ratio_steps = (0.0, 0.5, 0.3, 0.5), 200
     tight = {"sequence_length": 16, "word_tokens": 2}
 

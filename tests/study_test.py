@@ -26,18 +26,30 @@ METHODS = ("STTS", "random", "ToMe", "FastV", "FEATHER")
 class Args:
     seeds, other_seeds, steps, test, processes = 3, 2, 200, 200, 2
     worlds = ("still", "moving", "long")
+    family = shapes_models.Molmo2
 
 
 def test_every_method_is_tried_once_at_each_ratio():
     runs = [run for run, _ in study.plan(Args)]
     assert len(set(runs)) == len(runs)
     for name in study.METHODS:
-        for ratio in study.RATIOS:
+        for ratio in Args.family.studied:
             wanted = study.Run("still", name, ratio, True, 8)
             assert runs.count(wanted) == 1
     seeds = {run: number for run, number in study.plan(Args)}
     assert seeds[study.Run("still", "STTS", 0.8, True, 8)] == 3
     assert seeds[study.Run("moving", "STTS", 0.8, True, 8)] == 2
+
+
+def test_ratios_are_those_that_leave_several_frames_of_a_family():
+    class Qwen(Args):
+        family, worlds = shapes_models.Qwen3VL, ("still",)
+
+    runs = [run for run, _ in study.plan(Qwen)]
+    assert {run.ratio for run in runs} == {0.0, 0.3, 0.5}
+    for name in study.METHODS:
+        for ratio in (0.3, 0.5):
+            assert runs.count(study.Run("still", name, ratio, True, 8)) == 1
 
 
 def test_what_is_done_is_left_out(tmp_path):
@@ -73,7 +85,7 @@ def test_more_frames_that_cost_the_same():
     assert operations[14, 0.5] <= operations[12, 0.0]
 
 
-@pytest.mark.parametrize("ratio", study.RATIOS)
+@pytest.mark.parametrize("ratio", Args.family.studied)
 def test_feather_drops_as_many_as_the_others(ratio):
     counts = study.feather(ratio).counts(128, (4, 4))
     assert counts[0] == 128 and counts[1] > counts[2]
@@ -211,9 +223,11 @@ def test_tables_and_picture(results, tmp_path, capsys, monkeypatch):
             **study.settings(method, ratio),
         )
 
-    report.main(
-        Study, METHODS[:1], METHODS[1:], (0.5,), study.FRAMES_ASKED[:2], load
-    )
+    class Half(shapes_models.Molmo2):
+        studied = (0.5,)
+
+    Study.args.family = Half
+    report.main(Study, METHODS[:1], METHODS[1:], study.FRAMES_ASKED[:2], load)
     printed = capsys.readouterr().out
     assert "| STTS | " in printed and "| random | " in printed
     record = json.loads((tmp_path / "compare_methods.json").read_text())

@@ -254,7 +254,7 @@ def _without_leaps(times, fps):
     return np.concatenate([[0.0], np.cumsum(steps)])
 
 
-def read_in_order(source, chosen, size, is_strict, damage):
+def read_in_order(source, chosen, size, damage, *, is_strict):
     """Decode everything up to the last of the frames of given numbers."""
     taken = Frames(len(chosen), size, damage)
     slots = {number: slot for slot, number in enumerate(chosen.tolist())}

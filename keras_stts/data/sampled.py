@@ -1,5 +1,6 @@
 """Frames that were sampled from a video."""
 
+import functools
 from collections import namedtuple
 
 import numpy as np
@@ -46,6 +47,77 @@ class ResizedVideo(SampledVideo):
         self = super().__new__(cls, frames, times)
         self.size = size if isinstance(size, str) else size_text(size)
         return self
+
+
+class ChosenFrames:
+    """The frames that were chosen of a video, read when they are asked for.
+
+    Args:
+        times: Float64 (T,), seconds of each from the first frame.
+        read: Function of the first of the frames to read and of the one after
+            the last, that gives a `SampledVideo`.
+    """
+
+    def __init__(self, times, read):
+        self.times = times
+        self._read = read
+
+    @classmethod
+    def of(cls, video, resize=None):
+        """Those of a `SampledVideo`, of which nothing is left to read.
+
+        Args:
+            video: `SampledVideo`.
+            resize: Optional function, see `keras_stts.data.read_video`.
+        """
+
+        def part(first, last):
+            frames, times = video.frames[first:last], video.times[first:last]
+            if isinstance(video, ResizedVideo):
+                return ResizedVideo(frames, times, video.size)
+            return SampledVideo(frames, times)
+
+        def resized(first, last):
+            frames, times = part(first, last)
+            number = len(video.times)
+            frames = np.stack([resize(frame, number) for frame in frames])
+            return ResizedVideo(frames, times, resize)
+
+        is_left = resize is not None and not is_resized(video, resize)
+        return cls(video.times, resized if is_left else part)
+
+    def read(self, first=0, last=None):
+        """A `SampledVideo` of some of them: of all by default."""
+        return self._read(first, len(self.times) if last is None else last)
+
+    @functools.cached_property
+    def shape(self):
+        """Ints (T, height, width); the first frame is read for it."""
+        return len(self.times), *self.read(0, 1).frames.shape[1:3]
+
+    @property
+    def unread(self):
+        """What stands for it where its frames do not matter."""
+        return UnreadVideo(self.times, self)
+
+
+class UnreadVideo:
+    """A video of which times and size are told and frames are not.
+
+    Its inputs of a model have all but its pixels.
+
+    Attributes:
+        times: Float64 (T,), seconds of each frame.
+        shape: Ints (T, height, width).
+    """
+
+    def __init__(self, times, frames):
+        self.times = times
+        self._frames = frames
+
+    @property
+    def shape(self):
+        return self._frames.shape
 
 
 def size_text(size):

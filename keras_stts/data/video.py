@@ -1,5 +1,7 @@
 """Frames of a video file: indexed without decoding, sought, resized early."""
 
+import functools
+
 import numpy as np
 
 from keras_stts.data.animation import is_animation
@@ -9,12 +11,12 @@ from keras_stts.data.decoding import read_animation
 from keras_stts.data.decoding import read_in_order
 from keras_stts.data.decoding import read_indexed
 from keras_stts.data.decoding import times_in_order
-from keras_stts.data.frames import resized
 from keras_stts.data.indexing import index_source
 from keras_stts.data.opening import check_path
 from keras_stts.data.records import is_frames
 from keras_stts.data.records import parse
 from keras_stts.data.records import read_frames_record
+from keras_stts.data.sampled import ChosenFrames
 from keras_stts.data.sampled import ResizedVideo
 from keras_stts.data.sampled import SampledVideo
 from keras_stts.data.sampling import check_rule
@@ -96,64 +98,100 @@ def read_video(
 
     >>> frames, times = read_video("cat.mp4", 64)  # doctest: +SKIP
     """
-    check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
-    rule = (num_frames, max_fps, sampling)
-    if is_frames(source):
-        given = dict(zip(("num_frames", "max_fps", "sampling"), rule))
-        given |= {"size": size, "fps": fps, "clip": clip}
-        return read_frames_record(parse(source), given)
-    source = as_source(source)
-    damage = Damage(source.name, on_error)
-
-    def choose(times, rate):
-        """Indices of frames, and their times."""
-        first, count = _part(times, clip, damage)
-        part = times[first : first + count] - times[first]
-        chosen, seconds = choose_frames(part, rate, *rule)
-        return first + chosen, seconds
-
-    frames, places, seconds = _read(
-        source, choose, size, damage, fps=fps or max_fps
-    )
-    if len(frames) != len(places):  # Some were chosen twice.
-        frames = frames[places]
-    if size is None:
-        return SampledVideo(frames, seconds)
-    return ResizedVideo(frames, seconds, size)
+    given = {"size": size, "fps": fps, "clip": clip, "on_error": on_error}
+    return choose(source, num_frames, max_fps, sampling, **given).read()
 
 
-def _read(source, choose, size, damage, *, fps, most=None):
-    """Frames of a `Source`, each once.
+def choose(
+    source,
+    num_frames,
+    max_fps=2.0,
+    sampling="molmo2_hf",
+    *,
+    size=None,
+    fps=None,
+    clip=None,
+    on_error="raise",
+):
+    """The frames that `read_video` would read, as `ChosenFrames`.
 
     Args:
-        choose: Function of the times of all frames and of frames per second,
-            that gives indices and seconds.
+        source: See `read_video`, also for all other arguments.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a video, is truncated, or has no frame in the
+            clip. Of other damage only reading tells.
+    """
+    rule = (num_frames, max_fps, sampling)
+    if is_frames(source):
+        check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
+        given = dict(zip(("num_frames", "max_fps", "sampling"), rule))
+        given |= {"size": size, "fps": fps, "clip": clip}
+        return ChosenFrames.of(read_frames_record(parse(source), given))
+    return _choose(source, rule, size, fps=fps, clip=clip, on_error=on_error)
+
+
+def _choose(source, rule, size=None, *, fps=None, clip=None, on_error):
+    """`choose` from what is no record of a shard."""
+    num_frames, max_fps, sampling = rule
+    check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
+    source = as_source(source)
+    damage = Damage(source.name, on_error)
+    times, rate, decode = _open(source, fps or max_fps, damage)
+    first, count = _part(times, clip, damage)
+    times = times[first : first + count] - times[first]
+    chosen, seconds = choose_frames(times, rate, *rule)
+    total = len(np.unique(chosen))  # Some may be chosen twice.
+    resize = size
+    if callable(size):
+        resize = functools.partial(_resize_one_of, size, total)
+
+    def read(start, end):
+        numbers = first + chosen[start:end]
+        unique, places = np.unique(numbers, return_inverse=True)
+        frames = decode(unique, resize, damage)
+        if len(frames) != len(places):
+            frames = frames[places]
+        if size is None:
+            return SampledVideo(frames, seconds[start:end])
+        return ResizedVideo(frames, seconds[start:end], size)
+
+    return ChosenFrames(seconds, read)
+
+
+def _resize_one_of(size, total, frame, _):
+    return size(frame, total)
+
+
+def _open(source, fps, damage):
+    """What is known of the frames of a `Source`, and how they are read.
+
+    Args:
         fps: Number. Frames per second of a folder.
-        most: Optional int. Frames to read of those that are chosen.
 
     Returns:
-        Tuple (frames, places, seconds): what was read, which of them each
-        chosen frame is, and seconds of the chosen frames.
+        Tuple (times, rate, decode): seconds of all frames, frames per second,
+        and a function of ascending numbers of frames, of a size and of
+        `Damage`, that gives uint8 (T, H, W, 3).
     """
     check_path(source, damage, may_be_folder=True)
     if is_animation(source):
         with open_animation(source, fps, damage) as animation:
-            rate = len(animation.times) / animation.duration
-            chosen, seconds = choose(animation.times, rate)
-            unique, places = np.unique(chosen, return_inverse=True)
-            frames = read_animation(animation, unique[:most], size, damage)
-            return frames, places, seconds
-    index, is_strict = index_source(source, damage), True
-    times = index.times
-    if index.pts is None:
-        times, is_strict = times_in_order(source, index.fps, damage)
-    chosen, seconds = choose(times, index.fps)
-    unique, places = np.unique(chosen, return_inverse=True)
-    if index.pts is None:
-        frames = read_in_order(source, unique[:most], size, is_strict, damage)
-    else:
-        frames = read_indexed(source, index, unique[:most], size, damage)
-    return frames, places, seconds
+            times, duration = animation.times, animation.duration
+
+        def decode(numbers, size, damage):
+            with open_animation(source, fps, damage) as animation:
+                return read_animation(animation, numbers, size, damage)
+
+        return times, len(times) / duration, decode
+    index = index_source(source, damage)
+    if index.pts is not None:
+        decode = functools.partial(read_indexed, source, index)
+        return index.times, index.fps, decode
+    times, is_strict = times_in_order(source, index.fps, damage)
+    decode = functools.partial(read_in_order, source, is_strict=is_strict)
+    return times, index.fps, decode
 
 
 def _part(times, clip, damage):
@@ -192,12 +230,8 @@ def sampled_times(
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a video, or is damaged or truncated.
     """
-    check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
     rule = (num_frames, max_fps, sampling)
-    source = as_source(source)
-    damage = Damage(source.name, on_error)
-    times, rate = find_times(source, fps or max_fps, damage)
-    return choose_frames(times, rate, *rule)[1]
+    return _choose(source, rule, fps=fps, on_error=on_error).times
 
 
 def sampled_shape(
@@ -232,30 +266,11 @@ def sampled_shape(
     # (4, 28, 28)
     ```
     """
-    check_rule(sampling, num_frames=num_frames, max_fps=max_fps)
     rule = (num_frames, max_fps, sampling)
-    source = as_source(source)
-    damage = Damage(source.name, on_error)
-    frames, places, seconds = _read(
-        source,
-        lambda times, rate: choose_frames(times, rate, *rule),
-        None,
-        damage,
-        fps=fps or max_fps,
-        most=1,
-    )
-    first = resized(frames[0], size, int(places.max()) + 1)
-    return len(seconds), *first.shape[:2]
+    return _choose(source, rule, size, fps=fps, on_error=on_error).shape
 
 
 def find_times(source, fps, damage):
     """Seconds of all frames of a `Source`, and frames per second."""
-    check_path(source, damage, may_be_folder=True)
-    if is_animation(source):
-        with open_animation(source, fps, damage) as animation:
-            times = animation.times
-            return times, len(times) / animation.duration
-    index = index_source(source, damage)
-    if index.pts is not None:
-        return index.times, index.fps
-    return times_in_order(source, index.fps, damage)[0], index.fps
+    times, rate, _ = _open(source, fps, damage)
+    return times, rate

@@ -20,7 +20,7 @@ from keras_stts.training import distributing
 from keras_stts.training import padding
 
 # Inputs with a value for each frame.
-OF_FRAMES = ("videos", "frame_mask", "frame_grids")
+OF_FRAMES = ("frame_mask", "frame_grids")
 MOST_FRAMES = 2**20
 # Settings that do not change what a video becomes.
 ANY = ("name", "num_frames", "rematerialize", "trainable")
@@ -45,8 +45,9 @@ class VideoEncoding:
         Twenty questions about an encoded video take one run of the vision
         transformer and of the language model on its tokens.
 
-        A long video is seen in chunks of frames, so that memory does not grow
-        with the vision transformer's work on it. A method that ranks blocks
+        A long video is read and seen in chunks of frames, so that memory grows
+        neither with its frames nor with the vision transformer's work on them:
+        what grows is what is left of it. A method that ranks blocks
         then has a budget for each chunk: it keeps the chunk's first frame, and
         removes its share of the others. Without pruning, and with methods that
         look at one frame at a time (`"tome"`), chunks change nothing.
@@ -57,8 +58,9 @@ class VideoEncoding:
             fps: Optional number, frames a second of arrays; or a list of them.
             num_frames: Optional int. Most frames to sample. Defaults to the
                 preprocessor's.
-            chunk_frames: Optional int. Frames that are seen at once. Defaults
-                to all.
+            chunk_frames: Optional int. Frames that are read and seen at once.
+                Defaults to all. (A file that has no times of its frames, such
+                as a raw stream, is decoded from its start for each chunk.)
             prompt: A prompt that begins as those that will be asked: what its
                 chat template has before the video, such as a system message,
                 is encoded too. Defaults to a question without any.
@@ -100,20 +102,22 @@ class VideoEncoding:
         )
         with bar:
             results = [
-                see(_read(preprocessor, *pair)) for pair in zip(videos, rates)
+                see(_choose(preprocessor, *pair)) for pair in zip(videos, rates)
             ]
         return results[0] if single else results
 
-    def _encode(self, sampled, *, preprocessor, prompt, chunk, bar, **about):
-        """The `EncodedVideo` of a `SampledVideo`."""
+    def _encode(self, video, *, preprocessor, prompt, chunk, bar, **about):
+        """The `EncodedVideo` of `ChosenFrames`."""
         x = preprocessor.preprocess_prompts(
-            {"videos": [sampled], "prompts": [prompt]}
+            {"videos": [video.unread], "prompts": [prompt]}
         )
-        prefix, maps = self._see_in_chunks(x, chunk, bar)
+        x.pop("videos", None)
+        parts = _Parts(video, preprocessor, chunk)
+        prefix, maps = self._see_in_chunks(x, parts, bar)
         return EncodedVideo(
             prefix,
             head=x["vision_token_ids"][0][x["vision_mask"][0]],
-            timestamps=sampled.times,
+            timestamps=video.times,
             grid=preprocessor.input_layout.grid_of(x, 0),
             **about,
             **maps,
@@ -180,29 +184,29 @@ class VideoEncoding:
             )
         return preprocessor.with_frames(num_frames)
 
-    def _see_in_chunks(self, x, chunk, bar):
-        """Prefix of a preprocessed video, and its maps of blocks."""
-        number = x["frame_mask"].shape[1]
-        size = min(chunk or number, number)
-        parts = -(-number // size)
-        frames = {
-            name: _padded(x[name], parts * size)
-            for name in OF_FRAMES
-            if name in x
-        }
-        x = {**x, **frames}
-        bar.total = (bar.total or 0) + parts
+    def _see_in_chunks(self, x, parts, bar):
+        """Prefix of a video, and its maps of blocks.
+
+        Args:
+            x: Dict of arrays, its inputs but for `"videos"`.
+            parts: `_Parts`.
+        """
+        bar.total = (bar.total or 0) + len(parts)
         bar.refresh()
         see, seen = self.program("see", self._see), []
-        for part in _cut(frames, parts):
-            if seen and not part["frame_mask"].any():  # Padding alone.
+        for part in parts:
+            if part is None:  # Padding alone.
                 seen.append(keras.tree.map_structure(ops.zeros_like, seen[0]))
             else:
                 seen.append(see(self._spread(part)))
             bar.update()
         read = self.program("read", self._read)
-        rest = {name: value for name, value in x.items() if name != "videos"}
-        prefix, maps = read(self._spread(rest), seen)
+        frames = {
+            name: _padded(x[name], len(parts) * parts.size)
+            for name in OF_FRAMES
+            if name in x
+        }
+        prefix, maps = read(self._spread({**x, **frames}), seen)
         if distributing.replicas() > 1:
             prefix, maps = padding.gather((prefix, maps), 1)
         real = int(np.sum(x["frame_mask"]))
@@ -253,22 +257,58 @@ class VideoEncoding:
         return distributing.spread(x)
 
 
-def _read(preprocessor, video, fps):
-    """A video sampled and resized, as `SampledVideo`."""
+class _Parts:
+    """Inputs of a video, without text, a chunk at a time.
+
+    Args:
+        video: `ChosenFrames`.
+        preprocessor: The model's.
+        chunk: Optional int. Rows of the model's frames in each.
+
+    Attributes:
+        size: Int, such rows.
+    """
+
+    def __init__(self, video, preprocessor, chunk):
+        self.video, self.preprocessor = video, preprocessor
+        self.number, self.blocks = preprocessor.bucket_of(video.shape)
+        self.size = min(chunk or self.number, self.number)
+
+    def __len__(self):
+        return -(-self.number // self.size)
+
+    def __iter__(self):
+        """Yields dicts of arrays; `None` where all is padding."""
+        see = self.preprocessor.see_video
+        step = self.size * _frames_of_a_row(self.preprocessor)
+        for first in range(0, len(self) * step, step):
+            if first >= len(self.video.times):
+                yield None
+                continue
+            part = self.video.read(first, first + step)
+            yield see(part, bucket=(self.size, self.blocks))
+
+
+def _choose(preprocessor, video, fps):
+    """Frames of a video, sampled and to be resized, as `ChosenFrames`."""
     converter = preprocessor.video_converter
     if isinstance(video, EncodedVideo):
         raise ValueError(
             "`encode` takes videos. Received: one that is encoded already."
         )
-    return converter.read(video, fps, converter.image_size)
+    return converter.choose(video, fps, converter.image_size)
+
+
+def _frames_of_a_row(preprocessor):
+    """Frames of a video that a model takes as one."""
+    return getattr(preprocessor.video_converter, "temporal_patch_size", 1)
 
 
 def _chunk_of(preprocessor, frames):
     """Rows of a model's frames in a chunk of so many of a video's."""
     if frames is None:
         return None
-    converter = preprocessor.video_converter
-    together = getattr(converter, "temporal_patch_size", 1)
+    together = _frames_of_a_row(preprocessor)
     if not is_int(frames, together, MOST_FRAMES) or frames % together:
         raise ValueError(
             f"`chunk_frames` must be a multiple of {together}, the frames of "
@@ -286,14 +326,6 @@ def _padded(array, length):
     value = 1 if array.ndim == 3 and array.dtype == np.int32 else 0
     width = [(0, 0), (0, missing)] + [(0, 0)] * (array.ndim - 2)
     return np.pad(array, width, constant_values=value)
-
-
-def _cut(frames, parts):
-    """Dicts of arrays (1, T / parts, ...) of a dict of arrays (1, T, ...)."""
-    cut = {
-        name: np.split(value, parts, axis=1) for name, value in frames.items()
-    }
-    return [{name: cut[name][i] for name in cut} for i in range(parts)]
 
 
 def fingerprint_of(model):

@@ -234,10 +234,24 @@ class VideoVLMPreprocessor(ChatPreprocessor):
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
 
-    def see_video(self, video):
-        """Inputs of a `SampledVideo` without text, a batch of one."""
+    def see_video(self, video, bucket=None):
+        """Inputs of a `SampledVideo` without text, a batch of one.
+
+        Args:
+            bucket: Optional ints (T, P), frames to pad to and their blocks.
+        """
         converted = self.video_converter([video])
-        return {name: converted[name] for name in ("videos", "frame_mask")}
+        frames = bucket[0] if bucket else self.num_frames
+        names = ("videos", "frame_mask")
+        return {name: converted[name][:, :frames] for name in names}
+
+    def bucket_of(self, shape):
+        """Frames and blocks (T, P) that a video alone is padded to.
+
+        Args:
+            shape: Ints (T, height, width), of its frames.
+        """
+        return self.num_frames, self.num_blocks
 
     def shown_of(self, timestamps, grid, subtitles=None):
         ids = self._placeholders.video(timestamps, len(timestamps))

@@ -5,11 +5,13 @@ import keras_hub
 import numpy as np
 
 from keras_stts.data.resize import resize_frames
+from keras_stts.data.sampled import ChosenFrames
 from keras_stts.data.sampled import SampledVideo
+from keras_stts.data.sampled import UnreadVideo
 from keras_stts.data.sampling import RULES
 from keras_stts.data.sampling import sample_indices
 from keras_stts.data.source import is_media
-from keras_stts.data.video import read_video
+from keras_stts.data.video import choose
 from keras_stts.models.video_vlm_backbone import VideoVLMBackbone
 from keras_stts.presets.preset_mixin import PresetMixin
 
@@ -91,9 +93,12 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         mask = np.zeros(shape[:2], bool)
         timestamps = []
         for i, (video, rate) in enumerate(zip(videos, rates)):
-            taken, times = self.read(video, rate, self.image_size)
-            frames[i, : len(taken)] = resize_frames(taken, self.image_size)
-            mask[i, : len(taken)] = True
+            if isinstance(video, UnreadVideo):
+                times = video.times
+            else:
+                taken, times = self.read(video, rate, self.image_size)
+                frames[i, : len(taken)] = resize_frames(taken, self.image_size)
+            mask[i, : len(times)] = True
             timestamps.append(times)
         return {
             "videos": frames,
@@ -112,10 +117,23 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         Returns:
             `SampledVideo` (frames, times).
         """
+        return self.choose(video, fps, size).read()
+
+    def choose(self, video, fps=None, size=None):
+        """Sample one video, whose frames are read later.
+
+        Args:
+            video, fps, size: See `read`.
+
+        Returns:
+            `keras_stts.data.ChosenFrames`.
+        """
+        if isinstance(video, ChosenFrames):
+            return video
         if isinstance(video, SampledVideo):
-            return self._check_sampled(video)
+            return ChosenFrames.of(self._check_sampled(video))
         if _is_path(video):
-            return read_video(
+            return choose(
                 video,
                 self.num_frames,
                 self.max_fps,
@@ -128,7 +146,7 @@ class VideoVLMVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         index = sample_indices(
             len(video), fps, self.num_frames, self.max_fps, self.sampling
         )
-        return SampledVideo(video[index], index / fps)
+        return ChosenFrames.of(SampledVideo(video[index], index / fps))
 
     def _check_sampled(self, video):
         count, times = len(check_frames(video.frames)), len(video.times)

@@ -13,6 +13,7 @@ from keras_stts.data import index_video
 from keras_stts.data import read_video
 from keras_stts.data import resize_frames
 from keras_stts.data import sample_indices
+from keras_stts.data.video import choose
 from tests.data.video_test import ffmpeg
 
 pytestmark = pytest.mark.once
@@ -159,6 +160,39 @@ def test_resized_while_reading(tmp_path):
     frames, _ = read_video(path, 6)
     small, _ = read_video(path, 6, size=(20, 30))
     np.testing.assert_array_equal(small, resize_frames(frames, (20, 30)))
+
+
+@pytest.mark.parametrize("name", ["b_frames.mp4", "raw.h264", "animated.gif"])
+def test_in_parts(tmp_path, name):
+    path = write(tmp_path / name, FORMATS[name])
+    sizes = []
+
+    def half(frame, number):
+        sizes.append(number)
+        return resize_frames(frame[None], (24, 32))[0]
+
+    options = {"max_fps": 100, "sampling": "uniform_last_frame", "size": half}
+    for source in (path, path.read_bytes()):
+        wanted = read_video(source, 11, **options)
+        chosen = choose(source, 11, **options)
+        assert chosen.shape == (11, 24, 32)
+        parts = [chosen.read(first, first + 4) for first in (0, 4, 8)]
+        assert [len(part.frames) for part in parts] == [4, 4, 3]
+        for whole, pieces in zip(wanted, zip(*parts)):
+            np.testing.assert_array_equal(whole, np.concatenate(pieces))
+        assert {part.size for part in parts} == {wanted.size}
+    assert set(sizes) == {11}  # Of the video, not of a part of it.
+
+
+def test_parts_of_frames_that_are_shown_twice(tmp_path):
+    path = write(tmp_path / "a.mp4", FORMATS["b_frames.mp4"], seconds=1)
+    options = {"max_fps": 100, "sampling": "molmo2"}
+    wanted, chosen = (
+        read_video(path, 40, **options),
+        choose(path, 40, **options),
+    )
+    parts = [chosen.read(first, first + 7).frames for first in range(0, 40, 7)]
+    np.testing.assert_array_equal(np.concatenate(parts), wanted.frames)
 
 
 @pytest.fixture

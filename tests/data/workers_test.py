@@ -124,8 +124,10 @@ def test_memory_is_bounded(tmp_path):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="Linux alone limits it.")
-@pytest.mark.parametrize("mebibytes", [5, 20])
+@pytest.mark.parametrize("mebibytes", [1, 5, 20])
 def test_want_of_memory_is_not_called_damage(clip, mebibytes):
+    if mebibytes > 1 and len(os.sched_getaffinity(0)) == 1:
+        pytest.skip("Decoding in one thread needs no more.")
     with DecodePool(num_workers=1, memory_limit=mebibytes * 2**20) as pool:
         with pytest.raises(DecodeError, match="memory") as error:
             pool.submit(clip, 3).result()

@@ -9,7 +9,10 @@ from keras import ops
 
 import keras_stts
 from keras_stts import pruning
+from keras_stts.data.sampled import ChosenFrames
+from keras_stts.data.sampled import SampledVideo
 from keras_stts.models.batch_sizes import BatchSizes
+from tests.data.reading_test import write
 from tests.models import qwen3_vl
 from tests.models import tiny
 from tests.preprocessing.qwen3_vl_preprocessor_test import make
@@ -205,6 +208,58 @@ def test_chunks_of_equal_budgets_change_nothing(family, method):
     ):
         one, two = ops.convert_to_numpy(one), ops.convert_to_numpy(two)
         np.testing.assert_allclose(one[mask], two[other], atol=1e-5)
+
+
+@pytest.mark.parametrize("family", ["molmo2", "qwen3_vl"])
+def test_a_file_is_read_in_chunks(family, tmp_path, monkeypatch):
+    """As its frames in memory are seen, never more than a chunk of them."""
+    path = write(tmp_path / "a.mp4", "-c:v libx264 -g 6", rate=4, seconds=2)
+    if family == "molmo2":
+        model, chunk = molmo(), 2
+    else:
+        model, chunk = qwen(pruning.STTS(0.5, layer=0)), 4
+    converter = model.preprocessor.video_converter
+    sampled = converter.read(path)
+    wanted = model.encode(sampled, chunk_frames=chunk, verbose=0)
+    read = []
+
+    def choose(video, *args):
+        chosen = type(converter).choose(converter, video, *args)
+        if isinstance(video, SampledVideo):
+            return chosen
+        return ChosenFrames(
+            chosen.times,
+            lambda *part: read.append(part) or chosen.read(*part),
+        )
+
+    monkeypatch.setattr(converter, "choose", choose)
+    video = model.encode(str(path), chunk_frames=chunk, verbose=0)
+    number = len(sampled.times)
+    parts = [
+        (n, min(n + chunk, number) if n else chunk)
+        for n in range(0, number, chunk)
+    ]
+    assert [part for part in read if part != (0, 1)] == parts
+    assert video.head == wanted.head
+    np.testing.assert_array_equal(video.kept, wanted.kept)
+    np.testing.assert_array_equal(video.timestamps, wanted.timestamps)
+    for one, two in zip(
+        keras.tree.flatten(video.prefix["layers"]),
+        keras.tree.flatten(wanted.prefix["layers"]),
+    ):
+        tiny.same(one, two)
+
+
+def test_damage_in_a_late_chunk_is_said(tmp_path):
+    path = write(tmp_path / "a.mp4", "-c:v libx264 -g 5", seconds=2)
+    data = bytearray(path.read_bytes())
+    model = molmo(None)
+    model.encode(str(path), chunk_frames=2, verbose=0)
+    place = len(data) * 2 // 3
+    data[place : place + 400] = bytes(400)
+    path.write_bytes(bytes(data))
+    with pytest.raises(ValueError, match="damaged"):
+        model.encode(str(path), chunk_frames=2, verbose=0)
 
 
 def test_each_chunk_is_pruned_as_a_video():

@@ -6,11 +6,12 @@ import keras_hub
 import numpy as np
 
 from keras_stts.data.bicubic import resize_bicubic
+from keras_stts.data.sampled import ChosenFrames
 from keras_stts.data.sampled import ResizedVideo
 from keras_stts.data.sampled import SampledVideo
-from keras_stts.data.sampled import is_resized
+from keras_stts.data.sampled import UnreadVideo
 from keras_stts.data.source import is_media
-from keras_stts.data.video import read_video
+from keras_stts.data.video import choose
 from keras_stts.data.video import sampled_shape
 from keras_stts.preprocessing.examples import image_of
 from keras_stts.preprocessing.qwen3_vl.patches import cut_patches
@@ -20,7 +21,6 @@ from keras_stts.preprocessing.qwen3_vl.sampling import known_fps
 from keras_stts.preprocessing.qwen3_vl.sampling import patch_times
 from keras_stts.preprocessing.qwen3_vl.sizes import VideoResizing
 from keras_stts.preprocessing.qwen3_vl.sizes import image_size
-from keras_stts.preprocessing.qwen3_vl.sizes import video_size
 from keras_stts.preprocessing.video_vlm_video_converter import check_frames
 from keras_stts.presets.preset_mixin import PresetMixin
 
@@ -43,12 +43,13 @@ class Seen:
     """An image or a video as patches.
 
     Attributes:
-        patches: uint8 (t, h * w, values), see `cut_patches`.
+        patches: uint8 (t, h * w, values), see `cut_patches`; `None` of an
+            `UnreadVideo`.
         grid: Three ints: t, h and w, in patches.
         times: Float64 (t,), seconds; `None` of an image.
     """
 
-    patches: np.ndarray
+    patches: np.ndarray | None
     grid: tuple
     times: np.ndarray | None = None
 
@@ -157,7 +158,8 @@ class Qwen3VLVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
             max_pixels=self.image_max_pixels,
             factor=self.patch_size * self.merge_size,
         )
-        return self._seen(resize_bicubic(image[None], size))
+        frames = resize_bicubic(image[None], size)
+        return self._seen(frames, frames.shape)
 
     def read(self, video, fps=None, size=None):
         """The chosen frames of a video.
@@ -171,13 +173,30 @@ class Qwen3VLVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         Returns:
             `SampledVideo` (frames, times).
         """
+        return self.choose(video, fps, size).read()
+
+    def choose(self, video, fps=None, size=None):
+        """The chosen frames of a video, which are read later.
+
+        Args:
+            video, fps: See the call arguments.
+            size: Optional function, see `keras_stts.data.read_video`, that
+                resizes them.
+
+        Returns:
+            `keras_stts.data.ChosenFrames`.
+        """
+        if isinstance(video, ChosenFrames):
+            return video
         if isinstance(video, SampledVideo):
-            frames = check_frames(video.frames)
+            frames, times = check_frames(video.frames), video.times
             if isinstance(video, ResizedVideo):
-                return ResizedVideo(frames, video.times, video.size)
-            return SampledVideo(frames, video.times)
+                video = ResizedVideo(frames, times, video.size)
+            else:
+                video = SampledVideo(frames, times)
+            return ChosenFrames.of(video, size)
         if is_media(video) or isinstance(video, (str, os.PathLike)):
-            return read_video(
+            return choose(
                 video,
                 self.num_frames,
                 self.max_fps,
@@ -193,7 +212,8 @@ class Qwen3VLVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
             min_frames=min(4, self.num_frames),
             max_frames=self.num_frames,
         )
-        return SampledVideo(frames[chosen], chosen / rate)
+        sampled = SampledVideo(frames[chosen], chosen / rate)
+        return ChosenFrames.of(sampled, size)
 
     def video_shape(self, video, fps=None):
         """What a bucket must hold of a file: its first frame is decoded alone.
@@ -237,24 +257,22 @@ class Qwen3VLVideoConverter(PresetMixin, keras_hub.layers.VideoConverter):
         return (len(times), *sides), times
 
     def _see_video(self, video, fps):
-        read = self.read(video, fps, self.image_size)
-        frames, times = read
-        if is_resized(read, self.image_size):  # While it was read, or before.
-            return self._seen(frames, times)
-        limits = dataclasses.asdict(self.image_size)
-        size = video_size(len(frames), *frames.shape[1:3], **limits)
-        return self._seen(resize_bicubic(frames, size), times)
+        if isinstance(video, UnreadVideo):
+            return self._seen(None, video.shape, video.times)
+        frames, times = self.read(video, fps, self.image_size)
+        return self._seen(frames, frames.shape, times)
 
-    def _seen(self, frames, times=None):
+    def _seen(self, frames, shape, times=None):
+        """Frames, or what has such a shape, as `Seen`."""
         sizes = {"patch_size": self.patch_size}
         sizes["temporal_size"] = self.temporal_patch_size
-        grid = grid_of(*frames.shape[:3], **sizes)
-        patches = cut_patches(frames, merge_size=self.merge_size, **sizes)
+        grid, patches = grid_of(*shape[:3], **sizes), None
+        if frames is not None:
+            patches = cut_patches(frames, merge_size=self.merge_size, **sizes)
+            patches = patches.reshape(grid[0], -1, patches.shape[-1])
         if times is not None:
             times = patch_times(times, temporal_size=self.temporal_patch_size)
-        return Seen(
-            patches.reshape(grid[0], -1, patches.shape[-1]), grid, times
-        )
+        return Seen(patches, grid, times)
 
     def get_config(self):
         config = super(keras_hub.layers.VideoConverter, self).get_config()

@@ -278,10 +278,10 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
             batch = keras.tree.map_structure(lambda array: array[0], batch)
         return weighted(batch, y, sample_weight)
 
-    def see_video(self, video):
+    def see_video(self, video, bucket=None):
         """Inputs of a `SampledVideo` without text, a batch of one."""
         samples = self._see({"prompts": ["?"], "videos": [video]}, single=False)
-        return self._frames(samples, bucket_of(samples, self.buckets))
+        return self._frames(samples, bucket or bucket_of(samples, self.buckets))
 
     def shown_of(self, timestamps, grid, subtitles=None):
         refuse_subtitles(subtitles)

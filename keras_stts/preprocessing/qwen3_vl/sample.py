@@ -68,20 +68,24 @@ class Sample:
         """Patches of the videos as one row.
 
         Returns:
-            Dict of `"videos"` (T, patches, values), `"frame_mask"` (T,) and
-            `"frame_grids"` (T, 2). Frames that are missing are black, of one
-            block.
+            Dict of `"videos"` (T, patches, values) unless one is unread,
+            `"frame_mask"` (T,) and `"frame_grids"` (T, 2). Frames that are
+            missing are black, of one block.
         """
-        frames = np.zeros((num_frames, num_patches, values), "uint8")
+        number = len(self.frame_grids())
         grids = np.ones((num_frames, 2), "int32")
+        grids[:number] = self.frame_grids()
+        row = {"frame_mask": np.arange(num_frames) < number}
+        row["frame_grids"] = grids
+        if any(video.patches is None for video in self.videos):
+            return row
+        frames = np.zeros((num_frames, num_patches, values), "uint8")
         place = 0
         for video in self.videos:
             number, size = video.patches.shape[:2]
             frames[place : place + number, :size] = video.patches
             place += number
-        grids[:place] = self.frame_grids()
-        mask = np.arange(num_frames) < place
-        return {"videos": frames, "frame_mask": mask, "frame_grids": grids}
+        return {"videos": frames, **row}
 
     def image_row(self, num_images, num_patches, values):
         """Dict of `"images"` (I, patches, values) and `"image_grids"` (I, 2).
