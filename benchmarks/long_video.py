@@ -3,7 +3,8 @@
     python benchmarks/long_video.py --backend torch
 
 writes an hour of small frames, and asks `shapes_tiny` about 1,024 of them at
-80%, each way in a process of its own.
+80%, each way in a process of its own. `--wide` asks a model of random weights
+whose frames are as large as Molmo2's, 378 x 378 pixels, and its widths small.
 """
 
 import argparse
@@ -22,6 +23,7 @@ def main():
     parser.add_argument("--seconds", type=int, default=3600)
     parser.add_argument("--prune-ratio", type=float, default=0.8)
     parser.add_argument("--chunks", type=int, nargs="*", default=[64, 0])
+    parser.add_argument("--wide", action="store_true")
     parser.add_argument("--run", help=argparse.SUPPRESS)
     args = parser.parse_args()
     os.environ["KERAS_BACKEND"] = args.backend
@@ -35,7 +37,7 @@ def main():
             for name in ("backend", "frames", "prune_ratio"):
                 option = f"--{name.replace('_', '-')}"
                 command += [option, str(getattr(args, name))]
-            command += ["--chunks", str(chunk)]
+            command += ["--chunks", str(chunk)] + ["--wide"] * args.wide
             subprocess.run(command, check=True)
 
 
@@ -51,13 +53,51 @@ def write(path, seconds):
     shapes.write_video(path, frames)
 
 
-def run(args):
+def make_model(args):
     import keras_stts
 
-    (chunk,) = args.chunks
     model = keras_stts.VideoVLM.from_preset(
         "shapes_tiny", prune_ratio=args.prune_ratio
     )
+    if not args.wide:
+        return model
+    tokenizer = model.preprocessor.tokenizer
+    widths = ("hidden_dim", "num_heads", "head_dim", "intermediate_dim")
+    widths = dict(zip(widths, (64, 4, 16, 128)))
+    backbone = keras_stts.VideoVLMBackbone.from_sizes(
+        vocabulary_size=tokenizer.vocabulary_size(),
+        num_frames=args.frames,
+        image_size=378,
+        patch_size=14,
+        vision_num_layers=6,
+        vision_feature_layers=[5, 3],
+        **{f"vision_{name}": value for name, value in widths.items()},
+        **{f"connector_{name}": value for name, value in widths.items()},
+        num_layers=2,
+        hidden_dim=64,
+        num_query_heads=4,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_dim=128,
+        image_patch_id=tokenizer.image_patch_token_id,
+        vision_token_ids=tokenizer.vision_token_ids,
+        prune_ratio=args.prune_ratio,
+    )
+    converter = keras_stts.VideoVLMVideoConverter(378, args.frames)
+    preprocessor = keras_stts.VideoVLMPreprocessor(
+        tokenizer,
+        converter,
+        num_blocks=backbone.num_blocks,
+        sequence_length=64,
+        time_tokens=8,
+        chat_template=model.preprocessor.chat_template,
+    )
+    return keras_stts.VideoVLM(backbone, preprocessor)
+
+
+def run(args):
+    (chunk,) = args.chunks
+    model = make_model(args)
     model.compile(sampler="greedy")
     before = forget_peak()
     start = time.perf_counter()
