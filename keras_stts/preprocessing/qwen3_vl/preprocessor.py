@@ -342,22 +342,22 @@ class Qwen3VLPreprocessor(ChatPreprocessor):
     def _vision_part(self, rows, samples, heads, bucket):
         """What rows are shown, each as one of `samples`, and its tokens."""
         frames, blocks = bucket if self.num_frames else (0, 0)
-        length = self.vision_length_of(bucket)
-        part = rows.vision_part(
+        length, seen = self.vision_length_of(bucket), {}
+        if self.num_frames:
+            seen |= self._frames(samples, bucket)
+        if self.num_images:
+            number = self.num_image_blocks * self.block_patches
+            seen |= stacked(
+                each.image_row(self.num_images, number, self.patch_values)
+                for each in samples
+            )
+        tokens = rows.vision_part(
             heads,
             [each.num_blocks for each in samples],
             length=length,
             room=length - frames * blocks,
         )
-        if self.num_frames:
-            part |= self._frames(samples, bucket)
-        if self.num_images:
-            number = self.num_image_blocks * self.block_patches
-            part |= stacked(
-                each.image_row(self.num_images, number, self.patch_values)
-                for each in samples
-            )
-        return part
+        return {**tokens, **seen}
 
     def _places(self, rows, samples, heads, part):
         """Positions of the vision part, and which sample frames are of."""
