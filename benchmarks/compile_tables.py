@@ -106,6 +106,15 @@ HEAD = (
     "fused attention, runs",
     "tokens by tokens",
 )
+SPEED_HEAD = (
+    "model",
+    "frames",
+    "whole",
+    "50% pruned",
+    "speed-up",
+    "counted",
+    "temporaries",
+)
 LAYER_HEAD = ("chip", "run", "pruned", "estimated", "moved", "temporaries")
 LAYER_KEYS = ("seconds", "bytes_accessed", "temporaries")
 
@@ -128,10 +137,9 @@ def cells(report):
     if report.get("quantization"):
         trained += f", {report['quantization']}"
     layout = f", {report['layout']}" if report["chips"] > 1 else ""
-    frames = report["frames"] * (1 + report.get("model", "").startswith("qwen"))
     start = [
         f"{report['chips']} × {report['target']}{layout}",
-        str(frames),
+        str(frames_of(report)),
         f"{report['ratio']:.0%}",
         f"{depth[0]} + {depth[1]}" if report["depth"] else "all",
         trained,
@@ -176,6 +184,35 @@ def cells_of_layer(report):
         pruned = "0%" if row is whole else name
         rows.append([report["target"], run, pruned, *texts])
     return rows
+
+
+def frames_of(report):
+    """Frames of the video; Qwen3-VL's frames are two each."""
+    return report["frames"] * (1 + report.get("model", "").startswith("qwen"))
+
+
+def speed_ups(results):
+    """Markdown of whole prefills beside pruned ones, where times are known."""
+    found = {}
+    for report in results.values():
+        known = report.get("seconds") and report.get("counted_operations")
+        if report["phase"] == "prefill" and known and not report["quick"]:
+            case = report["model"], frames_of(report)
+            found.setdefault(case, {})[report["ratio"]] = report
+    rows = []
+    for (model, frames), pair in sorted(found.items()):
+        if set(pair) != {0.0, 0.5}:
+            continue
+        whole, half = pair[0.0], pair[0.5]
+        times = [f"{each['seconds'] * 1e3:.0f} ms" for each in (whole, half)]
+        speed_up = whole["seconds"] / half["seconds"]
+        counted = whole["counted_operations"] / half["counted_operations"]
+        kept = [each["memory"]["temporaries"] for each in (half, whole)]
+        rows.append(
+            [model, str(frames), *times, f"{speed_up:.2f}", f"{counted:.2f}"]
+            + [f"{kept[0] / kept[1]:.2f} of the whole"]
+        )
+    return table(SPEED_HEAD, rows)
 
 
 def table(head, rows):
@@ -248,7 +285,9 @@ def main():
     parser.add_argument("--only", default="", help="rows that hold this")
     args = parser.parse_args()
     every = [row for rows in ROWS.values() for row in rows]
-    write("tables", tables(update("compile.py", every, args)))
+    results = update("compile.py", every, args)
+    write("tables", tables(results))
+    write("speed-ups", speed_ups(results))
     write("layers", table_of_layers(update("compile_layer.py", LAYERS, args)))
 
 

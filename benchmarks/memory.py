@@ -12,6 +12,7 @@ import json
 import os
 import pathlib
 
+import qwen3_vl
 from aot.targets import TARGETS
 from compile import sizes
 
@@ -40,32 +41,35 @@ HEAD = ("given", "compiled", "made", "compiled", "total", "compiled", "ratio")
 
 def counted(row):
     """The `Memory` of a row that `benchmarks/compile.py` printed."""
+    import keras_stts
     from keras_stts.memory.estimate import count_memory
 
     trained = row["trainable"]
     if trained not in ("all", "lora"):
         trained = trained.split(",")
     phase = "fit" if row["phase"] == "train" else row["phase"]
-    config = {
-        **sizes(row["model"], row["depth"]),
-        "num_frames": row["frames"],
-        "pruning": row["pruning"],
-        "prune_ratio": row["ratio"],
+    asked = {
+        "batch_size": row["batch_size"],
+        "text_length": row["text"],
+        "phase": phase,
+        "trainable": trained if phase == "fit" else None,
+        "lora_rank": row["lora_rank"],
+        "dtype": row["dtype"],
+        "rematerialize": row["rematerialize"],
+        "chips": row["chips"],
+        "distribution": row["layout"],
+        "device": TARGETS[row["target"]].kind,
     }
-    return count_memory(
-        config,
-        weights_of(config, row, () if isinstance(trained, str) else trained),
-        batch_size=row["batch_size"],
-        text_length=row["text"],
-        phase=phase,
-        trainable=trained if phase == "fit" else None,
-        lora_rank=row["lora_rank"],
-        dtype=row["dtype"],
-        rematerialize=row["rematerialize"],
-        chips=row["chips"],
-        distribution=row["layout"],
-        device=TARGETS[row["target"]].kind,
+    model, depth, frames = row["model"], row["depth"], row["frames"]
+    method = {"pruning": row["pruning"], "prune_ratio": row["ratio"]}
+    if model in qwen3_vl.MODELS:
+        parts = qwen3_vl.config_of(model, depth=depth, num_frames=frames)
+        return keras_stts.VideoVLM.memory_of(parts, **method, **asked)
+    config = {**sizes(model, depth), "num_frames": frames, **method}
+    weights = weights_of(
+        config, row, () if isinstance(trained, str) else trained
     )
+    return count_memory(config, weights, **asked)
 
 
 def weights_of(config, row, trained):

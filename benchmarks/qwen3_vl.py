@@ -46,18 +46,15 @@ def blocks_of(num_frames):
     return min(BLOCKS, MAX_PIXELS // (2 * num_frames * BLOCK_PIXELS))
 
 
-def make_backbone(
-    name, *, depth=None, num_frames, prune_ratio, pruning, dtype, rematerialize
-):
-    """A `VideoVLMBackbone` of one of `MODELS`.
+def parts_of(name, *, depth=None, num_frames, **settings):
+    """Dict of the parts of a `VideoVLMBackbone` of one of `MODELS`.
 
     Args:
         name: Str.
         depth: Optional layers of language model and vision encoder.
         num_frames: Int, pairs of frames of the video.
-        prune_ratio, pruning, dtype, rematerialize: See `from_preset`.
+        **settings: `dtype` and `rematerialize`, see `from_preset`.
     """
-    import keras_stts
     from keras_stts import language
     from keras_stts import towers
 
@@ -66,26 +63,50 @@ def make_backbone(
         text["num_layers"], vision["num_layers"] = depth
         last = vision["num_layers"] - 1
         vision["deepstack_layers"] = [last // 4, last // 2, last * 3 // 4]
-    settings = {"dtype": dtype, "rematerialize": rematerialize}
-    method = keras_stts.pruning.get(pruning if prune_ratio else None)
-    method.settle(ratio=prune_ratio)
-    return keras_stts.VideoVLMBackbone(
-        towers.Qwen3VLVisionEncoder(
+    return {
+        "vision_encoder": towers.Qwen3VLVisionEncoder(
             **vision,
             **settings,
             num_blocks=blocks_of(num_frames),
             name="vision_encoder",
         ),
-        towers.Qwen3VLConnector(
+        "connector": towers.Qwen3VLConnector(
             vision["hidden_dim"],
             text["hidden_dim"],
             num_additions=len(vision["deepstack_layers"]),
-            dtype=dtype,
+            dtype=settings.get("dtype"),
             name="connector",
         ),
-        language.LanguageModel(**text, **settings, name="language_model"),
+        "language_model": language.LanguageModel(
+            **text, **settings, name="language_model"
+        ),
+    }
+
+
+def make_backbone(name, *, num_frames, prune_ratio, pruning, **options):
+    """A `VideoVLMBackbone` of one of `MODELS`.
+
+    Args:
+        prune_ratio, pruning: See `from_preset`.
+        name, num_frames, **options: See `parts_of`.
+    """
+    import keras_stts
+
+    method = keras_stts.pruning.get(pruning if prune_ratio else None)
+    method.settle(ratio=prune_ratio)
+    return keras_stts.VideoVLMBackbone(
+        **parts_of(name, num_frames=num_frames, **options),
         num_frames=num_frames,
         vision_token_ids=[],
         pruning=method,
         **IDS,
     )
+
+
+def config_of(name, *, num_frames, **options):
+    """What `VideoVLM.memory_of` takes: see `parts_of`. No weights are made."""
+    import keras
+
+    parts = parts_of(name, num_frames=num_frames, **options).items()
+    found = {n: keras.saving.serialize_keras_object(each) for n, each in parts}
+    return {**found, "num_frames": num_frames, "vision_token_ids": [], **IDS}
