@@ -311,8 +311,9 @@ def _chunk_of(preprocessor, frames):
     together = _frames_of_a_row(preprocessor)
     if not is_int(frames, together, MOST_FRAMES) or frames % together:
         raise ValueError(
-            f"`chunk_frames` must be a multiple of {together}, the frames of "
-            f"a block. Received: chunk_frames={frames!r}."
+            "`chunk_frames` must be a number of frames, a multiple of "
+            f"{together}, which share a block. Received: chunk_frames="
+            f"{frames!r}."
         )
     return frames // together
 
