@@ -11,6 +11,7 @@ import os
 import pathlib
 import tempfile
 
+from compile_tables import frames_of
 from memory import PARTS
 from memory import markdown
 from memory import on_a_device
@@ -124,7 +125,7 @@ def times():
         if whole and row.get("seconds"):
             lines.append(
                 f"| {row['model']} | {row['chips']} × {row['target']} | "
-                f"{row['trainable']} | {row['frames']} | {row['ratio']:.0%} | "
+                f"{row['trainable']} | {frames_of(row)} | {row['ratio']:.0%} | "
                 f"{row['batch_size']} | {row['seconds']:.2f} |"
             )
     return "\n".join(lines) + "\n"

@@ -34,6 +34,9 @@ KEPT = {
     "tpu": {"vision": Kept(3, 1, 1), "language": Kept(3, 1, 2)},
     "gpu": {"vision": Kept(5, 1, 3), "language": Kept(3, 1, 3)},
 }
+# How often one TPU's plan holds what a block of the language model keeps, if the
+# rest is computed again: found from plans of two families and three sizes.
+HELD = 2.5
 # Shares of all weights, and of the gradients of those that are trained.
 GATHERED, WAITING = 0.5, 0.4
 
@@ -128,6 +131,7 @@ class Program:
                 gates=1,
                 back=back,
                 pairs=pairs,
+                rotated=2 * inner * c.get("vision_rotates", False),
             )
             stages.append(block)
             if runs_scorer and i == c["prune_layer"]:
@@ -137,7 +141,7 @@ class Program:
                 stages.append(self._features(features))
         return [*stages, self._connector()]
 
-    def _block(self, name, n, widths, *, gates, back, pairs):
+    def _block(self, name, n, widths, *, gates, back, pairs, rotated=0):
         """Of a transformer block on n tokens.
 
         Args:
@@ -147,6 +151,7 @@ class Program:
             gates: Int, products in the MLP before the last.
             back: Bool. Whether it has a backward pass.
             pairs: Int, logits of all its queries.
+            rotated: Int, numbers of a token that are rotated by its position.
         """
         size, part = self.size, name[0]
         width, heads, hidden = widths
@@ -154,6 +159,8 @@ class Program:
         attention = n * (2 * width + heads) * size
         if pairs:
             attention += min(3 * FLOAT * pairs, MOST_LOGITS)
+        if not self.is_gpu:  # Before and after, which GPUs do in one kernel.
+            attention += 2 * n * rotated / self.split * FLOAT
         mlp = n * (3 * width + gates * hidden) * size
         forward = max(attention, mlp)
         if not back:
@@ -258,6 +265,8 @@ class Program:
             return block._replace(gradients=-cached, zeros=zeros)
         # Until their gradients take their place.
         kept = block.kept + cached
+        if not self.is_gpu and self.shared == 1:
+            kept *= HELD
         return block._replace(kept=kept, gradients=0, zeros=zeros)
 
     def _head(self):

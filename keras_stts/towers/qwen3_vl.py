@@ -180,6 +180,7 @@ class Qwen3VLVisionEncoder(VisionTower):
             "frame_patches": self.patches_shape[0],
             "vision_patches": self.position_side**2,
             "pixels": self.patch_values,
+            "vision_rotates": True,
         }
 
     def weight_shapes(self, sizes):

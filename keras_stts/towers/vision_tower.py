@@ -188,7 +188,8 @@ class VisionTower(keras.layers.Layer):
     def sizes(self):
         """What is counted by: dict of `"frame_patches"`, patches N of a frame,
         `"vision_patches"`, places with a learned position, `"pixels"`,
-        numbers in a patch, and `"vision_num_layers"`."""
+        numbers in a patch, `"vision_num_layers"`, and of a tower that rotates
+        queries and keys by position `"vision_rotates"`."""
         number, _ = self.patches_shape
         return {
             "vision_num_layers": len(self.blocks),
