@@ -64,6 +64,8 @@ def counted(row):
     method = {"pruning": row["pruning"], "prune_ratio": row["ratio"]}
     if model in qwen3_vl.MODELS:
         parts = qwen3_vl.config_of(model, depth=depth, num_frames=frames)
+        if not row["ratio"]:
+            method = {"pruning": None}
         return keras_stts.VideoVLM.memory_of(parts, **method, **asked)
     config = {**sizes(model, depth), "num_frames": frames, **method}
     weights = weights_of(

@@ -34,8 +34,8 @@ KEPT = {
     "tpu": {"vision": Kept(3, 1, 1), "language": Kept(3, 1, 2)},
     "gpu": {"vision": Kept(5, 1, 3), "language": Kept(3, 1, 3)},
 }
-# How often one TPU's plan holds what a block of the language model keeps, if the
-# rest is computed again: found from plans of two families and three sizes.
+# How often one TPU's plan holds what a block of the language model keeps, if
+# the rest is computed again: found from plans of two families.
 HELD = 2.5
 # Shares of all weights, and of the gradients of those that are trained.
 GATHERED, WAITING = 0.5, 0.4
