@@ -321,13 +321,16 @@ def long_table(results, frames_asked, spent):
 
 
 def draw(results, ratios, names, frames_asked, spent):
-    """Picture of three parts: accuracy of trained methods, of more frames,
-    and how much of each row of the image stays."""
-    figure = drawing.new_figure((17, 6.4))
-    axes = figure.subplots(1, 3, width_ratios=(1.4, 1, 0.8))
-    _draw_accuracy(axes[0], results, ratios, names)
-    _draw_frames(axes[1], results, frames_asked, spent)
-    _draw_rows(axes[2], results)
+    """Picture of three parts: accuracy of trained methods, of more frames if
+    these were tried, and how much of each row of the image stays."""
+    has_long = bool(long_cases(results, frames_asked))
+    widths = (1.4, 1, 0.8) if has_long else (1.4, 0.8)
+    figure = drawing.new_figure((17 * sum(widths) / 3.2, 6.4))
+    first, *middle, last = figure.subplots(1, len(widths), width_ratios=widths)
+    _draw_accuracy(first, results, ratios, names)
+    for axis in middle:
+        _draw_frames(axis, results, frames_asked, spent)
+    _draw_rows(last, results)
     return figure
 
 
@@ -348,15 +351,16 @@ def _draw_accuracy(axis, results, ratios, names):
         style = dict(linewidth=2, capsize=3, markersize=8, **LINES[name])
         axis.errorbar(x, values[:, 0], values[:, 1], label=name, **style)
     axis.axhline(whole, color=INK, linestyle=":", linewidth=1.5)
+    right = 100 * ratios[-1] + 8
     axis.text(
-        87, whole, "unpruned", size=11, ha="right", va="bottom", color=INK
+        right, whole, "unpruned", size=11, ha="right", va="bottom", color=INK
     )
     title = "Accuracy of models trained with pruning"
     _plain(axis, title, "tokens pruned, %", "right answers, %")
     axis.set_ylim(axis.get_ylim()[0], 100)
     axis.set_xticks([100 * ratio for ratio in ratios])
     # Room for the legend.
-    axis.set_xlim(2, 88)
+    axis.set_xlim(2, right)
     axis.legend(loc="lower left", **SMALL)
 
 
@@ -444,6 +448,7 @@ def main(study, methods, untrained, frames_asked, load):
             ),
         ],
     }
+    sections = {t: lines for t, lines in sections.items() if len(lines) > 2}
     for title, lines in sections.items():
         print(f"\n{title}\n", *lines, sep="\n")
     record = {
