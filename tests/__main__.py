@@ -17,7 +17,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 BACKENDS = ("jax", "tensorflow", "torch")
-AT_A_TIME = 4
 EMPTY = pytest.ExitCode.NO_TESTS_COLLECTED
 
 
@@ -78,7 +77,7 @@ def main():
         (name, backend, [*rest, *marks])
         for name, backend, marks in plan(args.backend or BACKENDS)
     ]
-    with ThreadPoolExecutor(AT_A_TIME - 1) as beside:
+    with ThreadPoolExecutor(len(runs)) as beside:
         later = [beside.submit(run_apart, *other) for other in runs[1:]]
         codes = [run(*runs[0])]
         for end in later:
