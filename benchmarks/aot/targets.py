@@ -9,8 +9,6 @@ import importlib.metadata
 import os
 from unittest import mock
 
-from keras_stts._install import how_to_install
-
 from .gpus import CUDNN
 from .gpus import GPUS
 from .gpus import description
@@ -131,6 +129,9 @@ def devices(target, chips=1):
         )
     lacking = missing(target)
     if lacking:
+        # Imports Keras, which takes its backend then.
+        from keras_stts._install import how_to_install
+
         raise MissingCompiler(
             f"Compiling for {target.name} needs {', '.join(lacking)}, which "
             f"cannot be found. {how_to_install('compilers')}, beside JAX."
