@@ -108,7 +108,7 @@ class Answerer:
         length = -(-longest // step) * step
         parts = {"token_ids", "padding_mask", "prompt_mask"} & set(x)
         text = {name: x[name][:, :length] for name in parts}
-        return x | text
+        return padding.as_in_others(x | text)
 
     def _run(self, x):
         """Kept blocks, token ids, and the seconds of prefill and decoding."""

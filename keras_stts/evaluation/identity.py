@@ -4,12 +4,12 @@ import importlib.metadata
 import zlib
 
 import keras
-from keras import ops
 
 from keras_stts.data.paths import as_path
 from keras_stts.data.paths import size
 from keras_stts.models import sizes
 from keras_stts.pruning import config_of
+from keras_stts.training.shared_saving import read_together
 
 START = 2**16  # Bytes of a video that are looked at.
 
@@ -49,10 +49,10 @@ def checksum(value):
 
 
 def fingerprint(model):
-    """Checksum of a model's weights."""
+    """Checksum of a model's weights; all processes of a job must ask for it."""
     code = 0
     for weight in model.weights:
-        code = zlib.crc32(ops.convert_to_numpy(weight).tobytes(), code)
+        code = zlib.crc32(read_together(weight).tobytes(), code)
     return code
 
 

@@ -9,6 +9,7 @@ from keras_stts.data.disk import writing
 from keras_stts.data.locks import lock
 from keras_stts.data.paths import Address
 from keras_stts.data.paths import as_path
+from keras_stts.training import jobs
 
 PREDICTIONS, SETTINGS = "predictions.jsonl", "settings.json"
 RESULTS, UNREADABLE = "results.json", "unreadable.json"
@@ -115,6 +116,20 @@ class Journal:
 
     def __exit__(self, *error):
         self.close()
+
+
+def open_journal(folder, settings):
+    """A `Journal` of a job: the first process writes, the others know of it.
+
+    Args:
+        folder, settings: See `Journal`.
+    """
+    journal = jobs.together(
+        lambda: Journal(folder if jobs.is_first() else None, settings)
+    )
+    first, *_ = jobs.exchange(list(journal.entries.values()))
+    journal.entries = {entry["id"]: entry for entry in first}
+    return journal
 
 
 class _File:

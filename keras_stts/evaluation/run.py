@@ -2,10 +2,13 @@
 
 import itertools
 import sys
+import types
 
 import keras
+import numpy as np
 import tqdm
 
+from keras_stts.data.sampled import SampledVideo
 from keras_stts.evaluation import journal as files
 from keras_stts.evaluation.identity import check_same_videos
 from keras_stts.evaluation.identity import checksum
@@ -16,6 +19,7 @@ from keras_stts.evaluation.identity import model_config
 from keras_stts.evaluation.results import summarize
 from keras_stts.evaluation.scores import mark
 from keras_stts.pruning import serialize
+from keras_stts.training import jobs
 
 
 class Run:
@@ -82,24 +86,38 @@ class Run:
         there = [journal.entries.get(q.id, {"right": 0}) for q in questions]
         right = sum(entry["right"] for entry in there)
         done = len(questions) - len(missing)
-        read = self._read(_by_video(missing), pool, on_error)
+        own = jobs.own_part(_by_video(missing))
         with tqdm.tqdm(
             desc=self.benchmark.name,
             total=len(questions),
             initial=done,
             unit="question",
             file=sys.stdout,
-            disable=not (progress and missing),
+            disable=not (progress and missing and jobs.is_first()),
         ) as bar:
-            while batch := list(itertools.islice(read, self.batch_size)):
-                entries = self._answer(batch)
+            for batch in self._batches(self._read(own, pool, on_error)):
+                parts = jobs.exchange(self._answer(batch))
+                entries = [entry for part in parts for entry in part]
                 journal.append(entries)
-                done += len(batch)
+                done += len(entries)
                 right += sum(entry["right"] for entry in entries)
                 bar.set_postfix(accuracy=right / done, refresh=False)
                 bar.update(done + len(self.unreadable) - bar.n)
+        for part in jobs.exchange(list(self.unreadable.items())):
+            self.unreadable |= dict(part)
         if on_error == "report":
             journal.write(files.UNREADABLE, list(self.unreadable.values()))
+
+    def _batches(self, read):
+        """Yield lists of questions with their frames, as many as in the other
+        processes of a job: the last may be empty."""
+        while True:
+            batch = jobs.together(
+                lambda: list(itertools.islice(read, self.batch_size))
+            )
+            if not any(jobs.exchange(len(batch))):
+                return
+            yield batch
 
     def _read(self, questions, pool, on_error):
         """Yield questions with their frames, read ahead."""
@@ -141,12 +159,13 @@ class Run:
 
     def _answer(self, batch):
         """Predictions of a batch, which is padded to keep its shape."""
-        filled = batch + batch[-1:] * (self.batch_size - len(batch))
+        filled = batch or [_nothing()]
+        filled = filled + filled[-1:] * (self.batch_size - len(filled))
         examples = {
             "videos": [video for _, video in filled],
             "prompts": [question.prompt for question, _ in filled],
         }
-        if any(question.subtitles for question, _ in batch):
+        if any(question.subtitles for question, _ in filled):
             examples["subtitles"] = [q.subtitles for q, _ in filled]
         answers = self.answerer(examples)
         return [
@@ -184,6 +203,13 @@ class Run:
         }
         journal.write(files.RESULTS, result)
         return result
+
+
+def _nothing():
+    """What a process without questions answers while others have some."""
+    question = types.SimpleNamespace(prompt="?", subtitles=None)
+    frames = np.zeros((1, 28, 28, 3), "uint8")
+    return question, SampledVideo(frames, np.zeros(1))
 
 
 def _by_video(questions):

@@ -9,7 +9,7 @@ from keras_stts.evaluation import memory
 from keras_stts.evaluation.answering import Answerer
 from keras_stts.evaluation.benchmarks import BENCHMARKS
 from keras_stts.evaluation.benchmarks import get_benchmark
-from keras_stts.evaluation.journal import Journal
+from keras_stts.evaluation.journal import open_journal
 from keras_stts.evaluation.manifests import from_manifest
 from keras_stts.evaluation.request import check_budget
 from keras_stts.evaluation.request import check_request
@@ -39,7 +39,9 @@ def evaluate(
 
     Videos are decoded ahead in separate processes, once for all questions
     about them. Predictions are written batch by batch: the same call resumes
-    a run that was killed.
+    a run that was killed. The processes of a job share the questions: all of
+    them must make the same call, the first writes, and each returns the results
+    of all.
 
     Args:
         model: A `keras_stts.VideoVLM` with its preprocessor.
@@ -51,7 +53,7 @@ def evaluate(
         num_frames: Optional int, frames of a video; or a list of ints, which
             are evaluated one after the other with the same weights. Defaults
             to the model's.
-        batch_size: Int. Questions that are asked at once.
+        batch_size: Int. Questions that are asked at once, by each process.
         output: Optional path or address of a folder. Its subfolder
             `{benchmark}_{num_frames}_frames/` gets `predictions.jsonl`,
             `settings.json`, `results.json` and, with `on_error="report"`,
@@ -119,7 +121,7 @@ def evaluate(
         name = f"{benchmark.name}_{frames}_frames"
         place = None if output is None else as_path(output) / name
         asked = questions[:limit]
-        with Journal(place, run.settings() if place else {}) as journal:
+        with open_journal(place, run.settings() if place else {}) as journal:
             with DecodePool(num_workers, time_limit) as pool:
                 run.ask(asked, pool, journal, on_error, progress)
             results.append(run.finish(asked, journal, reference_quirks))

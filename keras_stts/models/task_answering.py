@@ -19,6 +19,7 @@ from keras_stts.preprocessing.encoded_video import are_encoded
 from keras_stts.preprocessing.examples import is_single
 from keras_stts.training import arrays
 from keras_stts.training import distributing
+from keras_stts.training import jobs
 from keras_stts.training import padding
 
 
@@ -72,6 +73,7 @@ class Answering:
         if isinstance(inputs, dict) and not are_encoded(inputs.get("videos")):
             rows, length = arrays.batch_shape(inputs, batch_size or math.inf)
             foresight.before_generate(self, rows, max_length or length)
+        _check_alike(inputs, batch_size)
         if self.preprocessor is not None and stop_token_ids == "auto":
             stop_token_ids = list(self.preprocessor.stop_token_ids)
         answer = functools.partial(
@@ -96,8 +98,10 @@ class Answering:
         def generate(inputs, stop_token_ids=None):
             context = distribution and distribution.scope()
             with context or contextlib.nullcontext():
+                size = len(inputs["token_ids"])
+                inputs = padding.as_in_others(inputs)
                 rows = self.rows_for("generate", function, inputs)
-                whole, size = padding.spread(inputs, rows)
+                whole, _ = padding.spread(inputs, rows)
                 return padding.gather(function(whole, stop_token_ids), size)
 
         return generate
@@ -276,6 +280,22 @@ class Answering:
         ```
         """
         return kept_of(self, video, fps)
+
+
+def _check_alike(inputs, batch_size):
+    """Raise if the processes of a job would answer other numbers of batches,
+    so that some would wait for ever."""
+    if jobs.this_process()[1] == 1 or not isinstance(inputs, dict):
+        return
+    size, _ = arrays.batch_shape(inputs, math.inf)
+    rows = batch_size if is_int(batch_size, 1, math.inf) else size
+    numbers = [n for (n,) in jobs.of_all(-(-size // rows))]
+    if len(set(numbers)) > 1:
+        raise ValueError(
+            "All processes of a job answer at the same time, so each needs as "
+            f"many batches of questions. Received: {numbers} batches. Give "
+            "each process as many questions, or pass no `batch_size`."
+        )
 
 
 def _stop_where(full, logits, stop_token_id):

@@ -11,6 +11,7 @@ import numpy as np
 from keras import ops
 
 from keras_stts.training import distributing
+from keras_stts.training import jobs
 
 # Reductions of losses that ignore rows of weight 0.
 REDUCTIONS = ("sum", "mean_with_sample_weight")
@@ -89,6 +90,30 @@ def _keep_one_frame(backbone, rows):
         tokens = (mask & (ids == format.image_id)).sum(-1, keepdims=True)
         ends = rows["image_grids"].prod(-1).cumsum(-1)
         rows["image_grids"][ends > tokens] = 0
+
+
+def as_in_others(x):
+    """Pad inputs to the shapes that they have in the other processes of a job.
+
+    Samples differ, so a process may be given a larger bucket or more rows.
+
+    Args:
+        x: Dict of arrays (B, ...), and perhaps `"prefix"`, which stays.
+
+    Returns:
+        Dict of arrays. In each row, what is added is masked out; rows that are
+        added are copies of the first.
+    """
+    if jobs.this_process()[1] == 1:
+        return x
+    arrays = {name: value for name, value in x.items() if name != "prefix"}
+    shapes = jobs.exchange({name: v.shape for name, v in arrays.items()})
+    for name, value in arrays.items():
+        size, *sides = np.max([shape[name] for shape in shapes], axis=0)
+        missing = sides - np.array(value.shape[1:], int)
+        value = np.pad(value, [(0, 0), *((0, int(n)) for n in missing)])
+        arrays[name] = _extend(value, size - len(value))
+    return x | arrays
 
 
 def spread(x, rows=1):

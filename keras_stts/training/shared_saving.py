@@ -93,6 +93,14 @@ def save_together(model, write, name):
     return result
 
 
+def read_together(variable):
+    """All values of a variable, which all processes must ask for."""
+    value = variable.value
+    if _is_whole(value):
+        return keras.ops.convert_to_numpy(value)
+    return _whole(value)
+
+
 def _variables(model):
     """Variables of a model and its optimizer, in the same order everywhere."""
     optimizer = getattr(model, "optimizer", None)

@@ -9,6 +9,7 @@ process is killed. Then each has two devices, or else one.
 
 import json
 import os
+import pathlib
 import signal
 import sys
 
@@ -102,6 +103,38 @@ def logits(model, index, count):
     return np.sum(model.predict(x, verbose=0), axis=-1).tolist()
 
 
+def answers(model, index, count):
+    """Of four questions: the first process has one, the last has three."""
+    from tests.models import tiny
+
+    model.compile(sampler="greedy")
+    x = tiny.raw([4, 2, 3, 1])
+    own = {0: slice(1), 1: slice(1, 4)}[index] if count > 1 else slice(4)
+    x = {name: value[own] for name, value in x.items()}
+    return model.generate(x, max_length=24)
+
+
+def evaluated(model, kind, count, folder):
+    """Accuracy, and the predictions in the order of their questions."""
+    import keras_stts
+
+    output = f"{folder}/answers_{kind}_{count}"
+    for limit in (3, 5):  # The second run goes on after the first.
+        result = keras_stts.evaluate(
+            model,
+            f"{folder}/table.jsonl",
+            batch_size=2,
+            limit=limit,
+            max_new_tokens=4,
+            output=output,
+            num_workers=1,
+        )
+    (file,) = pathlib.Path(output).glob("*/predictions.jsonl")
+    entries = map(json.loads, file.read_text().splitlines())
+    found = {entry["id"]: entry["prediction"] for entry in entries}
+    return [result["accuracy"], *map(list, sorted(found.items()))]
+
+
 def saved_and_loaded(model, folder):
     """A model made of what was saved of this one, in all ways."""
     import keras_stts
@@ -139,7 +172,9 @@ def main(port, index, count, folder, after=0):
     for kind in ("data", "fsdp") if count > 1 else ("alone",):
         model, loss = train(kind, count, folder, [])
         found[kind] = numbers(model, loss)
+        found[f"{kind}_evaluated"] = evaluated(model, kind, count, folder)
     found["logits"] = logits(model, index, count)
+    found["answers"] = answers(model, index, count)
     if count > 1:
         found["loaded"] = numbers(saved_and_loaded(model, folder), loss)
         found["refusal"] = refusal(model, folder)

@@ -91,6 +91,10 @@ def test_one_is_killed_and_the_job_goes_on(folder):
         )
     found = both[0]["logits"] + both[1]["logits"]
     np.testing.assert_allclose(found, alone["logits"], rtol=1e-4, atol=1e-4)
+    assert both[0]["answers"] + both[1]["answers"] == alone["answers"]
+    for kind in ("data", "fsdp"):
+        for found in both:
+            assert found[f"{kind}_evaluated"] == alone["alone_evaluated"]
     saved = {p.name for p in folder.iterdir()}
     assert {"saved.weights.h5", "molmo2", "preset"} <= saved
     assert "table.jsonl/preset" in both[0]["refusal"]
