@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_stts.ops import replicas
 from keras_stts._hub_compat import ClippingByVariable
 from keras_stts.training.parts import PARTS
 from keras_stts.training.parts import part_of
@@ -69,18 +70,16 @@ class PartwiseAdamW(ClippingByVariable, keras.optimizers.AdamW):
 
     def build(self, variables):
         super().build(variables)
-        # TensorFlow hands its own variables to `update_step`.
-        self._factors = {
-            id(handle): self.multipliers.get(part_of(variable), 1.0)
+        self._factors = [
+            self.multipliers.get(part_of(variable), 1.0)
             for variable in variables
-            for handle in (variable, variable.value)
-        }
+        ]
 
     def clip_gradients(self, grads, variables):
         if not self.clipnorm:
             return super().clip_gradients(grads, variables)
         parts = [part_of(variable) for variable in variables]
-        grads = [_dense(gradient) for gradient in grads]
+        grads = replicas.summed([_dense(gradient) for gradient in grads])
         scales = {
             part: _scale(
                 [g for g, p in zip(grads, parts) if p == part],
@@ -89,12 +88,13 @@ class PartwiseAdamW(ClippingByVariable, keras.optimizers.AdamW):
             for part in set(parts)
         }
         return [
-            gradient * ops.cast(scales[part], gradient.dtype)
-            for gradient, part in zip(grads, parts)
+            replicas.part_of_sum(gradient * ops.cast(scale, gradient.dtype))
+            for gradient, scale in zip(grads, map(scales.get, parts))
         ]
 
     def update_step(self, gradient, variable, learning_rate):
-        factor = self._factors[id(variable)]
+        # TensorFlow hands its own variables here, of each device.
+        factor = self._factors[self._get_variable_index(variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
     def get_config(self):

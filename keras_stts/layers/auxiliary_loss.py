@@ -2,6 +2,7 @@ import keras
 from keras import ops
 
 from keras_stts.ops import auxiliary_loss
+from keras_stts.ops import replicas
 from keras_stts.ops.scoring import frame_pairs
 
 
@@ -88,12 +89,16 @@ class AuxiliaryLoss(keras.layers.Layer):
 
     def build(self, *args, **kwargs):
         if callable(self.coefficient):
-            self.iterations = self.add_weight(
-                name="iterations",
+            # Replicas count for themselves: they must not wait for each other
+            # before all losses of a step are added.
+            self.iterations = keras.Variable(
+                "zeros",
                 shape=(),
                 dtype="int32",
-                initializer="zeros",
                 trainable=False,
+                name="iterations",
+                aggregation="only_first_replica",
+                synchronization="on_read",
             )
         self.built = True
 
@@ -120,7 +125,8 @@ class AuxiliaryLoss(keras.layers.Layer):
             coefficient = ops.cast(coefficient(self.iterations), "float32")
             if training:
                 self.iterations.assign(self.iterations + 1)
-        self.add_loss(coefficient * value)
+        mean = replicas.in_mean_of_all(value, "frames")
+        self.add_loss(coefficient * mean)
         pairs = ops.sum(frame_pairs(scores, frame_mask, segments))
         self.last = (ops.stop_gradient(value), pairs)
         if not is_traced(value):

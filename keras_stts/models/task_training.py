@@ -15,6 +15,7 @@ from keras_stts.optimizers import default_learning_rate
 from keras_stts.training import arrays
 from keras_stts.training import distributing
 from keras_stts.training import inputs as model_inputs
+from keras_stts.training import mirrored
 from keras_stts.training import padding
 from keras_stts.training import text_loss
 from keras_stts.training import tf_steps
@@ -42,6 +43,10 @@ class Training:
             ValueError: If the optimizer cannot train weights of this dtype,
                 or there is no such sampler.
         """
+        with mirrored.scope(self):
+            self._compile(optimizer, loss, kwargs)
+
+    def _compile(self, optimizer, loss, kwargs):
         if optimizer == "auto":
             rate = default_learning_rate(self.backbone.hidden_dim)
             optimizer = PartwiseAdamW(rate)
@@ -68,6 +73,7 @@ class Training:
     def call(self, inputs, training=None, mask=None):
         inputs = dict(inputs)
         labels = inputs.pop(text_loss.LABELS, None)
+        inputs.pop(text_loss.ROWS, None)
         if labels is None:
             return super().call(inputs, training=training, mask=mask)
         hidden = run_backbone(
@@ -197,7 +203,8 @@ class Training:
         cuda_graphs.release(self)
         foresight.before_fit(self, *arrays.batch_shape(x, batch_size))
         callbacks = keras.tree.flatten(callbacks or [])
-        epoch, batch = _first_batch(self, callbacks, x, initial_epoch)
+        with mirrored.scope(self):
+            epoch, batch = _first_batch(self, callbacks, x, initial_epoch)
         if isinstance(x, VideoDataset):
             callbacks.insert(0, DataProgress(x, epoch, batch))
         # The examples of a dict are shuffled one by one, not in batches.
@@ -234,22 +241,27 @@ class Training:
                 return first
             return _join(first, run(epoch + 1, epochs))
 
+    @property
+    def distribute_strategy(self):
+        """TensorFlow's strategy that the model was made in."""
+        return mirrored.WholeBatches(super().distribute_strategy)
+
     def make_train_function(self, force=False):
-        if not tf_steps.knows_shapes(self):
+        if not tf_steps.are_wanted():
             return super().make_train_function(force)
         if self.train_function is None or force:
             self.train_function = tf_steps.on_iterator(self, self.train_step)
         return self.train_function
 
     def make_test_function(self, force=False):
-        if not tf_steps.knows_shapes(self):
+        if not tf_steps.are_wanted():
             return super().make_test_function(force)
         if self.test_function is None or force:
             self.test_function = tf_steps.on_iterator(self, self.test_step)
         return self.test_function
 
     def make_predict_function(self, force=False):
-        if not tf_steps.knows_shapes(self):
+        if not tf_steps.are_wanted():
             if force or self.predict_function is None:
                 super().make_predict_function(force)
                 self.predict_function = distributing.of_own_rows(
@@ -294,7 +306,8 @@ class Training:
         sampler = keras_hub.samplers.get(config.pop("sampler", "top_k"))
         config = keras.saving.deserialize_keras_object(config)
         self.compile(sampler=sampler, **config)
-        self.optimizer.build(self.trainable_variables)
+        with mirrored.scope(self):
+            self.optimizer.build(self.trainable_variables)
 
 
 def _has_labels(x):

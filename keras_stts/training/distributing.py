@@ -11,6 +11,7 @@ from keras_stts.memory import limits
 from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import SIZES
 from keras_stts.training import jobs
+from keras_stts.training import mirrored
 from keras_stts.training.layouts import layout_map
 
 KINDS = ("auto", "data", "fsdp")
@@ -133,22 +134,24 @@ def check_devices(model):
 
     Raises:
         ValueError: If a distribution is set under another backend than JAX,
-            or a strategy of TensorFlow with several devices.
+            or the model was made in a strategy of TensorFlow that it cannot
+            run in, see `mirrored.check`.
     """
     backend = keras.config.backend()
     if backend == "jax":
         return
     found = keras.distribution.distribution()
     if backend == "tensorflow":
-        strategy = getattr(model, "distribute_strategy", None)
-        if getattr(strategy, "num_replicas_in_sync", 1) > 1:
-            found = strategy
+        strategy = mirrored.strategy_of(model)
+        if strategy is not None:
+            mirrored.check(strategy, model.loss)
     if found is not None:
         raise ValueError(
-            "A `VideoVLM` runs on several devices under JAX alone. Received: "
+            "A `VideoVLM` takes a distribution under JAX alone. Received: "
             f"{type(found).__name__}, backend={backend!r}. Set "
-            "KERAS_BACKEND=jax and pass `distribution` to `from_preset`, or "
-            "run on one device."
+            "KERAS_BACKEND=jax and pass `distribution` to `from_preset`; or, "
+            "under TensorFlow, make the model in a "
+            "`tf.distribute.MirroredStrategy`."
         )
 
 

@@ -13,11 +13,14 @@ from keras import ops
 
 from keras_stts.kernels.chunked import map_pieces
 from keras_stts.kernels.chunked import rematerialized
+from keras_stts.ops import replicas
 
 # Most bytes of float32 logits in memory at once.
 MOST_BYTES = 2**28
 # What a model's inputs call the labels of a step.
 LABELS = "labels"
+# And what has as many rows as are counted: of all inputs Keras asks the first.
+ROWS = "_rows"
 
 
 def _are_averaged(y_true, y_pred):
@@ -82,7 +85,10 @@ class TextCrossentropy(keras.losses.SparseCategoricalCrossentropy):
     def __call__(self, y_true, y_pred, sample_weight=None):
         if _are_averaged(y_true, y_pred):
             y_true = y_pred = y_pred[..., 0]
-        return super().__call__(y_true, y_pred, sample_weight)
+        loss = super().__call__(y_true, y_pred, sample_weight)
+        if self.reduction != "mean_with_sample_weight":
+            return loss
+        return replicas.in_mean_of_all(loss, "tokens")
 
     def call(self, y_true, y_pred):
         if _are_averaged(y_true, y_pred):

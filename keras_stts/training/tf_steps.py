@@ -7,12 +7,17 @@ step is compiled once for each shape.
 
 import keras
 
+from keras_stts.models.encoding import frames_of
+from keras_stts.ops import replicas
+from keras_stts.ops.scoring import frame_pairs
+from keras_stts.training import mirrored
+from keras_stts.training import padding
+from keras_stts.training import text_loss
 
-def knows_shapes(model):
-    """Whether a model runs on one device of TensorFlow, and needs this."""
-    if keras.config.backend() != "tensorflow":
-        return False
-    return model.distribute_strategy.num_replicas_in_sync == 1
+
+def are_wanted():
+    """Whether Keras runs TensorFlow, and needs this."""
+    return keras.config.backend() == "tensorflow"
 
 
 def compiled(model, step):
@@ -25,7 +30,15 @@ def compiled(model, step):
 
 def on_iterator(model, step):
     """Function that runs a step on the next batches of an iterator."""
-    step = compiled(model, step)
+    strategy = mirrored.strategy_of(model)
+    if strategy is None:
+        step = compiled(model, step)
+    else:
+        divided = _divided(model, step, strategy)
+
+        def step(batch):
+            divided(batch)
+            return model.get_metrics_result()  # Of all devices.
 
     def run(iterator):
         outputs = None
@@ -40,7 +53,15 @@ def on_iterator(model, step):
 
 def on_batches(model, step):
     """Function that runs a step on each of a list of batches."""
-    step = compiled(model, step)
+    strategy = mirrored.strategy_of(model)
+    if strategy is None:
+        step = compiled(model, step)
+    else:
+        divided = _divided(model, step, strategy)
+
+        def step(batch):
+            rows = keras.ops.concatenate(divided(batch))
+            return rows[: _num_rows(batch)]
 
     def run(batches):
         outputs = [step(batch) for batch in batches]
@@ -49,3 +70,98 @@ def on_batches(model, step):
         )
 
     return run
+
+
+def _divided(model, step, strategy):
+    """Function that runs a step on a batch, a part of it on each device.
+
+    Args:
+        model: A `VideoVLM`.
+        step: Function of a batch.
+        strategy: See `mirrored.strategy_of`.
+
+    Returns:
+        Function of a batch that returns what `step` returned on each device:
+        a list, in the order of the rows.
+    """
+    import tensorflow as tf
+
+    number = strategy.num_replicas_in_sync
+
+    def run_part(batch, tokens, frames):
+        with replicas.sharing(tokens=tokens, frames=frames):
+            return step(batch)
+
+    # In a graph also if all else runs eagerly: there devices that wait for
+    # each other do so in one order.
+    @tf.function
+    def run_all(part):
+        return strategy.run(run_part, part)
+
+    def run(batch):
+        parts = _parts(model, batch, number)
+        outputs = run_all(
+            strategy.experimental_distribute_values_from_function(
+                lambda context: parts[context.replica_id_in_sync_group]
+            )
+        )
+        flat = map(strategy.experimental_local_results, tf.nest.flatten(outputs))
+        return [tf.nest.pack_sequence_as(outputs, each) for each in zip(*flat)]
+
+    return run
+
+
+def _num_rows(batch):
+    x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
+    return len(x["token_ids"])
+
+
+def _parts(model, batch, number):
+    """A batch in parts of as many rows, the last of which may be filled up.
+
+    Returns:
+        List of tuples: the part, and its shares of tokens and of frames.
+    """
+    size = _num_rows(batch)
+    batch = padding.fill_up(model, batch, number)
+    rows = _num_rows(batch) // number
+
+    def part(index):
+        own = slice(index * rows, (index + 1) * rows)
+        return keras.tree.map_structure(
+            lambda value: keras.ops.convert_to_tensor(value[own]), batch
+        )
+
+    parts = [part(index) for index in range(number)]
+    tokens, frames = zip(*map(_weights, parts))
+    # Keras weighs a batch's loss by the rows of the first of its inputs.
+    counted = {text_loss.ROWS: keras.ops.zeros((size,), "bool")}
+    parts = [_with_inputs(part, counted) for part in parts]
+    return list(zip(parts, _shares(tokens), _shares(frames)))
+
+
+def _weights(batch):
+    """What a batch's means are over: weighed tokens, and pairs of frames."""
+    x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
+    tokens = keras.ops.ones(())
+    if sample_weight is not None:
+        tokens = keras.ops.sum(keras.ops.cast(sample_weight, "float32"))
+    if "frame_mask" not in x:
+        return tokens, keras.ops.ones(())
+    frames = frames_of(x)
+    blocks = keras.ops.expand_dims(frames.mask, -1)
+    pairs = frame_pairs(blocks, frames.mask, frames.segments)
+    return tokens, keras.ops.sum(pairs)
+
+
+def _shares(weights):
+    total = sum(weights)
+    return [
+        keras.ops.divide_no_nan(len(weights) * weight, total)
+        for weight in weights
+    ]
+
+
+def _with_inputs(batch, more):
+    x, *rest = batch if isinstance(batch, tuple) else (batch,)
+    return ({**x, **more}, *rest) if rest else {**x, **more}

@@ -8,6 +8,7 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import pytest
 
 HERE = pathlib.Path(__file__).parent
@@ -38,4 +39,14 @@ def test_on_eight_devices():
     run = subprocess.run(
         [*command, *FILES], env=environment, capture_output=True
     )
+    assert not run.returncode, run.stdout.decode() + run.stderr.decode()
+
+
+@pytest.mark.skipif(
+    keras.config.backend() != "tensorflow", reason="Of TensorFlow alone."
+)
+def test_on_two_devices_of_tensorflow():
+    command = [sys.executable, "-m", "pytest", "-q"]
+    file = HERE / "mirrored_on_two_devices.py"
+    run = subprocess.run([*command, file], capture_output=True)
     assert not run.returncode, run.stdout.decode() + run.stderr.decode()
