@@ -82,6 +82,7 @@ def ids_of(data):
     return numbers
 
 
+@pytest.mark.once
 def test_order_depends_on_seed_and_epoch_alone(rows, preprocessor):
     def epochs(seed):
         with VideoDataset(rows, preprocessor, 2, seed=seed) as data:
@@ -99,6 +100,7 @@ def test_order_depends_on_seed_and_epoch_alone(rows, preprocessor):
     assert len(flat[0]) == COUNT
 
 
+@pytest.mark.once
 def test_shards_cover_everything_once(rows, preprocessor):
     seen, lengths = [], set()
     for index in range(3):
@@ -110,6 +112,7 @@ def test_shards_cover_everything_once(rows, preprocessor):
     assert len(seen) == len(set(seen)) == COUNT
 
 
+@pytest.mark.once
 def test_cache_is_read_instead_of_the_video(
     folder, rows, preprocessor, tmp_path
 ):
@@ -140,6 +143,7 @@ def spoil(rows, tmp_path):
     }
 
 
+@pytest.mark.once
 def test_bad_rows_are_reported_and_good_ones_intact(
     rows, preprocessor, tmp_path
 ):
@@ -167,6 +171,7 @@ def test_bad_rows_are_reported_and_good_ones_intact(
         assert "\x1b" not in line["reason"] and "array(" not in line["reason"]
 
 
+@pytest.mark.once
 def test_what_a_prompt_raises_names_its_row(rows, preprocessor):
     rows[1]["prompt"] = "who is <|video|>?"
     with VideoDataset(rows[:2], preprocessor, 2, shuffle=False) as data:
@@ -174,6 +179,7 @@ def test_what_a_prompt_raises_names_its_row(rows, preprocessor):
             data[0]
 
 
+@pytest.mark.once
 def test_raising_is_the_default(rows, preprocessor, tmp_path):
     spoil(rows, tmp_path)
     with VideoDataset(rows[:3], preprocessor, 3, shuffle=False) as data:
@@ -194,6 +200,7 @@ def test_fit(rows, tmp_path):
     assert 0 <= history["input_wait"][-1] <= 1
 
 
+@pytest.mark.once
 def test_buckets(rows, preprocessor):
     lengths = [len(read_video(r["video"], tiny.NUM_FRAMES)[1]) for r in rows]
     assert lengths == [2, 4, 4, 4, 4, 4, 4]
@@ -223,6 +230,7 @@ def test_buckets(rows, preprocessor):
     np.testing.assert_array_equal(short[2][0], weights[0])
 
 
+@pytest.mark.once
 def test_buckets_of_unreadable_videos(rows, preprocessor, tmp_path):
     spoil(rows, tmp_path)
     with pytest.raises(ValueError, match="must have a prompt"):
@@ -260,6 +268,7 @@ def test_fit_on_buckets_compiles_once_a_bucket(rows):
     assert len(traces) == once + (0 if compiled else len(data))
 
 
+@pytest.mark.once
 def test_going_on_in_an_epoch(rows, preprocessor):
     with VideoDataset(rows, preprocessor, 2) as data:
         data.seek(1)
@@ -326,6 +335,7 @@ def test_unknown_format(preprocessor):
         video_dataset_from_manifest("a.jsonl", preprocessor, 1, "numpy")
 
 
+@pytest.mark.once
 def test_frames_of_a_folder_and_their_rate(tmp_path, preprocessor):
     iio = pytest.importorskip("imageio.v3")
     for i in range(4):
@@ -355,6 +365,7 @@ def test_frames_of_a_folder_and_their_rate(tmp_path, preprocessor):
         ({"buckets": (0, 2)}, "`buckets` must be positive"),
     ],
 )
+@pytest.mark.once
 def test_wrong_arguments(rows, preprocessor, change, message):
     arguments = {"batch_size": 2, **change}
     with pytest.raises(ValueError, match=message):
@@ -363,6 +374,7 @@ def test_wrong_arguments(rows, preprocessor, change, message):
         VideoDataset([], preprocessor, 2)
 
 
+@pytest.mark.once
 def test_conversations_and_numbers(rows):
     """As the same prompts and answers by hand; keys without value go."""
     preprocessor = tiny.preprocessor(sequence_length=64)
@@ -393,6 +405,7 @@ def test_conversations_and_numbers(rows):
 
 
 @pytest.mark.parametrize("policy", ["raise", "report"])
+@pytest.mark.once
 def test_whatever_a_row_raises(
     rows, preprocessor, tmp_path, policy, monkeypatch
 ):
@@ -418,6 +431,7 @@ def test_whatever_a_row_raises(
     assert line["id"] == "row 1" and "RecursionError" in line["reason"]
 
 
+@pytest.mark.once
 def test_rows_without_ids(rows, preprocessor):
     bare = [{k: v for k, v in row.items() if k != "id"} for row in rows]
     with VideoDataset(bare, preprocessor, 3) as data:
@@ -426,6 +440,7 @@ def test_rows_without_ids(rows, preprocessor):
         VideoDataset(["a"], preprocessor, 1)
 
 
+@pytest.mark.once
 def test_a_report_that_cannot_be_written(rows, preprocessor, tmp_path):
     rows[0] = {**rows[0], "prompt": ""}
     report = tmp_path / "none" / "report.jsonl"

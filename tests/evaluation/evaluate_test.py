@@ -188,6 +188,7 @@ def test_results_of_answers(folder, model, stub, tmp_path):
     assert first["video"] == str(folder / "1.mp4")
 
 
+@pytest.mark.once
 def test_nothing_is_asked_twice(folder, model, stub, tmp_path):
     run(model, folder, output=tmp_path, limit=2)
     assert load_results(tmp_path)[0]["not_asked"] == 4
@@ -201,6 +202,7 @@ def test_nothing_is_asked_twice(folder, model, stub, tmp_path):
     assert stub.asked == asked and len(lines(tmp_path)) == 6
 
 
+@pytest.mark.once
 def test_goes_on_after_kill_9(folder, model, stub, tmp_path):
     """Kills a process that is at it, and then goes on with the rest."""
     root = pathlib.Path(__file__).parents[2]
@@ -224,6 +226,7 @@ def test_goes_on_after_kill_9(folder, model, stub, tmp_path):
     assert result["n"] == 6 and result["accuracy"] == 0.5
 
 
+@pytest.mark.once
 def test_an_interruption_leaves_usable_files(
     folder, model, stub, tmp_path, monkeypatch
 ):
@@ -248,6 +251,7 @@ def test_an_interruption_leaves_usable_files(
         ({"sampling": "uniform_last_frame"}, "holds those of {'sampling'"),
     ],
 )
+@pytest.mark.once
 def test_other_settings_are_refused(
     folder, model, stub, tmp_path, change, message
 ):
@@ -277,6 +281,7 @@ def test_other_weights_differ_in_any_place(model):
     assert changed != before == fingerprint(model)
 
 
+@pytest.mark.once
 def test_other_videos_are_refused(folder, model, stub, tmp_path):
     mine = tmp_path / "mine"
     shutil.copytree(folder, mine)
@@ -338,6 +343,7 @@ def damaged(folder, tmp_path):
     return tmp_path
 
 
+@pytest.mark.once
 def test_unreadable_videos_are_counted(damaged, model, stub, tmp_path):
     with pytest.raises(ValueError, match="cut.mp4"):
         run(model, damaged, batch_size=1)
@@ -365,6 +371,7 @@ def test_quirks_of_the_published_code(folder, model, stub):
     assert result["unparsed"] == 2 / 6
 
 
+@pytest.mark.once
 def test_a_table_needs_no_folder(folder, model, stub, tmp_path):
     row = {"video": str(folder / "0.mp4"), "prompt": "1 a", "response": "1."}
     path = tmp_path / "mine.jsonl"
@@ -372,6 +379,7 @@ def test_a_table_needs_no_folder(folder, model, stub, tmp_path):
     assert run(model, None, str(path))["accuracy"] == 1
 
 
+@pytest.mark.once
 def test_a_progress_bar_counts(folder, model, stub, capsys):
     run(model, folder, progress=True)
     assert "6/6" in capsys.readouterr().out
@@ -397,12 +405,14 @@ def test_a_progress_bar_counts(folder, model, stub, capsys):
         ({"folder": None}, "`folder` must hold the benchmark's files"),
     ],
 )
+@pytest.mark.once
 def test_wrong_arguments(folder, model, change, message):
     arguments = {"folder": folder, **change}
     with pytest.raises(ValueError, match=message):
         run(model, **arguments)
 
 
+@pytest.mark.once
 def test_a_name_is_no_model(folder):
     with pytest.raises(ValueError, match="must be a `keras_stts.VideoVLM`"):
         run("shapes_tiny", folder)
@@ -414,6 +424,7 @@ def test_a_model_needs_its_preprocessor(folder):
         run(bare, folder)
 
 
+@pytest.mark.once
 def test_kept_shares_by_hand():
     kept = np.array([[1, 1, 1, 1], [1, 0, 0, 0], [0, 0, 1, 1]], bool)
     np.testing.assert_allclose(kept_by_row(kept, (2, 2)), [3 / 6, 4 / 6])

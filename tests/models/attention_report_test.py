@@ -111,6 +111,7 @@ def test_sizes_that_are_asked_for(model):
 
 
 @pytest.mark.parametrize("choice", CHOICES)
+@pytest.mark.once
 def test_padding_costs_operations(model, choice):
     config.set_attention(choice)
     counted = model.flops(600, layout="packed", prune_ratio=0)

@@ -97,6 +97,7 @@ def plain(value):
 
 
 @pytest.mark.filterwarnings("ignore:.*holds no token scorer")
+@pytest.mark.once
 def test_every_setting_comes_back(tmp_path):
     """None of them at its default."""
     vlm = VideoVLM.from_preset(
@@ -141,6 +142,7 @@ def test_every_setting_comes_back(tmp_path):
     ],
 )
 @pytest.mark.filterwarnings("ignore:.*holds no token scorer")
+@pytest.mark.once
 def test_other_settings_come_back(options, tmp_path):
     options = {"prune_ratio": 0.5, **options}
     vlm = VideoVLM.from_preset(published_test.CHECKPOINT, **options)
@@ -196,6 +198,7 @@ def test_lora_is_merged_and_quantized_weights_are_refused(tmp_path):
     assert not list((tmp_path / "b").glob("*.*"))
 
 
+@pytest.mark.once
 def test_a_loaded_model_needs_no_files(tmp_path, monkeypatch):
     processor = tiny.preprocessor(patch_size=4)
     model = tiny.model(sharp=True, processor=processor, num_layers=1)
@@ -234,11 +237,13 @@ def test_a_model_without_molmo2s_tokens(tmp_path):
 
 
 @pytest.mark.parametrize("size", ["5GB", 0, None])
+@pytest.mark.once
 def test_sizes_of_shards(size, tmp_path):
     with pytest.raises(ValueError, match="`max_shard_size` must be a number"):
         tiny.model().export_to_transformers(tmp_path, max_shard_size=size)
 
 
+@pytest.mark.once
 def test_preprocessor_that_was_never_told_the_patch_size(tmp_path):
     """Without images it does not need it; the exported one does."""
     model = tiny.model()

@@ -19,7 +19,15 @@ def answer(model):
     return model.predict(INPUTS, verbose=0)
 
 
-@pytest.mark.parametrize("name", ["plain", "connector", "int8", "sharded"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "plain",
+        "int8",
+        pytest.param("connector", marks=pytest.mark.once),
+        pytest.param("sharded", marks=pytest.mark.once),
+    ],
+)
 def test_presets(name, tmp_path):
     model = keras_stts.VideoVLM.from_preset(str(OLD / name))
     # Eight bits round at ties that differ between kernels.
@@ -33,6 +41,7 @@ def test_presets(name, tmp_path):
 
 
 @pytest.mark.parametrize("cls", ["VideoVLMBackbone", "VideoVLM"])
+@pytest.mark.once
 def test_weights_alone(cls):
     """A `.weights.h5` beside a model made from the same arguments."""
     model = tiny.model()
@@ -44,6 +53,7 @@ def test_weights_alone(cls):
     tiny.close(answer(model), WANTED["plain"], 1e-5)
 
 
+@pytest.mark.once
 def test_weights_that_do_not_fit():
     """Said, or left as they are, as with files of today."""
     model = tiny.model(vocabulary_size=321)
@@ -63,6 +73,7 @@ def test_files_of_elsewhere_are_left_to_keras():
         assert not migration.load_weights(None, path)
 
 
+@pytest.mark.once
 def test_lora():
     model = keras_stts.VideoVLM.from_preset(str(OLD / "plain"))
     model.load_lora_weights(OLD / "tuned.lora.h5")

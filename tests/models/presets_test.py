@@ -70,6 +70,7 @@ def test_model_card(model, preset, tmp_path):
 
 
 @pytest.mark.parametrize("has_card", [True, False])
+@pytest.mark.once
 def test_upload(model, tmp_path, monkeypatch, has_card):
     """A hub's place is taken by a folder: what arrives there loads."""
     source, hub = tmp_path / "preset", tmp_path / "hub"
@@ -139,6 +140,7 @@ def test_a_preset_holds_no_state_of_training(preset):
     assert int(ops.convert_to_numpy(loaded.optimizer.iterations)) == 0
 
 
+@pytest.mark.once
 def test_a_preset_without_weights(model, preset):
     fresh = VideoVLM.from_preset(preset, load_weights=False)
     kernels = [m.lm_head.kernel for m in (model, fresh)]
@@ -230,6 +232,7 @@ def test_config_round_trip(model):
         ({"preprocessor": None, "sequence_length": 9}, "sequence_length"),
     ],
 )
+@pytest.mark.once
 def test_arguments_that_nothing_takes(preset, changes, name):
     with pytest.raises(TypeError, match=f"Received: {name}. Known are"):
         VideoVLM.from_preset(preset, **changes)
@@ -282,6 +285,7 @@ def test_built_in_presets_are_whole():
     assert model.count_params() == PRESETS["shapes_tiny"]["metadata"]["params"]
 
 
+@pytest.mark.once
 def test_defaults_of_a_preset(monkeypatch, preset):
     """Taken unless told otherwise."""
     entry = {"handle": preset, "config": {"prune_ratio": 0.3, "refill": True}}
