@@ -1,4 +1,4 @@
-"""Keras' layers, each in one kernel under PyTorch.
+"""Keras' layers, each in one kernel under PyTorch; LoRA in two small products.
 
 PyTorch launches operations one by one. Keras' own layers add a bias after the
 product, and cast to float32 and back around a normalization: on an H200 these
@@ -10,18 +10,36 @@ float32.
 import keras
 from keras import ops
 
+from keras_stts import _hub_compat as hub
+
 
 @keras.saving.register_keras_serializable(package="keras_stts")
 class Dense(keras.layers.Dense):
-    """See `keras.layers.Dense`."""
+    """See `keras.layers.Dense`.
+
+    With LoRA, Keras adds the product of the factors to the kernel. That takes
+    a second kernel, and in training its whole gradient, as long and as much
+    work as that of a layer that is trained. Here inputs are multiplied by the
+    factors, one after the other.
+    """
 
     def call(self, inputs, training=None):
+        if self.lora_enabled:
+            return self._call_with_factors(inputs)
         if keras.config.backend() != "torch" or self.bias is None:
             return super().call(inputs, training)
         import torch
 
         kernel, bias = map(ops.convert_to_tensor, (self.kernel, self.bias))
         x = torch.nn.functional.linear(inputs, kernel.T, bias)
+        return x if self.activation is None else self.activation(x)
+
+    def _call_with_factors(self, inputs):
+        x = ops.matmul(inputs, hub.own_variable(self, "kernel"))
+        low = ops.matmul(inputs, self.lora_kernel_a)
+        more = ops.matmul(low, self.lora_kernel_b)
+        x = x + more * (self.lora_alpha / self.lora_rank)
+        x = x if self.bias is None else x + self.bias
         return x if self.activation is None else self.activation(x)
 
     def quantize(self, mode=None, type_check=True, config=None):

@@ -3,6 +3,7 @@ import keras_hub
 
 from keras_stts._hub_compat import ModelHooks
 from keras_stts.language.tied_head import TiedHead
+from keras_stts.layers.fused import Dense
 from keras_stts.layers.initializers import normal_initializer
 from keras_stts.models import sizes
 from keras_stts.models.task_answering import Answering
@@ -186,7 +187,7 @@ def _make_head(backbone, dtype):
     options = {"dtype": dtype or backbone.dtype_policy, "name": "lm_head"}
     if getattr(backbone.language_model, "tie_embeddings", False):
         return TiedHead(backbone.token_embedding, **options)
-    return keras.layers.Dense(
+    return Dense(
         backbone.vocabulary_size,
         use_bias=False,
         kernel_initializer=normal_initializer(),

@@ -4,6 +4,7 @@ import keras
 
 from keras_stts.layers import TokenPooler
 from keras_stts.layers.activations import get_activation
+from keras_stts.layers.fused import Dense
 from keras_stts.layers.initializers import glorot_initializer
 from keras_stts.layers.token_pooler import pooling_flops
 
@@ -96,7 +97,7 @@ class Connector(keras.layers.Layer):
         self.down = self._dense(output_dim, "down")
 
     def _dense(self, units, name):
-        return keras.layers.Dense(
+        return Dense(
             units,
             use_bias=False,
             kernel_initializer=glorot_initializer(),
