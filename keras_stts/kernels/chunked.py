@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_stts.kernels.choice import chosen_kernel
 from keras_stts.kernels.notes import note
 from keras_stts.kernels.plain import plain_attention
 from keras_stts.ops.reach import Reach
@@ -11,6 +12,8 @@ from keras_stts.ops.reach import reach_mask
 # Limits of a chunk: bytes of its float32 logits, and queries.
 MOST_BYTES = 2**26
 MOST_QUERIES = 512
+# Most pieces that run without a loop on a GPU: 32,768 queries of cuDNN.
+MOST_UNROLLED = 32
 # The limit of one row's logits where the number of rows is not known.
 MOST_BYTES_OF_A_ROW = 2**20
 
@@ -178,8 +181,8 @@ def map_pieces(run, tensors, axes, size, parts=1):
             parts[i] = part
         return run(*parts)
 
-    if keras.config.backend() == "torch":
-        return _map_torch(piece, [(tensors[i], axes[i]) for i in cut], size)
+    if _is_unrolled(length, size, parts):
+        return _unrolled(piece, [(tensors[i], axes[i]) for i in cut], size)
     pieces = [_cut(tensors[i], axes[i], size, parts) for i in cut]
     out = _joined(ops.map(piece, pieces), axis, size, parts)
     return (
@@ -187,16 +190,36 @@ def map_pieces(run, tensors, axes, size, parts=1):
     )
 
 
-def _map_torch(piece, tensors, size):
-    """`map_pieces` in PyTorch; the last piece may be shorter.
+def _is_unrolled(length, size, parts):
+    """Whether pieces run without a loop: PyTorch's, and a few on a GPU.
+
+    On GPUs XLA allocates what a loop begins with when the first loop begins,
+    so that of the loops of all layers exists at one time.
+    """
+    if keras.config.backend() == "torch":
+        return True
+    if length is None or parts > 1 or chosen_kernel() != "cudnn":
+        return False
+    return -(-length // size) <= MOST_UNROLLED
+
+
+def _unrolled(piece, tensors, size):
+    """`map_pieces` without a loop; the last piece may be shorter.
 
     `split` makes all pieces at once. The gradient of a slice would be as large
     as the whole tensor, once for each piece.
     """
-    import torch
+    pieces = zip(*(_split(x, size, axis) for x, axis in tensors))
+    outputs = [piece(parts) for parts in pieces]
+    return ops.concatenate(outputs, axis=tensors[0][1])
 
-    pieces = zip(*(torch.split(x, size, axis) for x, axis in tensors))
-    return torch.cat([piece(parts) for parts in pieces], dim=tensors[0][1])
+
+def _split(x, size, axis):
+    if keras.config.backend() == "torch":  # Keras' own waits for the GPU.
+        import torch
+
+        return torch.split(x, size, axis)
+    return ops.split(x, list(range(size, x.shape[axis], size)), axis)
 
 
 def _cut(x, axis, size, parts):

@@ -36,8 +36,10 @@ class Dense(keras.layers.Dense):
 
     def _call_with_factors(self, inputs):
         x = ops.matmul(inputs, hub.own_variable(self, "kernel"))
-        low = ops.matmul(inputs, self.lora_kernel_a)
-        more = ops.matmul(low, self.lora_kernel_b)
+        # In float32, whatever the dtype of the kernel is.
+        a, b = self.lora_kernel_a, self.lora_kernel_b
+        low = ops.matmul(inputs, ops.cast(a, inputs.dtype))
+        more = ops.matmul(low, ops.cast(b, inputs.dtype))
         x = x + more * (self.lora_alpha / self.lora_rank)
         x = x if self.bias is None else x + self.bias
         return x if self.activation is None else self.activation(x)
