@@ -18,6 +18,7 @@ PAGE = FOLDER.parent / "docs/accelerators.md"
 MIB, GIB = 1024**2, 1024**3
 SMALL = "--depth 2 6"
 QWEN = "--model qwen3_vl_"
+IN_ONE = "--xla xla_jf_spmd_threshold_for_windowed_einsum_mib=1000000"
 ROWS = {
     "Prefill": [
         *(
@@ -48,6 +49,11 @@ ROWS = {
             f"--target h100 --phase train --rematerialize --trainable {parts}"
             for parts in ("scorer,connector", "lora", "all")
         ),
+        *(
+            "--target h100 --phase train --rematerialize --ratio 0 "
+            f"--trainable {parts}"
+            for parts in ("lora", "all")
+        ),
         "--target h100 --frames 32 --phase train --rematerialize --trainable "
         "scorer,connector",
         "--target l4 --phase train --rematerialize --trainable lora",
@@ -68,6 +74,12 @@ ROWS = {
             f"--target v5e --chips 8 --layout {layout} --phase train "
             f"--rematerialize --quick --trainable {parts}"
             for layout, parts in (("both", "all"), ("fsdp", "lora"))
+        ),
+        # Products of whole weights, not of parts of them in loops.
+        *(
+            "--target v5e --chips 8 --layout fsdp --phase train "
+            f"--rematerialize --quick {depth} {IN_ONE}"
+            for depth in (SMALL, "")
         ),
     ],
 }
@@ -136,6 +148,8 @@ def cells(report):
         trained += ", rematerialised"
     if report.get("quantization"):
         trained += f", {report['quantization']}"
+    if report.get("xla"):
+        trained += ", `--xla`"
     layout = f", {report['layout']}" if report["chips"] > 1 else ""
     start = [
         f"{report['chips']} × {report['target']}{layout}",

@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from keras_stts.ops import replicas
 from keras_stts._hub_compat import ClippingByVariable
+from keras_stts.ops import replicas
 from keras_stts.training.parts import PARTS
 from keras_stts.training.parts import part_of
 

@@ -105,7 +105,8 @@ def _divided(model, step, strategy):
                 lambda context: parts[context.replica_id_in_sync_group]
             )
         )
-        flat = map(strategy.experimental_local_results, tf.nest.flatten(outputs))
+        local = strategy.experimental_local_results
+        flat = map(local, tf.nest.flatten(outputs))
         return [tf.nest.pack_sequence_as(outputs, each) for each in zip(*flat)]
 
     return run
