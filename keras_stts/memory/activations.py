@@ -8,6 +8,7 @@ keep and what it works with itself; the most of them is what must fit.
 import math
 from collections import namedtuple
 
+from keras_stts.kernels.chunked import MOST_UNROLLED
 from keras_stts.memory import backward
 from keras_stts.memory.stages import Stage
 from keras_stts.memory.weights import itemsize
@@ -250,12 +251,10 @@ class Program:
 
     def _cached(self, block, cached, n, queries, back):
         """The vision part's block, with the keys and values that it makes."""
-        zeros = 0
-        if self.is_gpu and back:
-            zeros = cached
-        elif self.is_gpu and n > MOST_QUERIES * self.tokens.batch:
-            rows = self.tokens.batch * MOST_QUERIES
-            zeros = -(-n // rows) * rows * queries * self.size
+        rows = self.tokens.batch * MOST_QUERIES
+        pieces, zeros = -(-n // rows), 0
+        if self.is_gpu and pieces > MOST_UNROLLED:  # In a loop.
+            zeros = cached if back else pieces * rows * queries * self.size
         if not back:
             # Elsewhere they are what is asked for.
             kept = cached if self.phase in ("fit", "evaluate") else 0

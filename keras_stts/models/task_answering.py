@@ -285,7 +285,7 @@ class Answering:
 def _check_alike(inputs, batch_size):
     """Raise if the processes of a job would answer other numbers of batches,
     so that some would wait for ever."""
-    if jobs.this_process()[1] == 1 or not isinstance(inputs, dict):
+    if not distributing.are_joint() or not isinstance(inputs, dict):
         return
     size, _ = arrays.batch_shape(inputs, math.inf)
     rows = batch_size if is_int(batch_size, 1, math.inf) else size

@@ -13,6 +13,7 @@ from keras_stts.models.encoding import frames_of
 from keras_stts.optimizers import PartwiseAdamW
 from keras_stts.optimizers import default_learning_rate
 from keras_stts.training import arrays
+from keras_stts.training import ddp
 from keras_stts.training import distributing
 from keras_stts.training import inputs as model_inputs
 from keras_stts.training import mirrored
@@ -99,10 +100,14 @@ class Training:
         return {**x, text_loss.LABELS: y}, y, sample_weight
 
     def train_step(self, *args):
-        return super().train_step(*args[:-1], self._with_labels(args[-1]))
+        *state, data = args
+        with ddp.sharing(self, data) as data:
+            return super().train_step(*state, self._with_labels(data))
 
     def test_step(self, *args):
-        return super().test_step(*args[:-1], self._with_labels(args[-1]))
+        *state, data = args
+        with ddp.sharing(self, data) as data:
+            return super().test_step(*state, self._with_labels(data))
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
         return model_inputs.preprocess_batch(self, (x, y, sample_weight))

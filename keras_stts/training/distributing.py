@@ -10,6 +10,7 @@ from keras_stts.memory import asking
 from keras_stts.memory import limits
 from keras_stts.models import sizes
 from keras_stts.models.backbone_bounds import SIZES
+from keras_stts.training import ddp
 from keras_stts.training import jobs
 from keras_stts.training import mirrored
 from keras_stts.training.layouts import layout_map
@@ -140,6 +141,7 @@ def check_devices(model):
     backend = keras.config.backend()
     if backend == "jax":
         return
+    ddp.check(model)
     found = keras.distribution.distribution()
     if backend == "tensorflow":
         strategy = mirrored.strategy_of(model)
@@ -167,7 +169,12 @@ def replicas():
 
 def is_spread():
     """Whether batches are split over devices of this process or of others."""
-    return replicas() > 1 or jobs.this_process()[1] > 1
+    return replicas() > 1 or are_joint()
+
+
+def are_joint():
+    """Whether arrays are spread over processes, which only JAX does."""
+    return keras.config.backend() == "jax" and jobs.this_process()[1] > 1
 
 
 def spread(inputs):
@@ -215,7 +222,7 @@ def of_own_rows(step):
         outputs, state = step(state, iterator)
         return keras.tree.map_structure(own_rows, outputs), state
 
-    return run if jobs.this_process()[1] > 1 else step
+    return run if are_joint() else step
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""Communication of processes that train one model, under JAX."""
+"""Communication of processes that train one model."""
 
 import json
 import random
@@ -6,9 +6,14 @@ import random
 import keras
 import numpy as np
 
+from keras_stts.data import processes
+from keras_stts.training import ddp
+
 
 def this_process():
     """Tuple (index, count) of this process among those that share a model."""
+    if ddp.are_several():
+        return processes.this_process()
     if keras.distribution.distribution() is None:
         return 0, 1
     import jax
@@ -20,6 +25,8 @@ def of_all(*numbers):
     """Gather numbers of all processes: list of lists of ints."""
     if this_process()[1] == 1:
         return [list(numbers)]
+    if ddp.are_several():
+        return exchange(list(numbers))
     from jax.experimental import multihost_utils
 
     array = np.array(numbers, "int32")
@@ -30,6 +37,8 @@ def exchange(value):
     """Gather a JSON value of each process: list of them, in order."""
     if this_process()[1] == 1:
         return [value]
+    if ddp.are_several():
+        return _exchange_torch(value)
     from jax.experimental import multihost_utils
 
     text = np.frombuffer(json.dumps(value).encode(), "uint8")
@@ -38,6 +47,14 @@ def exchange(value):
     padded[: len(text)] = text
     rows = np.asarray(multihost_utils.process_allgather(padded))
     return [json.loads(row[:n].tobytes()) for row, n in zip(rows, sizes)]
+
+
+def _exchange_torch(value):
+    import torch
+
+    values = [None] * this_process()[1]
+    torch.distributed.all_gather_object(values, value)
+    return values
 
 
 def together(function):

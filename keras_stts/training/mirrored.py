@@ -63,12 +63,25 @@ def check(strategy, loss):
             f"{type(strategy).__name__}. For TPUs and several machines set "
             "KERAS_BACKEND=jax and pass `distribution` to `from_preset`."
         )
+    check_loss(loss, "a `MirroredStrategy`")
+
+
+def check_loss(loss, place):
+    """Raise if a loss is a mean over weights that it does not share.
+
+    Args:
+        loss: The loss that a model was compiled with.
+        place: Str, what the devices are of.
+
+    Raises:
+        ValueError: If so.
+    """
     reduction = getattr(loss, "reduction", None)
     own = isinstance(loss, text_loss.TextCrossentropy)
     if reduction == "mean_with_sample_weight" and not own:
         raise ValueError(
-            "In a `MirroredStrategy` a loss is the mean of the devices' "
-            "losses, which is not the mean over all tokens with weight. "
-            f"Received: {type(loss).__name__} with {reduction=}. Leave "
-            '`loss` at "auto", or pass a loss with reduction="sum".'
+            f"In {place} a loss is the mean of the devices' losses, which "
+            "is not the mean over all tokens with weight. Received: "
+            f"{type(loss).__name__} with {reduction=}. Leave `loss` at "
+            '"auto".'
         )

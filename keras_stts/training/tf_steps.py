@@ -7,12 +7,10 @@ step is compiled once for each shape.
 
 import keras
 
-from keras_stts.models.encoding import frames_of
 from keras_stts.ops import replicas
-from keras_stts.ops.scoring import frame_pairs
 from keras_stts.training import mirrored
 from keras_stts.training import padding
-from keras_stts.training import text_loss
+from keras_stts.training import shares
 
 
 def are_wanted():
@@ -134,35 +132,11 @@ def _parts(model, batch, number):
         )
 
     parts = [part(index) for index in range(number)]
-    tokens, frames = zip(*map(_weights, parts))
-    # Keras weighs a batch's loss by the rows of the first of its inputs.
-    counted = {text_loss.ROWS: keras.ops.zeros((size,), "bool")}
-    parts = [_with_inputs(part, counted) for part in parts]
+    tokens, frames = zip(*map(shares.weights_of, parts))
+    parts = [shares.counted_as(part, size) for part in parts]
     return list(zip(parts, _shares(tokens), _shares(frames)))
 
 
-def _weights(batch):
-    """What a batch's means are over: weighed tokens, and pairs of frames."""
-    x, _, sample_weight = keras.utils.unpack_x_y_sample_weight(batch)
-    tokens = keras.ops.ones(())
-    if sample_weight is not None:
-        tokens = keras.ops.sum(keras.ops.cast(sample_weight, "float32"))
-    if "frame_mask" not in x:
-        return tokens, keras.ops.ones(())
-    frames = frames_of(x)
-    blocks = keras.ops.expand_dims(frames.mask, -1)
-    pairs = frame_pairs(blocks, frames.mask, frames.segments)
-    return tokens, keras.ops.sum(pairs)
-
-
 def _shares(weights):
-    total = sum(weights)
-    return [
-        keras.ops.divide_no_nan(len(weights) * weight, total)
-        for weight in weights
-    ]
-
-
-def _with_inputs(batch, more):
-    x, *rest = batch if isinstance(batch, tuple) else (batch,)
-    return ({**x, **more}, *rest) if rest else {**x, **more}
+    total, number = sum(weights), len(weights)
+    return [shares.share(weight, total, number) for weight in weights]

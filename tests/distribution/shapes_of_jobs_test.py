@@ -6,6 +6,7 @@ import pytest
 
 import keras_stts
 from keras_stts.models import task_answering
+from keras_stts.training import distributing
 from keras_stts.training import jobs
 from keras_stts.training import padding
 
@@ -20,6 +21,7 @@ def others(monkeypatch):
     """List of what the other process of a job tells, next to this one."""
     told = []
     monkeypatch.setattr(jobs, "this_process", lambda: (0, 2))
+    monkeypatch.setattr(distributing, "are_joint", lambda: True)
     monkeypatch.setattr(jobs, "exchange", lambda own: [own, told.pop(0)])
     return told
 

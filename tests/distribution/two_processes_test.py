@@ -30,11 +30,15 @@ def folder(tmp_path_factory):
     return folder
 
 
-def start(count, folder, *kill):
-    """Processes of a job, on this machine."""
+def free_port():
     with socket.socket() as found:
         found.bind(("localhost", 0))
-        port = found.getsockname()[1]
+        return found.getsockname()[1]
+
+
+def start(count, folder, *kill):
+    """Processes of a job, on this machine."""
+    port = free_port()
     environment = {
         **os.environ,
         "KERAS_BACKEND": "jax",
