@@ -121,7 +121,8 @@ def compare_all(path=RESULTS):
 def is_apart(row):
     """Whether it is of what is not counted: see docs/memory.md."""
     several = row["target"] == "v5e" and row["chips"] > 1
-    return several and row["trainable"] == "all"
+    in_loops = several and not row.get("xla")
+    return in_loops and row["trainable"] == "all"
 
 
 def of_settings(num_frames=64, prune_ratio=0.5, **settings):

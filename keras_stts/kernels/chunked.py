@@ -152,7 +152,7 @@ def _is_float(x):
     return keras.backend.is_float_dtype(dtype)
 
 
-def map_pieces(run, tensors, axes, size, parts=1):
+def map_pieces(run, tensors, axes, size, parts=1, *, looped=False):
     """Run a function on pieces of its arguments, one piece after the other.
 
     Args:
@@ -166,6 +166,8 @@ def map_pieces(run, tensors, axes, size, parts=1):
         parts: Int. Number of devices that the axis is split over. Each device
             cuts its own part into pieces, all at the same time. It must
             divide the axis, and `size` must divide a part.
+        looped: Bool. Whether JAX must run them in a loop, because two pieces
+            at a time would take too much memory.
 
     Returns:
         Tensor, what `run` would return of the whole tensors.
@@ -181,7 +183,7 @@ def map_pieces(run, tensors, axes, size, parts=1):
             parts[i] = part
         return run(*parts)
 
-    if _is_unrolled(length, size, parts):
+    if _is_unrolled(length, size, parts, looped):
         return _unrolled(piece, [(tensors[i], axes[i]) for i in cut], size)
     pieces = [_cut(tensors[i], axes[i], size, parts) for i in cut]
     out = _joined(ops.map(piece, pieces), axis, size, parts)
@@ -190,7 +192,7 @@ def map_pieces(run, tensors, axes, size, parts=1):
     )
 
 
-def _is_unrolled(length, size, parts):
+def _is_unrolled(length, size, parts, looped):
     """Whether pieces run without a loop: PyTorch's, and a few on a GPU.
 
     On GPUs XLA allocates what a loop begins with when the first loop begins,
@@ -198,7 +200,7 @@ def _is_unrolled(length, size, parts):
     """
     if keras.config.backend() == "torch":
         return True
-    if length is None or parts > 1 or chosen_kernel() != "cudnn":
+    if looped or length is None or parts > 1 or chosen_kernel() != "cudnn":
         return False
     return -(-length // size) <= MOST_UNROLLED
 

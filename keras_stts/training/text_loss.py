@@ -67,7 +67,7 @@ def losses_and_hits(hidden, labels, head, size):
 
     labels, run = ops.convert_to_tensor(labels), rematerialized(run)
     if keras.config.backend() != "tensorflow":
-        return map_pieces(run, (hidden, labels), (1, 1), size)
+        return map_pieces(run, (hidden, labels), (1, 1), size, looped=True)
     # TensorFlow's loops have no gradients for variables that they read.
     ends = list(range(size, labels.shape[1], size))
     pieces = zip(ops.split(hidden, ends, axis=1), ops.split(labels, ends, 1))

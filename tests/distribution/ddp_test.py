@@ -1,6 +1,5 @@
 """Two processes of PyTorch train what one does, from Keras 3.16 on."""
 
-import json
 import os
 import subprocess
 import sys
@@ -11,7 +10,6 @@ import numpy as np
 import pytest
 
 from keras_stts.training import ddp
-from tests.distribution.two_processes_test import folder  # noqa: F401
 from tests.distribution.two_processes_test import free_port
 from tests.distribution.two_processes_test import numbers
 from tests.models import tiny
@@ -40,11 +38,10 @@ def run(count, folder):
 
 
 @pytest.mark.skipif(
-    not hasattr(keras.Model, "_initialize_ddp")
-    and keras.__version__ < "3.16",
+    not hasattr(keras.Model, "_initialize_ddp") and keras.__version__ < "3.16",
     reason="Keras 3.16 is the first that can.",
 )
-def test_two_processes_are_one(folder):  # noqa: F811
+def test_two_processes_are_one(folder):
     first, second = run(2, folder)
     (alone,) = run(1, folder)
     for both in (first, second):
