@@ -102,6 +102,16 @@ def own_variable(layer, name):
     return getattr(layer, f"_{name}")
 
 
+def variable_index(optimizer, variable):
+    """Place of a variable among those of an optimizer.
+
+    Args:
+        optimizer: A `keras.optimizers.Optimizer` that is built.
+        variable: What `update_step` is given: TensorFlow gives its own.
+    """
+    return optimizer._get_variable_index(variable)
+
+
 def load_renamed(
     model, filepath, rename, *, skip_mismatch=False, objects_to_skip=None
 ):

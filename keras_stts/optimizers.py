@@ -3,6 +3,7 @@
 import keras
 from keras import ops
 
+from keras_stts import _hub_compat as hub
 from keras_stts._hub_compat import ClippingByVariable
 from keras_stts.ops import replicas
 from keras_stts.training.parts import PARTS
@@ -94,7 +95,7 @@ class PartwiseAdamW(ClippingByVariable, keras.optimizers.AdamW):
 
     def update_step(self, gradient, variable, learning_rate):
         # TensorFlow hands its own variables here, of each device.
-        factor = self._factors[self._get_variable_index(variable)]
+        factor = self._factors[hub.variable_index(self, variable)]
         super().update_step(gradient, variable, learning_rate * factor)
 
     def get_config(self):
