@@ -99,15 +99,18 @@ class Training:
             return data
         return {**x, text_loss.LABELS: y}, y, sample_weight
 
-    def train_step(self, *args):
+    def _run_step(self, step, args):
         *state, data = args
-        with ddp.sharing(self, data) as data:
-            return super().train_step(*state, self._with_labels(data))
+        if not ddp.is_wrapped(self):
+            return step(*state, self._with_labels(data))
+        with ddp.sharing(data) as data:
+            return step(*state, self._with_labels(data))
+
+    def train_step(self, *args):
+        return self._run_step(super().train_step, args)
 
     def test_step(self, *args):
-        *state, data = args
-        with ddp.sharing(self, data) as data:
-            return super().test_step(*state, self._with_labels(data))
+        return self._run_step(super().test_step, args)
 
     def preprocess_samples(self, x, y=None, sample_weight=None):
         return model_inputs.preprocess_batch(self, (x, y, sample_weight))

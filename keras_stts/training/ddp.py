@@ -43,16 +43,18 @@ def check(model):
     check_loss(model.loss, "several processes of PyTorch")
 
 
+def is_wrapped(model):
+    """Whether Keras trains a model in several processes."""
+    return getattr(model, "ddp_model", None) is not None
+
+
 @contextlib.contextmanager
-def sharing(model, batch):
+def sharing(batch):
     """Context of a step on a batch of which each process has a part.
 
     Yields:
         The batch, as Keras is to be given it.
     """
-    if getattr(model, "ddp_model", None) is None:
-        yield batch
-        return
     import torch
 
     x, _, _ = keras.utils.unpack_x_y_sample_weight(batch)
