@@ -19,11 +19,7 @@ LENGTHS = (4, 2, 3, 1)
 
 def main(port, index, count, folder):
     if count > 1:
-        import torch
-
-        torch.distributed.init_process_group(
-            "gloo", f"tcp://localhost:{port}", rank=index, world_size=count
-        )
+        keras.distribution.initialize(f"localhost:{port}", count, index)
     model = tiny.shallow()
     optimizer = keras_stts.optimizers.PartwiseAdamW(0.01, epsilon=0.1)
     model.compile(optimizer, sampler="greedy")
