@@ -28,15 +28,7 @@ def compiled(model, step):
 
 def on_iterator(model, step):
     """Function that runs a step on the next batches of an iterator."""
-    strategy = mirrored.strategy_of(model)
-    if strategy is None:
-        step = compiled(model, step)
-    else:
-        divided = _divided(model, step, strategy)
-
-        def step(batch):
-            divided(batch)
-            return model.get_metrics_result()  # Of all devices.
+    step = _on_devices(model, step)
 
     def run(iterator):
         outputs = None
@@ -44,25 +36,24 @@ def on_iterator(model, step):
             outputs = step(batch)
         if outputs is None:
             raise StopIteration
-        return outputs
+        # Metrics of one device are not those of all.
+        return outputs[0] if len(outputs) == 1 else model.get_metrics_result()
 
     return run
 
 
 def on_batches(model, step):
     """Function that runs a step on each of a list of batches."""
-    strategy = mirrored.strategy_of(model)
-    if strategy is None:
-        step = compiled(model, step)
-    else:
-        divided = _divided(model, step, strategy)
+    step = _on_devices(model, step)
 
-        def step(batch):
-            rows = keras.ops.concatenate(divided(batch))
-            return rows[: _num_rows(batch)]
+    def rows_of(batch):
+        parts = step(batch)
+        if len(parts) == 1:
+            return parts[0]
+        return keras.ops.concatenate(parts)[: _num_rows(batch)]
 
     def run(batches):
-        outputs = [step(batch) for batch in batches]
+        outputs = [rows_of(batch) for batch in batches]
         return keras.tree.map_structure(
             lambda *parts: keras.ops.concatenate(parts), *outputs
         )
@@ -70,18 +61,18 @@ def on_batches(model, step):
     return run
 
 
+def _on_devices(model, step):
+    """Function of a batch that returns a list, what a step returned on each
+    device, in the order of the rows."""
+    strategy = mirrored.strategy_of(model)
+    if strategy is not None:
+        return _divided(model, step, strategy)
+    step = compiled(model, step)
+    return lambda batch: [step(batch)]
+
+
 def _divided(model, step, strategy):
-    """Function that runs a step on a batch, a part of it on each device.
-
-    Args:
-        model: A `VideoVLM`.
-        step: Function of a batch.
-        strategy: See `mirrored.strategy_of`.
-
-    Returns:
-        Function of a batch that returns what `step` returned on each device:
-        a list, in the order of the rows.
-    """
+    """See `_on_devices`; each of several devices runs a part of the batch."""
     import tensorflow as tf
 
     number = strategy.num_replicas_in_sync
