@@ -44,8 +44,12 @@ def test_two_processes_are_one(folder):
     first, second = run(2, folder)
     (alone,) = run(1, folder)
     for both in (first, second):
-        for one, other in zip(both, alone, strict=True):
-            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-4)
+        *losses, sums, accuracy = both
+        *wanted, sums_of_one, accuracy_of_one = alone
+        for one, other in zip(losses, wanted, strict=True):
+            np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(sums, sums_of_one, rtol=1e-5, atol=1e-4)
+        assert accuracy == accuracy_of_one
 
 
 def test_a_keras_that_trains_each_alone_is_refused(monkeypatch):
